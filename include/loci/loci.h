@@ -1,0 +1,203 @@
+// Loci: a long-context LLM inference engine. This header is the whole C++ API; loci.hpp's C counterpart is loci_c.h.
+//
+//   auto engine = loci::Engine::load("model.gguf", {});
+//   auto tokens = engine->tokenize("Once upon a time");
+//   auto done   = engine->generate({.prompt = *tokens, .max_new_tokens = 64});
+//   puts(done->text.c_str());
+//
+// An Engine owns a model's weights, one cache of pages and a pool of threads. It is used by one thread at a time; only a
+// Request's `cancelled` flag may be set from elsewhere (a signal handler included).
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "loci/result.h"
+#include "loci/types.h"
+
+namespace loci {
+
+struct EngineOptions {
+  int threads = 0;                  // 0: every core this process may use
+  uint32_t context = 0;             // tokens one sequence may hold; 0: what the model was trained for
+  uint32_t batch = 1;               // sequences alive at once, for the memory plan
+  uint32_t chunk = 512;             // prompt tokens per forward pass, 1 or more
+  std::string attention = "dense";  // the plan: which tokens are kept, stored, selected, mixed
+  std::string isa = "auto";         // auto, scalar, avx2, avx512
+  // "int8": weights in integer layouts, activations rounded to 8 bits per block of 32. "f32": weights and activations in
+  // fp32, slow, the yardstick of the former.
+  std::string activations = "int8";
+  uint64_t memory_limit_bytes = 0;  // refuse what needs more; 0: what the machine has free
+  bool prefix_cache = true;         // keep the pages of finished prompts for later ones
+  // Called while weights load with the share done in [0, 1]; return false to stop (kCancelled).
+  std::function<bool(double share)> on_load;
+};
+
+// What a model, a context and a plan need, byte for byte, before anything is allocated.
+struct MemoryPlan {
+  uint64_t weights_bytes = 0;  // packed weights
+  uint64_t kv_bytes = 0;       // pages of `batch` sequences of `context` tokens, at their peak
+  uint64_t state_bytes = 0;    // recurrent and method state
+  uint64_t scratch_bytes = 0;  // activations, partial reads, logits, tables
+  uint64_t total_bytes = 0;
+  uint64_t available_bytes = 0;
+  bool fits = false;
+};
+
+struct ModelInfo {
+  std::string name;
+  std::string architecture;
+  std::string format;  // "GGUF v3", "safetensors"
+  uint64_t parameters = 0;
+  uint32_t layers = 0;
+  uint32_t hidden = 0;
+  uint32_t query_heads = 0;
+  uint32_t kv_heads = 0;
+  uint32_t head_dim = 0;
+  uint32_t vocabulary = 0;
+  uint32_t trained_context = 0;
+  uint32_t context = 0;        // of this engine
+  std::string attention;       // the plan, in canonical form
+  std::string tokenizer;
+  bool has_chat_template = false;
+  uint64_t weights_bytes = 0;
+  // Per token of a forward pass, without attention: multiply-accumulates of all projections, LM head apart.
+  uint64_t macs_per_token = 0;
+  uint64_t head_macs = 0;               // of the LM head, per row of logits
+  uint64_t attention_macs_per_slot = 0; // of one query token reading one earlier token, all layers
+  uint64_t kv_bytes_per_token = 0;
+};
+
+struct Sampling {
+  float temperature = 0.0F;  // 0: greedy, the lowest id wins a tie
+  uint32_t top_k = 0;        // 0: off
+  float top_p = 1.0F;        // 1: off
+  float min_p = 0.0F;        // 0: off
+  float repetition_penalty = 1.0F;
+  uint32_t repetition_window = 64;  // last tokens the penalty looks at
+  uint64_t seed = 0;
+};
+
+struct Progress {
+  uint32_t prompt_done = 0;
+  uint32_t prompt_total = 0;
+  uint32_t generated = 0;
+  double seconds = 0;  // since the request began
+};
+
+struct Request {
+  std::vector<TokenId> prompt;
+  uint32_t max_new_tokens = 256;
+  Sampling sampling;
+  std::vector<std::string> stop;  // generation ends before the first of these appears
+  bool ignore_eos = false;
+  std::vector<LabelledSpan> spans;
+  const std::atomic<bool>* cancelled = nullptr;  // looked at between layers
+  std::function<void(std::string_view text)> on_text;       // whole characters, as they come
+  std::function<void(const Progress& progress)> on_progress;  // after each forward pass
+};
+
+enum class Finish { kLength, kEnd, kStop, kCancelled };
+const char* to_string(Finish finish);  // "length", "end", "stop", "cancelled"
+
+struct Completion {
+  std::string text;
+  std::vector<TokenId> tokens;  // generated, without the token that ended the text
+  Finish finish = Finish::kLength;
+  uint32_t prompt_tokens = 0;
+  uint32_t cached_tokens = 0;   // of the prompt, taken from earlier work
+  double prefill_seconds = 0;
+  double decode_seconds = 0;    // of `decode_steps` steps after the first token
+  uint32_t decode_steps = 0;
+  uint64_t kv_bytes = 0;        // of this sequence's pages at the end
+  uint64_t kept_tokens = 0;     // mean entries per KV head at the end
+};
+
+struct TokenizeOptions {
+  bool add_special = true;
+  bool parse_special = true;
+};
+
+struct ChatPrompt {
+  std::string text;
+  std::vector<TokenId> tokens;
+  std::vector<LabelledSpan> spans;
+};
+
+class Engine;
+
+// One conversation: its tokens and its pages. Forking shares the pages; the fork and the original then go their own ways.
+// A Session must not outlive its Engine.
+class Session {
+ public:
+  Session(Session&&) noexcept;
+  Session& operator=(Session&&) noexcept;
+  ~Session();
+
+  const std::vector<TokenId>& tokens() const;  // everything fed and generated so far
+  // Appends request.prompt, then generates. On kCancelled or an error the session keeps what was finished.
+  Result<Completion> generate(const Request& request);
+  Result<Session> fork() const;
+  // Forgets all but the first `tokens` tokens.
+  Status trim(uint32_t tokens);
+  // Writes tokens and pages to a file, whole or not at all.
+  Status save(const std::string& path) const;
+  uint64_t kv_bytes() const;
+
+ private:
+  friend class Engine;
+  struct State;
+  explicit Session(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+class Engine {
+ public:
+  Engine(Engine&&) noexcept;
+  Engine& operator=(Engine&&) noexcept;
+  ~Engine();
+
+  // Opens and packs the model. `path` is a GGUF file or a Hugging Face folder.
+  static Result<Engine> load(const std::string& path, const EngineOptions& options);
+  // The memory plan of load() with these options; reads only the file's header.
+  static Result<MemoryPlan> plan(const std::string& path, const EngineOptions& options);
+
+  const ModelInfo& info() const;
+  const MemoryPlan& memory_plan() const;
+  // Lines of "operation: instruction set" for the kernels this engine runs.
+  std::vector<std::string> kernels() const;
+
+  Result<std::vector<TokenId>> tokenize(std::string_view text, const TokenizeOptions& options = {}) const;
+  Result<std::string> detokenize(std::span<const TokenId> tokens, bool special = false) const;
+  // Applies the model's chat template; kUnsupported if the model has none.
+  Result<ChatPrompt> chat_prompt(std::span<const ChatMessage> messages, bool add_generation_prompt = true) const;
+
+  // One request from an empty sequence (or from the longest prefix that the cache holds).
+  Result<Completion> generate(const Request& request);
+  // Several requests in ragged batches: prompts and decode steps share forward passes. One result per request, in order.
+  std::vector<Result<Completion>> generate(std::span<const Request> requests);
+
+  // Negative log-likelihood (nats) of each token after the first, given those before it in its window. Windows of
+  // `window` tokens do not overlap and each begins anew; 0: one window. `cancelled` and `on_progress` as in Request.
+  Result<std::vector<float>> score(std::span<const TokenId> tokens, uint32_t window = 0,
+                                   const std::atomic<bool>* cancelled = nullptr,
+                                   const std::function<void(const Progress&)>& on_progress = {});
+
+  Result<Session> open_session();
+  // A session written by Session::save with the same model and plan; kInvalidArgument names what differs.
+  Result<Session> load_session(const std::string& path);
+
+ private:
+  friend class Session;
+  struct State;
+  explicit Engine(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace loci

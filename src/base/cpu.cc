@@ -1,0 +1,83 @@
+#include "base/cpu.h"
+
+#include <sched.h>
+
+#include <fstream>
+#include <thread>
+
+namespace loci {
+namespace {
+
+int allowed_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+  return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+}
+
+std::string model_name() {
+  std::ifstream in("/proc/cpuinfo");
+  for (std::string line; std::getline(in, line);) {
+    if (line.rfind("model name", 0) != 0) continue;
+    const size_t colon = line.find(": ");
+    if (colon != std::string::npos) return line.substr(colon + 2);
+  }
+  return "unknown processor";
+}
+
+CpuInfo detect() {
+  CpuInfo info;
+  info.model = model_name();
+  info.cores = allowed_cores();
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  info.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  info.avx512 = info.avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                __builtin_cpu_supports("avx512vnni");
+  unsigned eax = 7, ebx = 0, ecx = 0, edx = 0;
+  __asm__ volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
+  info.amx_int8 = (edx >> 25) & 1u;
+#endif
+  return info;
+}
+
+}  // namespace
+
+const CpuInfo& cpu_info() {
+  static const CpuInfo info = detect();
+  return info;
+}
+
+std::string_view to_string(Isa isa) {
+  switch (isa) {
+    case Isa::kScalar: return "scalar";
+    case Isa::kAvx2: return "avx2";
+    case Isa::kAvx512: return "avx512";
+  }
+  return "?";
+}
+
+std::vector<Isa> supported_isas() {
+  std::vector<Isa> out{Isa::kScalar};
+  if (cpu_info().avx2) out.push_back(Isa::kAvx2);
+  if (cpu_info().avx512) out.push_back(Isa::kAvx512);
+  return out;
+}
+
+Isa best_isa() { return supported_isas().back(); }
+
+Result<Isa> parse_isa(std::string_view name) {
+  if (name == "auto") return best_isa();
+  for (Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512}) {
+    if (to_string(isa) != name) continue;
+    if (isa > best_isa()) {
+      return fail(ErrorCode::kUnsupported, "instruction set '{}' is not available on this processor ({}); the best is '{}'",
+                  name, cpu_info().model, to_string(best_isa()));
+    }
+    return isa;
+  }
+  return fail(ErrorCode::kInvalidArgument, "unknown instruction set '{}': use auto, scalar, avx2 or avx512", name);
+}
+
+}  // namespace loci

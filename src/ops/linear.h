@@ -1,0 +1,60 @@
+// Matrix products with stored weights: y = W x for every row x.
+//
+// Weights are repacked when a model loads into few layouts that the kernels like (16 output rows interleaved, so that a vector
+// holds 16 outputs and every output is one chain of additions over ascending k). Row r of a product with M rows equals the
+// product of row r alone, bit for bit, for every M, on each instruction set.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "base/error.h"
+#include "io/model_file.h"
+#include "kernels/cpu/gemm/layout.h"
+#include "ops/context.h"
+#include "tensor/rows.h"
+
+namespace loci {
+
+enum class Activations {
+  kInt8,  // rounded to 8 bits per block of 32 (row-local), integer dot products inside a block
+  kF32,   // fp32 activations; every weight decoded to fp32
+};
+
+// One stored matrix, packed. Owns its memory.
+class PackedMatrix {
+ public:
+  // Packs `tensor` [rows, columns] in parallel. `packed` (may be empty) is called with file bytes that are done with.
+  static Result<PackedMatrix> pack(const Tensor& tensor, Activations activations, ThreadPool& pool,
+                                   const std::function<void(std::span<const std::byte>)>& packed = {});
+  // Bytes that pack() will own.
+  static uint64_t planned_bytes(DType dtype, uint64_t rows, uint64_t columns, Activations activations);
+
+  uint32_t rows() const;
+  uint32_t columns() const;
+  uint64_t bytes() const;
+  WeightLayout layout() const;
+  // Row `row` as fp32: what the product multiplies with. For token embeddings.
+  void unpack_row(uint32_t row, std::span<float> out) const;
+};
+
+// Matrices that multiply the same input: the input is rounded once.
+class Linear {
+ public:
+  Linear() = default;
+  explicit Linear(std::vector<PackedMatrix> parts);
+
+  // out[i] = parts[i] x; x [tokens, columns], out[i] [tokens, parts[i].rows]. Allocates only from context.scratch.
+  void project(OpContext& context, const Rows& x, std::span<Rows> out) const;
+  // The only part's product.
+  void project(OpContext& context, const Rows& x, Rows out) const;
+  // Scratch bytes of a call with this many rows and threads.
+  size_t scratch_bytes(size_t rows, int threads) const;
+
+  std::span<const PackedMatrix> parts() const;
+  uint64_t bytes() const;
+  uint64_t macs() const;  // per row of x
+};
+
+}  // namespace loci
