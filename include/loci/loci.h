@@ -1,4 +1,4 @@
-// Loci: a long-context LLM inference engine. This header is the whole C++ API; loci.hpp's C counterpart is loci_c.h.
+// Loci: a long-context LLM inference engine. This header is the whole C++ API; its C counterpart is loci_c.h.
 //
 //   auto engine = loci::Engine::load("model.gguf", {});
 //   auto tokens = engine->tokenize("Once upon a time");
@@ -119,6 +119,13 @@ struct Completion {
   uint64_t kept_tokens = 0;     // mean entries per KV head at the end
 };
 
+// How well the model foresaw one token.
+struct TokenScore {
+  float nll = 0;       // negative log-likelihood, nats
+  TokenId argmax = 0;  // the token it held most likely, the lowest id of equals
+  float gap = 0;       // log-probability of that token minus the second one's
+};
+
 struct TokenizeOptions {
   bool add_special = true;
   bool parse_special = true;
@@ -183,11 +190,11 @@ class Engine {
   // Several requests in ragged batches: prompts and decode steps share forward passes. One result per request, in order.
   std::vector<Result<Completion>> generate(std::span<const Request> requests);
 
-  // Negative log-likelihood (nats) of each token after the first, given those before it in its window. Windows of
-  // `window` tokens do not overlap and each begins anew; 0: one window. `cancelled` and `on_progress` as in Request.
-  Result<std::vector<float>> score(std::span<const TokenId> tokens, uint32_t window = 0,
-                                   const std::atomic<bool>* cancelled = nullptr,
-                                   const std::function<void(const Progress&)>& on_progress = {});
+  // A score for each token after the first, given those before it in its window. Windows of `window` tokens do not overlap
+  // and each begins anew; 0: one window. `cancelled` and `on_progress` as in Request.
+  Result<std::vector<TokenScore>> score(std::span<const TokenId> tokens, uint32_t window = 0,
+                                        const std::atomic<bool>* cancelled = nullptr,
+                                        const std::function<void(const Progress&)>& on_progress = {});
 
   Result<Session> open_session();
   // A session written by Session::save with the same model and plan; kInvalidArgument names what differs.

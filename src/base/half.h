@@ -15,9 +15,9 @@ struct BFloat16 {
   uint16_t bits = 0;
 };
 
-inline float to_float(BFloat16 x) { return std::bit_cast<float>(static_cast<uint32_t>(x.bits) << 16); }
+[[gnu::always_inline]] inline float to_float(BFloat16 x) { return std::bit_cast<float>(static_cast<uint32_t>(x.bits) << 16); }
 
-inline float to_float(Half x) {
+[[gnu::always_inline]] inline float to_float(Half x) {
 #if defined(__FLT16_MAX__)
   return static_cast<float>(std::bit_cast<_Float16>(x.bits));
 #else
@@ -33,7 +33,7 @@ inline float to_float(Half x) {
 #endif
 }
 
-inline Half to_half(float f) {
+[[gnu::always_inline]] inline Half to_half(float f) {
 #if defined(__FLT16_MAX__)
   return Half{std::bit_cast<uint16_t>(static_cast<_Float16>(f))};
 #else
@@ -51,7 +51,7 @@ inline Half to_half(float f) {
 #endif
 }
 
-inline BFloat16 to_bfloat16(float f) {
+[[gnu::always_inline]] inline BFloat16 to_bfloat16(float f) {
   const uint32_t bits = std::bit_cast<uint32_t>(f);
   if ((bits & 0x7fffffffu) > 0x7f800000u) return BFloat16{static_cast<uint16_t>((bits >> 16) | 0x40u)};
   return BFloat16{static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};

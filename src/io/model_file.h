@@ -1,8 +1,10 @@
 // A model as it lies on disk, in one vocabulary whatever the format: metadata under GGUF keys ("llama.block_count"), tensors
 // under GGUF names ("blk.0.attn_q.weight"). A GGUF file or a Hugging Face folder is opened by `open_model_file`.
 //
-// Tensors are views of mapped files: reading touches disk pages, `release` gives them back. Everything is checked at open:
-// a ModelFile never names bytes outside its files. Immutable after opening, so any thread may read.
+// Tensors are views of mapped files, owned by the ModelFile: reading touches disk pages, `release` gives them back. Everything
+// is checked at open: a ModelFile never names bytes outside its files. A file that another program shortens while it is
+// mapped faults when read. Immutable after opening, so any thread may read. Opening costs a pass over the metadata: 0.1 s
+// for a vocabulary of 262,144 tokens.
 #pragma once
 
 #include <cstdint>
@@ -25,13 +27,13 @@ struct Tensor {
   std::string name;
   DType dtype = DType::kF32;
   std::vector<uint64_t> shape;      // outermost first: [rows, columns]; a row is contiguous
-  std::span<const std::byte> data;  // rows x row_bytes(dtype, columns)
+  std::span<const std::byte> data;  // rows x row_bytes(dtype, columns), at any address: read it with memcpy or byte by byte
 
   uint64_t columns() const { return shape.back(); }
   uint64_t rows() const;  // product of all but the last extent
 };
 
-// A metadata value. Integers of every width are widened; arrays are homogeneous.
+// A metadata value. Unsigned integers of every width are uint64_t, signed ones int64_t; arrays are homogeneous.
 using MetaValue = std::variant<int64_t, uint64_t, double, bool, std::string, std::vector<int64_t>, std::vector<double>,
                                std::vector<std::string>, std::vector<bool>>;
 
@@ -70,6 +72,7 @@ class ModelFile {
   const Tensor* find(std::string_view name) const;  // nullptr if absent
   virtual std::string_view format() const = 0;      // "GGUF v3", "safetensors"
   virtual uint64_t file_bytes() const = 0;          // of all files together
+  virtual RopePairing rope_pairing() const = 0;
   // Gemma's norms multiply by (1 + w). GGUF files store 1 + w, Hugging Face folders store w.
   virtual bool norms_store_offset() const = 0;
   // Content of tokenizer.json for Hugging Face folders; empty for GGUF, whose vocabulary is metadata ("tokenizer.ggml.*").
@@ -80,7 +83,8 @@ class ModelFile {
   virtual void release(std::span<const std::byte> data) const = 0;
 };
 
-// `path` is a .gguf file (the first of its parts, if split) or a folder with config.json and *.safetensors.
+// `path` is a .gguf file (the first of its parts, if split) or a folder with config.json and *.safetensors. A GGUF file may
+// hold a vocabulary alone, with no tensors.
 Result<std::unique_ptr<ModelFile>> open_model_file(const std::filesystem::path& path);
 
 }  // namespace loci

@@ -1,8 +1,8 @@
 // Matrix products with stored weights: y = W x for every row x.
 //
-// Weights are repacked when a model loads into few layouts that the kernels like (16 output rows interleaved, so that a vector
-// holds 16 outputs and every output is one chain of additions over ascending k). Row r of a product with M rows equals the
-// product of row r alone, bit for bit, for every M, on each instruction set.
+// Weights are repacked when a model loads into few layouts that the kernels like (16 output rows interleaved, so that a
+// vector holds 16 outputs and every output is one chain of additions over ascending k). Row r of a product with M rows
+// equals the product of row r alone, bit for bit, for every M, on each instruction set.
 #pragma once
 
 #include <functional>
@@ -31,12 +31,24 @@ class PackedMatrix {
   // Bytes that pack() will own.
   static uint64_t planned_bytes(DType dtype, uint64_t rows, uint64_t columns, Activations activations);
 
-  uint32_t rows() const;
-  uint32_t columns() const;
-  uint64_t bytes() const;
-  WeightLayout layout() const;
+  uint32_t rows() const { return rows_; }
+  uint32_t columns() const { return columns_; }
+  uint64_t bytes() const { return data_.size(); }
+  WeightLayout layout() const { return layout_; }
   // Row `row` as fp32: what the product multiplies with. For token embeddings.
   void unpack_row(uint32_t row, std::span<float> out) const;
+
+  const std::byte* panel(size_t index) const { return data_.data() + index * panel_bytes_; }
+  size_t panels() const { return div_up(rows_, kPanelRows); }
+
+ private:
+  PackedMatrix() = default;
+
+  WeightLayout layout_ = WeightLayout::kF32;
+  uint32_t rows_ = 0;
+  uint32_t columns_ = 0;
+  size_t panel_bytes_ = 0;
+  Buffer data_;
 };
 
 // Matrices that multiply the same input: the input is rounded once.
@@ -52,9 +64,15 @@ class Linear {
   // Scratch bytes of a call with this many rows and threads.
   size_t scratch_bytes(size_t rows, int threads) const;
 
-  std::span<const PackedMatrix> parts() const;
+  // What scratch_bytes can be at most for an input of this width, known before any matrix is packed.
+  static size_t scratch_bound(size_t rows, size_t columns);
+
+  std::span<const PackedMatrix> parts() const { return parts_; }
   uint64_t bytes() const;
   uint64_t macs() const;  // per row of x
+
+ private:
+  std::vector<PackedMatrix> parts_;
 };
 
 }  // namespace loci

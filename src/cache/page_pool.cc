@@ -1,0 +1,136 @@
+#include "cache/page_pool.h"
+
+#include <algorithm>
+
+#include "base/assert.h"
+
+namespace loci {
+namespace {
+
+constexpr uint64_t kExtentBytes = uint64_t{2} << 20;
+
+}  // namespace
+
+PageGroup PagePool::group(uint32_t page_bytes, uint32_t heads) {
+  for (uint32_t i = 0; i < groups_.size(); ++i) {
+    if (groups_[i].page_bytes == page_bytes && groups_[i].heads == heads) return {i};
+  }
+  Group added;
+  added.page_bytes = page_bytes;
+  added.heads = heads;
+  added.stripes_per_extent = static_cast<uint32_t>(std::max<uint64_t>(1, kExtentBytes / added.stripe_bytes()));
+  groups_.push_back(std::move(added));
+  return {static_cast<uint32_t>(groups_.size() - 1)};
+}
+
+Status PagePool::grow(Group& group) {
+  LOCI_TRY(Buffer extent, Buffer::allocate(group.stripe_bytes() * group.stripes_per_extent));
+  const uint32_t first = static_cast<uint32_t>(group.used.size());
+  group.extents.push_back(std::move(extent));
+  group.used.resize(first + group.stripes_per_extent, 0);
+  group.references.resize(group.used.size() * group.heads, 0);
+  for (uint32_t i = group.stripes_per_extent; i > 0; --i) group.free_stripes.push_back(first + i - 1);
+  return {};
+}
+
+Result<uint32_t> PagePool::take_stripe(Group& group) {
+  if (in_use_ + group.stripe_bytes() > budget_) {
+    return fail(ErrorCode::kLimit,
+                "the cache is full: {:.1f} of {:.1f} MiB are in use; shorten the context, use a smaller store (store=kv8, "
+                "store=kv4) or raise the memory limit",
+                static_cast<double>(in_use_) / 0x1p20, static_cast<double>(budget_) / 0x1p20);
+  }
+  if (group.free_stripes.empty()) LOCI_CHECK(grow(group));
+  const uint32_t stripe = group.free_stripes.back();
+  group.free_stripes.pop_back();
+  in_use_ += group.stripe_bytes();
+  peak_ = std::max(peak_, in_use_);
+  return stripe;
+}
+
+Result<PageId> PagePool::allocate_stripe(PageGroup id) {
+  Group& group = groups_[id.index];
+  LOCI_TRY(const uint32_t stripe, take_stripe(group));
+  group.used[stripe] = group.heads;
+  const uint32_t first = stripe * group.heads;
+  std::fill_n(group.references.begin() + first, group.heads, 1u);
+  return PageId(first);
+}
+
+Result<PageId> PagePool::allocate_page(PageGroup id) {
+  Group& group = groups_[id.index];
+  while (!group.free_pages.empty()) {
+    const PageId page = group.free_pages.back();
+    group.free_pages.pop_back();
+    const uint32_t stripe = page.value / group.heads;
+    // A candidate may have been taken meanwhile, alone or with its whole stripe.
+    if (group.references[page.value] != 0 || group.used[stripe] == 0) continue;
+    ++group.used[stripe];
+    group.references[page.value] = 1;
+    return page;
+  }
+  LOCI_TRY(const uint32_t stripe, take_stripe(group));
+  group.used[stripe] = 1;
+  const PageId first(stripe * group.heads);
+  for (uint32_t i = group.heads; i > 1; --i) group.free_pages.push_back(first + (i - 1));
+  group.references[first.value] = 1;
+  return first;
+}
+
+void PagePool::forget_stale_candidates(Group& group) {
+  std::vector<PageId>& pages = group.free_pages;
+  std::sort(pages.begin(), pages.end());
+  pages.erase(std::unique(pages.begin(), pages.end()), pages.end());
+  std::erase_if(pages, [&](PageId page) {
+    return group.references[page.value] != 0 || group.used[page.value / group.heads] == 0;
+  });
+}
+
+void PagePool::retain(PageGroup id, PageId page) {
+  uint32_t& references = groups_[id.index].references[page.value];
+  LOCI_ASSERT(references > 0, "only a page in use can be shared");
+  ++references;
+}
+
+void PagePool::release(PageGroup id, PageId page) {
+  Group& group = groups_[id.index];
+  uint32_t& references = group.references[page.value];
+  LOCI_ASSERT(references > 0, "a page is released once for each reference");
+  if (--references > 0) return;
+  ++released_;
+  const uint32_t stripe = page.value / group.heads;
+  if (--group.used[stripe] > 0) {
+    group.free_pages.push_back(page);
+    if (group.free_pages.size() > 2 * group.references.size()) forget_stale_candidates(group);
+    return;
+  }
+  group.free_stripes.push_back(stripe);
+  in_use_ -= group.stripe_bytes();
+}
+
+uint32_t PagePool::references(PageGroup id, PageId page) const { return groups_[id.index].references[page.value]; }
+
+std::byte* PagePool::data(PageGroup id, PageId page) {
+  Group& group = groups_[id.index];
+  const uint32_t per_extent = group.stripes_per_extent * group.heads;
+  return group.extents[page.value / per_extent].data() + size_t{page.value % per_extent} * group.page_bytes;
+}
+
+const std::byte* PagePool::data(PageGroup id, PageId page) const { return const_cast<PagePool*>(this)->data(id, page); }
+
+PoolCounters PagePool::counters() const {
+  PoolCounters out;
+  for (const Group& group : groups_) {
+    for (const uint32_t references : group.references) {
+      out.pages_in_use += references > 0;
+      out.pages_shared += references > 1;
+    }
+  }
+  out.bytes_in_use = in_use_;
+  out.peak_bytes = peak_;
+  out.budget_bytes = budget_;
+  out.pages_released = released_;
+  return out;
+}
+
+}  // namespace loci

@@ -1,0 +1,79 @@
+// The memory of all cached entries: pages in stripes, reference-counted, under one byte budget.
+//
+// Pages of one size and layer width form a group. A stripe is `heads` consecutive pages, one for each KV head of a layer, and
+// is what a table of a whole layer allocates; single pages serve tables of fewer heads. Allocation and release are O(1).
+// Memory comes from the system in extents and is zeroed once, so a page never holds an infinity or a NaN. Not thread-safe:
+// the engine's thread allocates between parallel loops; workers read and write the pages' bytes.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "cache/ids.h"
+
+namespace loci {
+
+struct PageGroup {
+  uint32_t index = 0;
+};
+
+struct PoolCounters {
+  uint64_t pages_in_use = 0;
+  uint64_t pages_shared = 0;    // with two or more references
+  uint64_t bytes_in_use = 0;    // of stripes that hold at least one page
+  uint64_t peak_bytes = 0;
+  uint64_t budget_bytes = 0;
+  uint64_t pages_released = 0;  // since the start
+};
+
+class PagePool {
+ public:
+  explicit PagePool(uint64_t budget_bytes) : budget_(budget_bytes) {}
+
+  // A group of pages of `page_bytes` in stripes of `heads`; an equal group is reused.
+  PageGroup group(uint32_t page_bytes, uint32_t heads);
+
+  // The first of `heads` consecutive pages, each with one reference. kLimit if the budget is used up.
+  Result<PageId> allocate_stripe(PageGroup group);
+  // One page with one reference.
+  Result<PageId> allocate_page(PageGroup group);
+
+  void retain(PageGroup group, PageId page);
+  void release(PageGroup group, PageId page);
+  uint32_t references(PageGroup group, PageId page) const;
+
+  std::byte* data(PageGroup group, PageId page);
+  const std::byte* data(PageGroup group, PageId page) const;
+  uint32_t page_bytes(PageGroup group) const { return groups_[group.index].page_bytes; }
+  uint32_t heads(PageGroup group) const { return groups_[group.index].heads; }
+
+  PoolCounters counters() const;
+
+ private:
+  struct Group {
+    uint32_t page_bytes = 0;
+    uint32_t heads = 0;
+    uint32_t stripes_per_extent = 0;
+    std::vector<Buffer> extents;
+    std::vector<uint32_t> references;    // per page
+    std::vector<uint32_t> used;          // pages in use, per stripe
+    std::vector<uint32_t> free_stripes;
+    std::vector<PageId> free_pages;      // candidates in partly used stripes; checked when taken
+    uint64_t stripe_bytes() const { return uint64_t{page_bytes} * heads; }
+  };
+
+  Result<uint32_t> take_stripe(Group& group);
+  Status grow(Group& group);
+  void forget_stale_candidates(Group& group);
+
+  std::vector<Group> groups_;
+  uint64_t budget_ = 0;
+  uint64_t in_use_ = 0;
+  uint64_t peak_ = 0;
+  uint64_t released_ = 0;
+};
+
+}  // namespace loci

@@ -1,0 +1,195 @@
+#include "cache/table.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "base/assert.h"
+#include "base/checked.h"
+#include "kernels/cpu/kv_codec/kv_codec.h"
+
+namespace loci {
+
+Table::Table(PagePool& pool, PageGroup group, const PageLayout& layout, std::vector<KvHead> heads)
+    : pool_(&pool), group_(group), layout_(&layout), heads_(std::move(heads)) {}
+
+Table::~Table() { release_all(); }
+
+Table::Table(Table&& other) noexcept
+    : pool_(other.pool_),
+      group_(other.group_),
+      layout_(other.layout_),
+      heads_(std::move(other.heads_)),
+      pages_(std::exchange(other.pages_, {})),
+      positions_(std::move(other.positions_)),
+      length_(std::exchange(other.length_, 0)),
+      first_slot_(std::exchange(other.first_slot_, SlotId(0))) {}
+
+Table& Table::operator=(Table&& other) noexcept {
+  if (this == &other) return *this;
+  release_all();
+  pool_ = other.pool_;
+  group_ = other.group_;
+  layout_ = other.layout_;
+  heads_ = std::move(other.heads_);
+  pages_ = std::exchange(other.pages_, {});
+  positions_ = std::move(other.positions_);
+  length_ = std::exchange(other.length_, 0);
+  first_slot_ = std::exchange(other.first_slot_, SlotId(0));
+  return *this;
+}
+
+void Table::release_all() {
+  for (const PageId page : pages_) {
+    if (page != kNoPage) pool_->release(group_, page);
+  }
+  pages_.clear();
+}
+
+Table Table::fork() const {
+  Table copy(*pool_, group_, *layout_, heads_);
+  copy.pages_ = pages_;
+  copy.positions_ = positions_;
+  copy.length_ = length_;
+  copy.first_slot_ = first_slot_;
+  for (const PageId page : pages_) {
+    if (page != kNoPage) pool_->retain(group_, page);
+  }
+  return copy;
+}
+
+uint32_t Table::slots_before(TokenPos position) const {
+  if (affine()) return std::min(position.value, length_);
+  return static_cast<uint32_t>(std::lower_bound(positions_.begin(), positions_.end(), position) - positions_.begin());
+}
+
+TokenPos Table::position(SlotId slot) const { return affine() ? TokenPos(slot.value) : positions_[slot.value]; }
+
+Status Table::own_last_stripe() {
+  if (length_ % kPageSlots == 0) return {};
+  const std::span<PageId> last = std::span(pages_).last(heads_.size());
+  for (PageId& page : last) {
+    if (page == kNoPage || pool_->references(group_, page) == 1) continue;
+    LOCI_TRY(const PageId own, pool_->allocate_page(group_));
+    std::memcpy(pool_->data(group_, own), pool_->data(group_, page), layout_->bytes);
+    pool_->release(group_, page);
+    page = own;
+  }
+  return {};
+}
+
+Status Table::reserve(uint32_t count) {
+  LOCI_CHECK(own_last_stripe());
+  const size_t needed = div_up(size_t{length_} + count, kPageSlots) * heads_.size();
+  while (pages_.size() < needed) {
+    const bool whole = pool_->heads(group_) == heads_.size();
+    if (whole) {
+      LOCI_TRY(const PageId first, pool_->allocate_stripe(group_));
+      for (uint32_t h = 0; h < heads_.size(); ++h) pages_.push_back(first + h);
+      continue;
+    }
+    std::vector<PageId> stripe;
+    for (size_t h = 0; h < heads_.size(); ++h) {
+      Result<PageId> page = pool_->allocate_page(group_);
+      if (!page.ok()) {
+        for (const PageId taken : stripe) pool_->release(group_, taken);
+        return std::move(page).error();
+      }
+      stripe.push_back(*page);
+    }
+    pages_.insert(pages_.end(), stripe.begin(), stripe.end());
+  }
+  return {};
+}
+
+SlotId Table::append(TokenPos position) {
+  LOCI_ASSERT(length_ / kPageSlots < stripes(), "room is reserved before entries are appended");
+  if (affine() && position.value != length_) {
+    positions_.resize(length_);
+    for (uint32_t i = 0; i < length_; ++i) positions_[i] = TokenPos(i);
+  }
+  if (!affine() || position.value != length_) positions_.push_back(position);
+  return SlotId(length_++);
+}
+
+std::byte* Table::page_of(SlotId slot, size_t head_index) {
+  return pool_->data(group_, pages_[slot.value / kPageSlots * heads_.size() + head_index]);
+}
+
+const std::byte* Table::page_of(SlotId slot, size_t head_index) const {
+  return const_cast<Table*>(this)->page_of(slot, head_index);
+}
+
+void Table::trim(TokenPos position) {
+  const uint32_t length = slots_before(position);
+  const size_t kept_pages = div_up(length, kPageSlots) * heads_.size();
+  while (pages_.size() > kept_pages) {
+    if (pages_.back() != kNoPage) pool_->release(group_, pages_.back());
+    pages_.pop_back();
+  }
+  length_ = length;
+  if (!affine()) positions_.resize(length);
+  first_slot_ = std::min(first_slot_, SlotId(length));
+}
+
+void Table::release_below(SlotId slot) {
+  const uint32_t whole_pages = std::min(slot.value, length_) / kPageSlots;
+  for (uint32_t stripe = first_slot_.value / kPageSlots; stripe < whole_pages; ++stripe) {
+    for (size_t h = 0; h < heads_.size(); ++h) {
+      PageId& page = pages_[stripe * heads_.size() + h];
+      if (page != kNoPage) pool_->release(group_, page);
+      page = kNoPage;
+    }
+  }
+  first_slot_ = std::max(first_slot_, SlotId(whole_pages * kPageSlots));
+}
+
+Result<Table> Table::kept(size_t head_index, std::span<const SlotId> slots) const {
+  Table out(*pool_, group_, *layout_, {heads_[head_index]});
+  LOCI_CHECK(out.reserve(static_cast<uint32_t>(slots.size())));
+  for (const SlotId slot : slots) {
+    LOCI_ASSERT(slot >= first_slot_ && slot.value < length_, "only slots that a table holds can be kept");
+    const SlotId to = out.append(position(slot));
+    copy_entry(*layout_, page_of(slot, head_index), slot.value % kPageSlots, out.page_of(to, 0), to.value % kPageSlots);
+  }
+  return out;
+}
+
+Table Table::split(size_t head_index) {
+  LOCI_ASSERT(heads_.size() >= 2, "the last head of a class stays in its table");
+  Table out(*pool_, group_, *layout_, {heads_[head_index]});
+  out.positions_ = positions_;
+  out.length_ = length_;
+  out.first_slot_ = first_slot_;
+  std::vector<PageId> rest;
+  rest.reserve(pages_.size());
+  for (size_t i = 0; i < pages_.size(); ++i) (i % heads_.size() == head_index ? out.pages_ : rest).push_back(pages_[i]);
+  pages_ = std::move(rest);
+  heads_.erase(heads_.begin() + static_cast<ptrdiff_t>(head_index));
+  return out;
+}
+
+std::span<const PageId> Table::stripe(uint32_t index) const {
+  return std::span(pages_).subspan(size_t{index} * heads_.size(), heads_.size());
+}
+
+void Table::append_shared(std::span<const PageId> pages) {
+  LOCI_ASSERT(affine() && length_ % kPageSlots == 0, "shared stripes extend an unedited table at a page border");
+  if (pages.empty()) {
+    pages_.insert(pages_.end(), heads_.size(), kNoPage);
+    first_slot_ = SlotId(length_ + kPageSlots);
+  } else {
+    for (const PageId page : pages) {
+      pool_->retain(group_, page);
+      pages_.push_back(page);
+    }
+  }
+  length_ += kPageSlots;
+}
+
+uint64_t Table::page_bytes() const {
+  const auto present = std::count_if(pages_.begin(), pages_.end(), [](PageId page) { return page != kNoPage; });
+  return static_cast<uint64_t>(present) * layout_->bytes;
+}
+
+}  // namespace loci

@@ -1,0 +1,199 @@
+// loci doctor: what this machine offers and which kernels Loci will run on it.
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "base/cpu.h"
+#include "base/memory.h"
+#include "base/quantity.h"
+#include "base/threads.h"
+#include "cli/commands.h"
+#include "cli/table.h"
+#include "cli/terminal_text.h"
+#include "kernels/cpu/roof/roof.h"
+#include "kernels/cuda/device.h"
+#include "ops/kernel_table.h"
+
+namespace loci {
+namespace {
+
+struct DoctorCommand {
+  int threads = 0;
+  std::string isa = "auto";
+  bool no_measure = false;
+  bool json = false;
+};
+
+struct Diagnosis {
+  std::string system;
+  std::vector<std::string> isas;
+  std::string chosen_isa;
+  std::string huge_pages;  // the choice of the system: always, madvise, never
+  std::string python;      // path of python3, which fetches models; empty if there is none
+  bool pip = false;
+  std::vector<KernelEntry> kernels;
+  std::vector<CudaDevice> cuda;
+  std::string no_cuda;  // why there is none
+  int threads = 1;
+  std::optional<Roof> roof;
+};
+
+std::string first_line(const char* path) {
+  std::ifstream in(path);
+  std::string line;
+  std::getline(in, line);
+  return line;
+}
+
+// "always [madvise] never" -> "madvise".
+std::string chosen_of(const std::string& line) {
+  const size_t open = line.find('[');
+  const size_t close = line.find(']');
+  if (open == std::string::npos || close == std::string::npos || close < open) return "unknown";
+  return line.substr(open + 1, close - open - 1);
+}
+
+std::string find_program(const std::string& name) {
+  const char* path = std::getenv("PATH");
+  std::string_view rest = path != nullptr ? path : "";
+  while (!rest.empty()) {
+    const size_t end = std::min(rest.find(':'), rest.size());
+    std::string candidate = fmt::format("{}/{}", rest.substr(0, end), name);
+    if (access(candidate.c_str(), X_OK) == 0) return candidate;
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  return {};
+}
+
+std::string system_name() {
+  utsname name{};
+  if (uname(&name) != 0) return "unknown";
+  return fmt::format("{} {} {}", name.sysname, name.release, name.machine);
+}
+
+Result<Diagnosis> diagnose(const DoctorCommand& command) {
+  Diagnosis out;
+  LOCI_TRY(const Isa isa, parse_isa(command.isa));
+  out.system = system_name();
+  for (const Isa supported : supported_isas()) out.isas.emplace_back(to_string(supported));
+  out.chosen_isa = to_string(isa);
+  out.huge_pages = chosen_of(first_line("/sys/kernel/mm/transparent_hugepage/enabled"));
+  out.python = find_program("python3");
+  out.pip = !out.python.empty() && std::system("python3 -m pip --version >/dev/null 2>&1") == 0;
+  out.kernels = kernel_table(isa);
+  Result<std::vector<CudaDevice>> cuda = cuda_devices();
+  if (cuda.ok()) {
+    out.cuda = *std::move(cuda);
+    if (out.cuda.empty()) out.no_cuda = "the driver sees no device";
+  } else {
+    out.no_cuda = cuda.error().message;
+  }
+  ThreadPool pool(command.threads);
+  out.threads = pool.size();
+  if (!command.no_measure) {
+    LOCI_TRY(out.roof, measure_roof(pool, isa));
+  }
+  return out;
+}
+
+nlohmann::ordered_json diagnosis_json(const Diagnosis& d) {
+  nlohmann::ordered_json kernels = nlohmann::ordered_json::array();
+  for (const KernelEntry& entry : d.kernels) {
+    kernels.push_back({{"operation", entry.operation}, {"variant", entry.variant}, {"isa", to_string(entry.isa)}});
+  }
+  nlohmann::ordered_json cuda = nlohmann::ordered_json::array();
+  for (const CudaDevice& device : d.cuda) {
+    cuda.push_back({{"name", device.name}, {"memory_bytes", device.memory_bytes}, {"sm", device.sm}});
+  }
+  nlohmann::ordered_json out{{"version", LOCI_VERSION},
+                             {"system", d.system},
+                             {"cpu", cpu_info().model},
+                             {"cores", cpu_info().cores},
+                             {"isas", d.isas},
+                             {"isa", d.chosen_isa},
+                             {"amx_int8", cpu_info().amx_int8},
+                             {"available_bytes", available_memory_bytes()},
+                             {"huge_pages", d.huge_pages},
+                             {"python", d.python},
+                             {"pip", d.pip},
+                             {"kernels", kernels},
+                             {"cuda", cuda}};
+  if (!d.no_cuda.empty()) out["no_cuda"] = d.no_cuda;
+  if (d.roof) {
+    out["roof"] = {{"threads", d.threads},
+                   {"read_gb_s", d.roof->read_bytes_per_second / 1e9},
+                   {"int8_gmac_s", d.roof->int8_macs_per_second / 1e9},
+                   {"f32_gmac_s", d.roof->f32_macs_per_second / 1e9}};
+  }
+  return out;
+}
+
+std::string join(const std::vector<std::string>& words) {
+  std::string out;
+  for (const std::string& word : words) out += fmt::format("{}{}", out.empty() ? "" : ", ", word);
+  return out;
+}
+
+void print_diagnosis(const Console& console, const Diagnosis& d) {
+  console.print("loci            {}\n", LOCI_VERSION);
+  console.print("system          {}\n", terminal_text(d.system));
+  console.print("processor       {}, {} cores\n", terminal_text(cpu_info().model), cpu_info().cores);
+  console.print("instructions    {} (kernels use {}){}\n", join(d.isas), d.chosen_isa,
+                cpu_info().amx_int8 ? "; AMX is there and not used" : "");
+  console.print("memory          {} available, huge pages: {}\n", format_bytes(available_memory_bytes()), d.huge_pages);
+  console.print("model packages  {}\n", d.pip ? "python3 with pip" : "no python3 with pip: 'loci pull smollm2' needs it (apt-get install python3-pip)");
+  for (const CudaDevice& device : d.cuda) {
+    console.print("cuda            {}, {}, sm_{}\n", terminal_text(device.name), format_bytes(device.memory_bytes), device.sm);
+  }
+  if (!d.no_cuda.empty()) console.print("cuda            none: {}\n", terminal_text(d.no_cuda));
+  if (d.roof) {
+    console.print("roof            {} threads: read {} GB/s, int8 {} GMAC/s, fp32 {} GMAC/s\n", d.threads,
+                  format_number(d.roof->read_bytes_per_second / 1e9), format_number(d.roof->int8_macs_per_second / 1e9),
+                  format_number(d.roof->f32_macs_per_second / 1e9));
+  }
+  Table table({{"operation"}, {"variant"}, {"kernel"}});
+  for (const KernelEntry& entry : d.kernels) {
+    table.add({entry.operation, entry.variant, std::string(to_string(entry.isa))});
+  }
+  if (!table.empty()) console.print("\n{}", table.text());
+}
+
+Result<int> doctor(const Console& console, const DoctorCommand& command) {
+  LOCI_TRY(const Diagnosis diagnosis, diagnose(command));
+  if (command.json) {
+    console.write_json(diagnosis_json(diagnosis));
+  } else {
+    print_diagnosis(console, diagnosis);
+  }
+  return kExitOk;
+}
+
+}  // namespace
+
+void add_doctor(CLI::App& app, Choice& choice) {
+  auto options = std::make_shared<DoctorCommand>();
+  CLI::App* command = add_command(
+      app, "doctor",
+      "Show what this machine offers: processor, instruction sets, memory, CUDA devices, the kernel\n"
+      "that runs each operation, and the measured roof: the speed of reading memory and of int8 and\n"
+      "fp32 multiply-accumulates, against which 'loci bench' compares. Takes about two seconds.",
+      "  loci doctor\n"
+      "  loci doctor --isa avx2 --threads 1 --json\n");
+  command->add_option("--threads", options->threads, "Threads to measure with; 0: every core")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1024))
+      ->type_name("N");
+  command->add_option("--isa", options->isa, "Instruction set: auto, scalar, avx2, avx512")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"auto", "scalar", "avx2", "avx512"}))
+      ->type_name("ISA");
+  command->add_flag("--no-measure", options->no_measure, "Do not measure the roof");
+  command->add_flag("--json", options->json, "Print one JSON object");
+  set_action(command, choice, options, doctor);
+}
+
+}  // namespace loci

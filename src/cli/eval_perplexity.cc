@@ -1,0 +1,127 @@
+// loci eval perplexity: how well a model foresees a text.
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "base/progress.h"
+#include "cli/commands.h"
+#include "cli/model_header.h"
+#include "cli/model_options.h"
+#include "cli/text_input.h"
+
+namespace loci {
+namespace {
+
+struct PerplexityCommand {
+  ModelOptions model;
+  std::string file;
+  std::string ids_file;
+  uint32_t window = 0;
+  bool per_token = false;
+  bool json = false;
+};
+
+Result<std::vector<TokenId>> tokens_to_score(const PerplexityCommand& command, const std::filesystem::path& path,
+                                             const Console& console) {
+  if (!command.ids_file.empty()) return read_ids(command.ids_file, console);
+  LOCI_TRY(const std::string text, read_text(command.file, console));
+  LOCI_TRY(const ModelHeader header, ModelHeader::open(path));
+  return header.tokenizer().encode(text);
+}
+
+// Long enough for one window, and no longer: the cache is what costs memory.
+uint32_t context_for(const PerplexityCommand& command, size_t tokens) {
+  if (command.model.context > 0) return command.model.context;
+  const size_t window = command.window > 0 ? std::min<size_t>(command.window, tokens) : tokens;
+  return static_cast<uint32_t>(std::max<size_t>(window, 2));
+}
+
+double mean_of(const std::vector<TokenScore>& scores) {
+  double sum = 0;
+  for (const TokenScore& score : scores) sum += score.nll;
+  return sum / static_cast<double>(scores.size());
+}
+
+nlohmann::ordered_json score_json(const std::vector<TokenScore>& scores, const Engine& engine, bool per_token) {
+  const double mean = mean_of(scores);
+  nlohmann::ordered_json out{{"mean_nll", mean},
+                             {"ppl", std::exp(mean)},
+                             {"tokens", scores.size()},
+                             {"attention", engine.info().attention}};
+  if (!per_token) return out;
+  nlohmann::ordered_json nll = nlohmann::ordered_json::array();
+  nlohmann::ordered_json argmax = nlohmann::ordered_json::array();
+  nlohmann::ordered_json gap = nlohmann::ordered_json::array();
+  for (const TokenScore& score : scores) {
+    nll.push_back(score.nll);
+    argmax.push_back(score.argmax);
+    gap.push_back(score.gap);
+  }
+  out["nll"] = std::move(nll);
+  out["argmax"] = std::move(argmax);
+  out["gap"] = std::move(gap);
+  return out;
+}
+
+Result<std::vector<TokenScore>> score(Engine& engine, const std::vector<TokenId>& tokens, const PerplexityCommand& command,
+                                      const Console& console) {
+  ProgressBar bar("scoring", ProgressUnit::kTokens, console.err);
+  return engine.score(tokens, command.window, console.cancel_flag(),
+                      [&](const Progress& progress) { bar.update(progress.prompt_done, progress.prompt_total); });
+}
+
+Result<int> perplexity(const Console& console, const PerplexityCommand& command) {
+  LOCI_TRY(const std::filesystem::path path, find_model(command.model.model, console));
+  LOCI_TRY(const std::vector<TokenId> tokens, tokens_to_score(command, path, console));
+  EngineOptions options = engine_options(command.model);
+  options.context = context_for(command, tokens.size());
+  options.prefix_cache = false;  // nothing is asked twice
+  LOCI_TRY(Engine engine, load_engine(path, options, console));
+  LOCI_TRY(const std::vector<TokenScore> scores, score(engine, tokens, command, console));
+  if (scores.empty()) {
+    return fail(ErrorCode::kInvalidArgument, "the text has {} token(s): at least 2 are needed to predict one", tokens.size());
+  }
+  if (command.json) {
+    console.write_json(score_json(scores, engine, command.per_token));
+    return kExitOk;
+  }
+  const double mean = mean_of(scores);
+  console.print("perplexity {:.4f}   mean negative log-likelihood {:.5f} nats   {} tokens   {}\n", std::exp(mean), mean,
+                scores.size(), engine.info().attention);
+  if (!command.per_token) return kExitOk;
+  for (const TokenScore& token : scores) console.print("{:.5f} {} {:.5f}\n", token.nll, token.argmax, token.gap);
+  return kExitOk;
+}
+
+}  // namespace
+
+void add_eval(CLI::App& app, Choice& choice) {
+  CLI::App* eval = add_command(app, "eval", "Measure the quality of a model and a plan.",
+                               "  loci eval perplexity -m smollm2 -f book.txt --window 2048\n");
+  eval->require_subcommand(1);
+  auto options = std::make_shared<PerplexityCommand>();
+  CLI::App* command = add_command(
+      *eval, "perplexity",
+      "Feed a text to the model and measure how well it foresees each token: the mean negative\n"
+      "log-likelihood in nats, and its exponential, the perplexity. A text longer than the window is\n"
+      "cut into windows that do not overlap, each read anew; the first token of a window predicts\n"
+      "nothing. --per-token adds, for each predicted token, its negative log-likelihood (nll), the\n"
+      "token the model held most likely (argmax) and how far that one is ahead of the second (gap).",
+      "  loci eval perplexity -m smollm2 -f book.txt --window 2048\n"
+      "  loci eval perplexity -m smollm2 -f book.txt --window 2048 --attention store=kv4 --json\n"
+      "  loci eval perplexity -m needle --tokens ids.json --per-token --json\n");
+  add_model_options(*command, options->model);
+  const std::vector<CLI::Option*> inputs{
+      command->add_option("-f,--file", options->file, "The text; - reads standard input")->type_name("FILE"),
+      command->add_option("--tokens", options->ids_file, "A JSON array of token ids, taken as they are")->type_name("IDS.json")};
+  for (CLI::Option* input : inputs) input->group("Input (one of these)");
+  command->add_option("--window", options->window, "Tokens read together; 0: the whole text")
+      ->capture_default_str()
+      ->type_name("N");
+  command->add_flag("--per-token", options->per_token, "Report every predicted token");
+  command->add_flag("--json", options->json, "Print one JSON object: mean_nll, ppl, tokens, nll, argmax, gap");
+  set_action(command, choice, options, perplexity, [inputs] { require_options(inputs, 1, 1); });
+}
+
+}  // namespace loci

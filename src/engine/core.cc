@@ -1,0 +1,140 @@
+#include "engine/core.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "engine/fingerprint.h"
+
+namespace loci {
+
+Result<std::unique_ptr<Core>> Core::load(const ModelFile& file, const EngineOptions& options) {
+  LOCI_TRY(const Isa isa, parse_isa(options.isa));
+  if (options.threads < 0 || options.threads > 1024) {
+    return fail(ErrorCode::kInvalidArgument, "{} threads were asked for, but the number must lie in 0..1024", options.threads);
+  }
+  auto threads = std::make_unique<ThreadPool>(options.threads);
+  Activations activations = options.activations == "f32" ? Activations::kF32 : Activations::kInt8;
+  LOCI_TRY(const ModelMeasure measure, Model::measure(file, activations));
+  LOCI_TRY(EngineLayout layout, lay_out(measure, options, threads->size()));
+  const MemoryPlan& memory = layout.memory;
+  if (!memory.fits) {
+    const auto mib = [](uint64_t bytes) { return static_cast<double>(bytes) / 0x1p20; };
+    return fail(ErrorCode::kLimit,
+                "the model needs {:.1f} MiB ({:.1f} weights, {:.1f} cache for {} x {} tokens, {:.1f} scratch), but {:.1f} MiB are "
+                "available; lower the context or the batch, or use a smaller store (store=kv8, store=kv4)",
+                mib(memory.total_bytes), mib(memory.weights_bytes), mib(memory.kv_bytes), layout.batch, layout.context,
+                mib(memory.scratch_bytes), mib(memory.available_bytes));
+  }
+  LOCI_TRY(Model model, Model::load(file, activations, *threads, options.on_load));
+  LOCI_TRY(Workspace scratch, Workspace::allocate(memory.scratch_bytes));
+  auto core = std::unique_ptr<Core>(new Core(std::move(model), std::move(layout), std::move(threads), std::move(scratch), isa));
+  core->fingerprint_ = model_fingerprint(file);
+  if (options.prefix_cache) {
+    PrefixSeed seed{.model = core->fingerprint_, .plan = core->layout_.attention.canonical(), .salt = ""};
+    LOCI_TRY(core->prefix_, PrefixStore::make(*core->cache_layout_, std::move(seed)));
+  }
+  return core;
+}
+
+Core::Core(Model model, EngineLayout layout, std::unique_ptr<ThreadPool> threads, Workspace scratch, Isa isa)
+    : model_(std::move(model)),
+      layout_(std::move(layout)),
+      threads_(std::move(threads)),
+      scratch_(std::move(scratch)),
+      isa_(isa),
+      pages_(std::make_unique<PagePool>(layout_.memory.kv_bytes)),
+      cache_layout_(std::make_unique<CacheLayout>(layout_.layers, *pages_)) {}
+
+uint32_t Core::adopt_prefix(Sequence& sequence, std::span<const TokenId> prompt) {
+  return prefix_ == nullptr ? 0 : prefix_->adopt(sequence, prompt);
+}
+
+// Pages that only the prefix cache holds are the first to go when the pool runs out.
+Status Core::reserve(std::span<const Feed> feeds) {
+  for (const Feed& feed : feeds) {
+    for (;;) {
+      Status reserved = feed.sequence->cache.reserve(feed.tokens);
+      if (reserved.ok()) break;
+      if (reserved.error().code != ErrorCode::kLimit || prefix_ == nullptr || !prefix_->evict_one()) return reserved;
+    }
+  }
+  return {};
+}
+
+Status Core::run_layers(Batch& batch, Rows x, const Cancelled& cancelled) {
+  for (const std::unique_ptr<Layer>& layer : model_.layers()) {
+    if (cancelled && cancelled()) return fail(ErrorCode::kCancelled, "the request was cancelled");
+    layer->forward(batch, x);
+  }
+  return {};
+}
+
+Status Core::forward(std::span<const Feed> feeds, const Cancelled& cancelled, const OnLogits& on_logits) {
+  uint32_t rows = 0;
+  std::vector<BatchItem> items;
+  std::vector<TokenId> ids;
+  for (const Feed& feed : feeds) {
+    SequenceCache& cache = feed.sequence->cache;
+    LOCI_ASSERT(feed.tokens > 0 && feed.tokens <= feed.sequence->unfed(), "a feed takes tokens that the sequence has");
+    items.push_back({&cache, rows, feed.tokens, TokenPos(cache.tokens())});
+    const auto first = feed.sequence->tokens.begin() + cache.tokens();
+    ids.insert(ids.end(), first, first + feed.tokens);
+    rows += feed.tokens;
+  }
+  LOCI_ASSERT(rows <= layout_.pass_rows, "a pass has as many rows as were planned");
+  LOCI_CHECK(reserve(feeds));
+
+  const ThreadPool::Step step(*threads_);
+  const Workspace::Mark mark(scratch_);
+  OpContext ops{*threads_, isa_, scratch_};
+  Rows x = scratch_.rows(rows, model_.config().hidden);
+  model_.embed(ops, ids, x);
+  {
+    const Workspace::Mark layers(scratch_);
+    Batch batch(ops, model_.config(), executor_, layout_.work, items);
+    const Status done = run_layers(batch, x, cancelled);
+    if (!done.ok()) {
+      for (const Feed& feed : feeds) feed.sequence->cache.abandon_pass();
+      return done;
+    }
+  }
+  for (const Feed& feed : feeds) {
+    feed.sequence->cache.end_pass(feed.tokens);
+    if (prefix_ != nullptr) prefix_->remember(*feed.sequence);
+    feed.sequence->cache.release_passed();
+  }
+  return hand_out_logits(ops, feeds, x, on_logits);
+}
+
+Status Core::hand_out_logits(OpContext& ops, std::span<const Feed> feeds, const Rows& x, const OnLogits& on_logits) {
+  struct Wanted {
+    size_t feed;
+    uint32_t row_of_feed;
+    uint32_t row;
+  };
+  std::vector<Wanted> wanted;
+  uint32_t row = 0;
+  for (size_t f = 0; f < feeds.size(); row += feeds[f].tokens, ++f) {
+    if (feeds[f].logits == Feed::Logits::kNone) continue;
+    const uint32_t first = feeds[f].logits == Feed::Logits::kAll ? 0 : feeds[f].tokens - 1;
+    for (uint32_t i = first; i < feeds[f].tokens; ++i) wanted.push_back({f, i, row + i});
+  }
+  for (size_t begin = 0; begin < wanted.size(); begin += layout_.logit_rows) {
+    const size_t count = std::min<size_t>(layout_.logit_rows, wanted.size() - begin);
+    const Workspace::Mark mark(scratch_);
+    Rows gathered = scratch_.rows(count, x.width);
+    for (size_t i = 0; i < count; ++i) std::memcpy(gathered.row(i), x.row(wanted[begin + i].row), x.width * sizeof(float));
+    Rows logits = scratch_.rows(count, model_.config().vocabulary);
+    model_.logits(ops, gathered, logits);
+    for (size_t i = 0; i < count;) {  // rows of one feed go out together
+      size_t end = i + 1;
+      while (end < count && wanted[begin + end].feed == wanted[begin + i].feed) ++end;
+      const Rows part{logits.row(i), static_cast<uint32_t>(end - i), logits.width, logits.stride};
+      LOCI_CHECK(on_logits(wanted[begin + i].feed, wanted[begin + i].row_of_feed, part));
+      i = end;
+    }
+  }
+  return {};
+}
+
+}  // namespace loci

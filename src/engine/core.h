@@ -1,0 +1,74 @@
+// A loaded model with its cache and its workers: runs forward passes over any mix of sequences.
+//
+// One thread at a time. Sequences must not outlive it.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "attention/executor.h"
+#include "engine/memory_plan.h"
+#include "engine/prefix_store.h"
+#include "engine/sequence.h"
+#include "model/model.h"
+
+namespace loci {
+
+// Tokens of one sequence for one forward pass.
+struct Feed {
+  enum class Logits { kNone, kLast, kAll };
+
+  Sequence* sequence = nullptr;
+  uint32_t tokens = 0;  // the next of sequence->tokens that have not been fed
+  Logits logits = Logits::kNone;
+};
+
+class Core {
+ public:
+  // Rows [first_row, first_row + logits.rows) of feed `feed` have these logits, valid during the call.
+  using OnLogits = std::function<Status(size_t feed, uint32_t first_row, const Rows& logits)>;
+  using Cancelled = std::function<bool()>;
+
+  // `file` is only read here.
+  static Result<std::unique_ptr<Core>> load(const ModelFile& file, const EngineOptions& options);
+
+  // Feeds all sequences in one pass and hands out the logits asked for. kCancelled (looked at between layers) and kLimit (the
+  // cache is full) leave every sequence as it was.
+  Status forward(std::span<const Feed> feeds, const Cancelled& cancelled, const OnLogits& on_logits);
+
+  Sequence new_sequence() const { return Sequence(*cache_layout_); }
+  // Lets an empty sequence begin with what the prefix cache holds of `prompt`. Returns the number of tokens taken.
+  uint32_t adopt_prefix(Sequence& sequence, std::span<const TokenId> prompt);
+
+  const Model& model() const { return model_; }
+  const EngineLayout& layout() const { return layout_; }
+  const CacheLayout& cache_layout() const { return *cache_layout_; }
+  const std::string& fingerprint() const { return fingerprint_; }
+  const PrefixStore* prefix_store() const { return prefix_.get(); }
+  PagePool& pages() { return *pages_; }
+  Isa isa() const { return isa_; }
+  ThreadPool& threads() { return *threads_; }
+
+ private:
+  Core(Model model, EngineLayout layout, std::unique_ptr<ThreadPool> threads, Workspace scratch, Isa isa);
+
+  Status reserve(std::span<const Feed> feeds);
+  Status run_layers(Batch& batch, Rows x, const Cancelled& cancelled);
+  Status hand_out_logits(OpContext& ops, std::span<const Feed> feeds, const Rows& x, const OnLogits& on_logits);
+
+  Model model_;
+  EngineLayout layout_;
+  std::unique_ptr<ThreadPool> threads_;
+  Workspace scratch_;
+  Isa isa_;
+  std::string fingerprint_;
+  Executor executor_;
+  std::unique_ptr<PagePool> pages_;
+  std::unique_ptr<CacheLayout> cache_layout_;
+  std::unique_ptr<PrefixStore> prefix_;
+};
+
+}  // namespace loci

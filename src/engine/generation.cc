@@ -1,0 +1,134 @@
+#include "engine/generation.h"
+
+#include <algorithm>
+
+namespace loci {
+namespace {
+
+Status check_prompt(const Core& core, const Request& request, const Sequence& sequence) {
+  const uint32_t vocabulary = core.model().config().vocabulary;
+  for (size_t i = 0; i < request.prompt.size(); ++i) {
+    const TokenId id = request.prompt[i];
+    if (id < 0 || static_cast<uint32_t>(id) >= vocabulary) {
+      return fail(ErrorCode::kInvalidArgument, "token {} of the prompt is {}, but the vocabulary has {} tokens", i, id, vocabulary);
+    }
+  }
+  const uint64_t total = sequence.tokens.size() + request.prompt.size();
+  if (total == 0) return fail(ErrorCode::kInvalidArgument, "the prompt is empty; give at least one token");
+  if (total > core.layout().context) {
+    return fail(ErrorCode::kLimit, "the prompt brings the sequence to {} tokens, but the context holds {}; raise the context or shorten it",
+                total, core.layout().context);
+  }
+  return {};
+}
+
+double seconds(std::chrono::steady_clock::duration d) { return std::chrono::duration<double>(d).count(); }
+
+}  // namespace
+
+Result<Generation> Generation::begin(Core& core, const Tokenizer& tokenizer, const Request& request, Sequence& sequence) {
+  LOCI_CHECK(check(request.sampling));
+  LOCI_CHECK(check_prompt(core, request, sequence));
+  LOCI_TRY(StopStrings stops, StopStrings::make(request.stop));
+  Generation out(tokenizer, request, sequence, std::move(stops));
+  out.prompt_begin_ = static_cast<uint32_t>(sequence.tokens.size());
+  const bool only_prompt = sequence.prompt_tokens == sequence.tokens.size();
+  if (sequence.tokens.empty()) out.cached_ = core.adopt_prefix(sequence, request.prompt);
+  sequence.tokens.insert(sequence.tokens.end(), request.prompt.begin(), request.prompt.end());
+  if (only_prompt) sequence.prompt_tokens = static_cast<uint32_t>(sequence.tokens.size());
+  // A sequence whose every token was fed has no logits to go on from: its last token is fed again.
+  if (sequence.unfed() == 0 && !sequence.cache.trim(sequence.cache.tokens() - 1)) {
+    sequence.cache.trim(0);
+    sequence.remembered_blocks = 0;
+  }
+  const uint64_t most = std::min<uint64_t>(core.layout().context, uint64_t{sequence.tokens.size()} + request.max_new_tokens);
+  out.most_tokens_ = static_cast<uint32_t>(most);
+  return out;
+}
+
+Generation::Generation(const Tokenizer& tokenizer, const Request& request, Sequence& sequence, StopStrings stops)
+    : tokenizer_(&tokenizer),
+      request_(&request),
+      sequence_(&sequence),
+      sampler_(request.sampling),
+      stops_(std::move(stops)),
+      decoder_(tokenizer),
+      started_(Clock::now()),
+      first_token_(started_),
+      last_token_(started_) {}
+
+void Generation::show(const std::string& text) {
+  if (text.empty()) return;
+  text_ += text;
+  if (request_->on_text) request_->on_text(text);
+}
+
+void Generation::finish(Finish reason) {
+  if (!stops_.match()) {
+    show(stops_.push(decoder_.finish()));
+    if (!stops_.match()) show(stops_.finish());
+  }
+  finish_ = stops_.match() ? Finish::kStop : reason;
+}
+
+Status Generation::take(std::span<const float> logits) {
+  last_token_ = Clock::now();
+  if (generated_.empty()) {
+    first_token_ = last_token_;
+  } else {
+    ++decode_steps_;
+  }
+  if (sequence_->tokens.size() >= most_tokens_) {  // nothing may be added: the request wanted the prompt read only
+    finish(Finish::kLength);
+    return {};
+  }
+  LOCI_TRY(const TokenId token, sampler_.sample(logits, sequence_->tokens, sequence_->tokens.size()));
+  if (!request_->ignore_eos && tokenizer_->is_end(token)) {
+    finish(Finish::kEnd);
+    return {};
+  }
+  generated_.push_back(token);
+  sequence_->tokens.push_back(token);
+  show(stops_.push(decoder_.push(token)));
+  if (stops_.match()) {
+    finish(Finish::kStop);
+  } else if (sequence_->tokens.size() >= most_tokens_) {
+    finish(Finish::kLength);
+  }
+  return {};
+}
+
+void Generation::passed() {
+  if (!request_->on_progress) return;
+  const uint32_t total = static_cast<uint32_t>(request_->prompt.size());
+  const uint32_t fed = std::max(sequence_->cache.tokens(), prompt_begin_) - prompt_begin_;
+  request_->on_progress({.prompt_done = std::min(fed, total),
+                         .prompt_total = total,
+                         .generated = static_cast<uint32_t>(generated_.size()),
+                         .seconds = seconds(Clock::now() - started_)});
+}
+
+// What was not fed is forgotten, so that the sequence holds what was finished.
+void Generation::cancel() {
+  finish(Finish::kCancelled);
+  finish_ = Finish::kCancelled;
+  if (generated_.empty()) sequence_->tokens.resize(sequence_->cache.tokens());
+  sequence_->prompt_tokens = std::min<uint32_t>(sequence_->prompt_tokens, static_cast<uint32_t>(sequence_->tokens.size()));
+}
+
+Completion Generation::complete() {
+  Completion out;
+  out.text = std::move(text_);
+  out.tokens = std::move(generated_);
+  out.finish = finish_.value_or(Finish::kLength);
+  out.prompt_tokens = static_cast<uint32_t>(request_->prompt.size());
+  out.cached_tokens = cached_;
+  out.prefill_seconds = seconds(first_token_ - started_);
+  out.decode_seconds = seconds(last_token_ - first_token_);
+  out.decode_steps = decode_steps_;
+  out.kv_bytes = sequence_->cache.kv_bytes();
+  out.kept_tokens = sequence_->cache.mean_entries();
+  return out;
+}
+
+}  // namespace loci

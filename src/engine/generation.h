@@ -1,0 +1,64 @@
+// One request on its way: what it feeds next, and what its logits become.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "engine/core.h"
+#include "engine/sampler.h"
+#include "engine/stop_strings.h"
+#include "loci/loci.h"
+#include "text/tokenizer.h"
+
+namespace loci {
+
+class Generation {
+ public:
+  // Checks the request and appends its prompt to `sequence`, which outlives this. Tokens of an empty sequence may come from
+  // the prefix cache.
+  static Result<Generation> begin(Core& core, const Tokenizer& tokenizer, const Request& request, Sequence& sequence);
+
+  bool done() const { return finish_.has_value(); }
+  bool prompting() const { return sequence_->unfed() > 1 || generated_.empty(); }
+  uint32_t unfed() const { return sequence_->unfed(); }
+  Sequence& sequence() { return *sequence_; }
+  bool cancelled() const { return request_->cancelled != nullptr && request_->cancelled->load(); }
+
+  // The next token of the sequence. Ends the generation at a stop, the end of the text or the length.
+  Status take(std::span<const float> logits);
+  // After each forward pass.
+  void passed();
+  void cancel();
+  Completion complete();
+
+  // The largest number of tokens the sequence can come to.
+  uint32_t most_tokens() const { return most_tokens_; }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  Generation(const Tokenizer& tokenizer, const Request& request, Sequence& sequence, StopStrings stops);
+  void show(const std::string& text);
+  void finish(Finish reason);
+
+  const Tokenizer* tokenizer_;
+  const Request* request_;
+  Sequence* sequence_;
+  Sampler sampler_;
+  StopStrings stops_;
+  StreamDecoder decoder_;
+  std::optional<Finish> finish_;
+  std::vector<TokenId> generated_;
+  std::string text_;
+  uint32_t most_tokens_ = 0;
+  uint32_t prompt_begin_ = 0;  // tokens of the sequence before this request
+  uint32_t cached_ = 0;
+  uint32_t decode_steps_ = 0;
+  Clock::time_point started_;
+  Clock::time_point first_token_;
+  Clock::time_point last_token_;
+};
+
+}  // namespace loci

@@ -1,0 +1,66 @@
+#include "engine/memory_plan.h"
+
+#include <algorithm>
+
+#include "base/memory.h"
+
+namespace loci {
+namespace {
+
+constexpr uint64_t kLogitBytes = uint64_t{16} << 20;
+constexpr uint32_t kMostLogitRows = 64;
+constexpr uint32_t kMostPassRows = 1u << 16;
+
+Result<Activations> parse_activations(const std::string& name) {
+  if (name == "int8") return Activations::kInt8;
+  if (name == "f32") return Activations::kF32;
+  return fail(ErrorCode::kInvalidArgument, "unknown activations '{}'; use int8 or f32", name);
+}
+
+}  // namespace
+
+Result<EngineLayout> lay_out(const ModelMeasure& model, const EngineOptions& options, int threads) {
+  const ModelConfig& config = model.config;
+  EngineLayout out;
+  LOCI_TRY(out.attention, AttentionPlan::parse(options.attention));
+  LOCI_TRY(out.activations, parse_activations(options.activations));
+  out.context = options.context == 0 ? config.trained_context : options.context;
+  if (out.context > config.trained_context) {
+    return fail(ErrorCode::kLimit, "a context of {} tokens was asked for, but the model was trained for {}; ask for at most that",
+                out.context, config.trained_context);
+  }
+  if (options.chunk == 0 || options.chunk > kMostPassRows) {
+    return fail(ErrorCode::kInvalidArgument, "the chunk is {} tokens, but must lie in 1..{}", options.chunk, kMostPassRows);
+  }
+  if (options.batch == 0 || options.batch > kMostPassRows) {
+    return fail(ErrorCode::kInvalidArgument, "the batch is {} sequences, but must lie in 1..{}", options.batch, kMostPassRows);
+  }
+  out.batch = options.batch;
+  out.chunk = std::min(options.chunk, out.context);
+  out.pass_rows = std::max(out.chunk, out.batch);
+  out.logit_rows = static_cast<uint32_t>(
+      std::clamp<uint64_t>(kLogitBytes / (uint64_t{config.vocabulary} * sizeof(float)), 1, kMostLogitRows));
+  for (uint32_t i = 0; i < config.layers; ++i) {
+    out.layers.push_back({.kv_heads = config.kv_heads,
+                          .head_dim = config.head_dim,
+                          .codec = out.attention.store,
+                          .window = config.layer_window(i)});
+  }
+  out.work = Executor::plan({.rows = out.pass_rows,
+                             .reads = out.batch,
+                             .slots = out.context,
+                             .query_heads = config.query_heads,
+                             .kv_heads = config.kv_heads,
+                             .head_dim = config.head_dim},
+                            threads);
+  MemoryPlan& memory = out.memory;
+  memory.weights_bytes = model.weights_bytes;
+  memory.kv_bytes = out.batch * CacheLayout::sequence_bytes(out.layers, out.context, out.chunk);
+  memory.scratch_bytes = Model::scratch_bytes(config, out.pass_rows, out.logit_rows, out.work.scratch_bytes);
+  memory.total_bytes = memory.weights_bytes + memory.kv_bytes + memory.state_bytes + memory.scratch_bytes;
+  memory.available_bytes = options.memory_limit_bytes > 0 ? options.memory_limit_bytes : available_memory_bytes();
+  memory.fits = memory.total_bytes <= memory.available_bytes;
+  return out;
+}
+
+}  // namespace loci

@@ -1,0 +1,108 @@
+#include "engine/scheduler.h"
+
+#include <algorithm>
+
+namespace loci {
+
+uint64_t Scheduler::peak_bytes(uint32_t tokens) const {
+  return CacheLayout::sequence_bytes(core_.layout().layers, tokens, core_.layout().chunk);
+}
+
+// Adds a job, or says that the request must wait for others to end.
+Status Scheduler::admit(const Request& request, size_t index, std::vector<Job>& jobs, bool& waits) {
+  const uint64_t total = std::min<uint64_t>(request.prompt.size() + uint64_t{request.max_new_tokens}, core_.layout().context);
+  const uint64_t bytes = peak_bytes(static_cast<uint32_t>(total));
+  const uint64_t budget = core_.layout().memory.kv_bytes;
+  uint64_t committed = 0;
+  for (const Job& job : jobs) committed += job.pages_bytes;
+  waits = !jobs.empty() && (jobs.size() >= core_.layout().batch || committed + bytes > budget);
+  if (waits) return {};
+  if (bytes > budget) {
+    return fail(ErrorCode::kLimit, "the request needs {:.1f} MiB of cache for {} tokens, but the cache holds {:.1f} MiB",
+                static_cast<double>(bytes) / 0x1p20, total, static_cast<double>(budget) / 0x1p20);
+  }
+  Job job;
+  job.index = index;
+  job.owned = std::make_unique<Sequence>(core_.new_sequence());
+  job.pages_bytes = bytes;
+  LOCI_TRY(Generation generation, Generation::begin(core_, tokenizer_, request, *job.owned));
+  job.generation = std::make_unique<Generation>(std::move(generation));
+  jobs.push_back(std::move(job));
+  return {};
+}
+
+// One forward pass over all jobs: decode steps first, then prompt chunks while rows are left.
+Status Scheduler::pass(std::span<Job> jobs) {
+  std::vector<Feed> feeds;
+  std::vector<Generation*> fed;
+  uint32_t rows = 0;
+  const auto feed = [&](Job& job, uint32_t tokens) {
+    Generation& generation = *job.generation;
+    const bool last = tokens == generation.unfed();
+    feeds.push_back({&generation.sequence(), tokens, last ? Feed::Logits::kLast : Feed::Logits::kNone});
+    fed.push_back(&generation);
+    rows += tokens;
+  };
+  for (Job& job : jobs) {
+    if (job.generation->unfed() == 1 && rows < core_.layout().pass_rows) feed(job, 1);
+  }
+  for (Job& job : jobs) {
+    const uint32_t room = core_.layout().chunk > rows ? core_.layout().chunk - rows : 0;
+    if (job.generation->unfed() > 1 && room > 0) feed(job, std::min(room, job.generation->unfed()));
+  }
+  const auto all_cancelled = [&] { return std::all_of(fed.begin(), fed.end(), [](Generation* g) { return g->cancelled(); }); };
+  const Status done = core_.forward(feeds, all_cancelled, [&](size_t index, uint32_t, const Rows& logits) {
+    return fed[index]->take(logits.span(0));
+  });
+  if (!done.ok() && done.error().code != ErrorCode::kCancelled) return done;
+  for (Generation* generation : fed) {
+    generation->passed();
+    if (generation->cancelled() && !generation->done()) generation->cancel();
+  }
+  return {};
+}
+
+std::vector<Result<Completion>> Scheduler::run(std::span<const Request> requests) {
+  std::vector<Result<Completion>> results(requests.size(), Result<Completion>(Error{ErrorCode::kInternal, "not run"}));
+  std::vector<Job> jobs;
+  size_t next = 0;
+  while (next < requests.size() || !jobs.empty()) {
+    for (bool waits = false; next < requests.size() && !waits;) {
+      const Status admitted = admit(requests[next], next, jobs, waits);
+      if (!admitted.ok()) results[next] = admitted.error();
+      if (!waits) ++next;
+    }
+    if (jobs.empty()) continue;
+    const Status passed = pass(jobs);
+    for (size_t i = 0; i < jobs.size();) {
+      if (!passed.ok()) {
+        results[jobs[i].index] = passed.error();
+      } else if (jobs[i].generation->done()) {
+        results[jobs[i].index] = jobs[i].generation->complete();
+      } else {
+        ++i;
+        continue;
+      }
+      jobs.erase(jobs.begin() + static_cast<ptrdiff_t>(i));
+    }
+  }
+  return results;
+}
+
+Result<Completion> Scheduler::run(const Request& request, Sequence& sequence) {
+  LOCI_TRY(Generation generation, Generation::begin(core_, tokenizer_, request, sequence));
+  std::vector<Job> jobs(1);
+  jobs[0].generation = std::make_unique<Generation>(std::move(generation));
+  while (!jobs[0].generation->done()) {
+    const Status passed = pass(jobs);
+    if (!passed.ok()) {
+      // The sequence keeps what was fed before the error.
+      sequence.tokens.resize(sequence.cache.tokens());
+      sequence.prompt_tokens = std::min<uint32_t>(sequence.prompt_tokens, static_cast<uint32_t>(sequence.tokens.size()));
+      return passed.error();
+    }
+  }
+  return jobs[0].generation->complete();
+}
+
+}  // namespace loci

@@ -1,0 +1,115 @@
+// Choice of the kernel, and the scalar reference of every layout.
+#include "kernels/cpu/gemm/gemm.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "base/assert.h"
+#include "base/half.h"
+#include "kernels/cpu/quantize/activations.h"
+
+namespace loci {
+namespace {
+
+template <typename T>
+T load(const std::byte* from) {
+  T value;
+  std::memcpy(&value, from, sizeof value);
+  return value;
+}
+
+// Sixteen integer dot products over columns [first, first + count) of a block.
+template <int kBits>
+void dot(const std::byte* codes, const int8_t* q, int first, int count, int32_t bias_sum, int32_t out[16]) {
+  std::fill_n(out, 16, bias_sum);
+  for (int k = first; k < first + count; ++k) {
+    const int vector = kBits == 8 ? k / 4 : k % 16 / 4;
+    const int shift = kBits == 8 ? 0 : k / 16 * 4;
+    const auto* column = reinterpret_cast<const uint8_t*>(codes) + 64 * vector + k % 4;
+    for (int r = 0; r < 16; ++r) out[r] += ((column[4 * r] >> shift) & ((1 << kBits) - 1)) * q[k];
+  }
+}
+
+template <int kBits, int kGroup, bool kMinimum>
+void multiply_row(const PanelProduct& p, uint32_t row) {
+  float acc[16] = {};
+  for (uint32_t b = 0; b < p.columns / 32; ++b) {
+    const std::byte* codes = p.panel + p.shape.blocks + b * p.shape.block_bytes;
+    const std::byte* scales = codes + p.shape.scales;
+    const std::byte* block = p.group + size_t{b} * ActivationBlock::kRowBytes * p.rows;
+    const auto* q = reinterpret_cast<const int8_t*>(block + 32 * row);
+    const auto scale = load<float>(block + ActivationBlock::scale(p.rows) + 4 * row);
+    const auto bias = load<int32_t>(block + ActivationBlock::bias(p.rows) + 4 * row);
+    const auto low_bias = load<int32_t>(block + ActivationBlock::low_bias(p.rows) + 4 * row);
+    for (int first = 0; first < 32; first += kGroup, scales += p.shape.group_bytes) {
+      // -128 times the sum of the group's q.
+      const int32_t group_bias = kGroup == 32 ? bias : first == 0 ? low_bias : bias - low_bias;
+      int32_t idot[16];
+      dot<kBits>(codes, q, first, kGroup, kMinimum ? 0 : kBits == 8 ? group_bias : group_bias / 16, idot);
+      const float scale_sum = scale * static_cast<float>(group_bias / -128);
+      for (int r = 0; r < 16; ++r) {
+        acc[r] = std::fma(static_cast<float>(idot[r]), scale * to_float(load<Half>(scales + 2 * r)), acc[r]);
+        if (kMinimum) acc[r] = std::fma(scale_sum, to_float(load<Half>(scales + 32 + 2 * r)), acc[r]);
+      }
+    }
+  }
+  for (uint32_t r = 0; r < p.outputs; ++r) p.out[row * p.out_stride + r] = acc[r] * load<float>(p.panel + 4 * r);
+}
+
+template <int kBits, int kGroup, bool kMinimum>
+void multiply_integer(const PanelProduct& p) {
+  for (uint32_t row = 0; row < p.rows; ++row) multiply_row<kBits, kGroup, kMinimum>(p, row);
+}
+
+float to_float(float x) { return x; }
+
+template <typename T>
+void multiply_float(const PanelProduct& p) {
+  for (uint32_t row = 0; row < p.rows; ++row) {
+    float acc[16] = {};
+    for (size_t k = 0; k < p.columns; ++k) {
+      const auto x = load<float>(p.group + (k * p.rows + row) * 4);
+      for (size_t r = 0; r < 16; ++r)
+        acc[r] = std::fma(to_float(load<T>(p.panel + (k * 16 + r) * sizeof(T))), x, acc[r]);
+    }
+    std::copy_n(acc, p.outputs, p.out + row * p.out_stride);
+  }
+}
+
+}  // namespace
+
+MultiplyPanel detail::multiply_panel_scalar(WeightLayout layout) {
+  switch (layout) {
+    case WeightLayout::kW4:
+      return multiply_integer<4, 32, false>;
+    case WeightLayout::kW4m:
+      return multiply_integer<4, 32, true>;
+    case WeightLayout::kW8:
+      return multiply_integer<8, 32, false>;
+    case WeightLayout::kW8m:
+      return multiply_integer<8, 32, true>;
+    case WeightLayout::kW8x16:
+      return multiply_integer<8, 16, false>;
+    case WeightLayout::kW8mx16:
+      return multiply_integer<8, 16, true>;
+    case WeightLayout::kF32:
+      return multiply_float<float>;
+    case WeightLayout::kF16:
+      return multiply_float<Half>;
+    case WeightLayout::kBF16:
+      return multiply_float<BFloat16>;
+  }
+  LOCI_ASSERT(false, "a WeightLayout outside the enumeration");
+}
+
+MultiplyPanel multiply_panel(WeightLayout layout, Isa isa) {
+#if defined(__x86_64__)
+  if (isa == Isa::kAvx512) return detail::multiply_panel_avx512(layout);
+  if (isa == Isa::kAvx2) return detail::multiply_panel_avx2(layout);
+#endif
+  (void)isa;
+  return detail::multiply_panel_scalar(layout);
+}
+
+}  // namespace loci

@@ -1,0 +1,62 @@
+// The body of the decode kernels, written once over Vec16 and instantiated by decode_scalar.cc, decode_avx2.cc and
+// decode_avx512.cc.
+#pragma once
+
+#include "base/half.h"
+#include "kernels/cpu/kv_codec/kv_codec.h"
+
+namespace loci {
+
+template <typename Vec16>
+void decode_keys(const PageLayout& layout, const std::byte* page, float* tile) {
+  if (layout.codec == KvCodec::kKv16) {
+    const uint16_t* halves = reinterpret_cast<const uint16_t*>(page);
+    for (size_t i = 0; i < size_t{layout.padded_dim} * kPageSlots; i += 16) Vec16::load_half(halves + i).store(tile + i);
+    return;
+  }
+  const uint16_t* scales = reinterpret_cast<const uint16_t*>(page + layout.key_scales);
+  const uint16_t* minimums = reinterpret_cast<const uint16_t*>(page + layout.key_minimums);
+  const bool bytes = layout.codec == KvCodec::kKv8;
+  const uint32_t group_dims = bytes ? 4 : 8;
+  for (uint32_t slot = 0; slot < kPageSlots; slot += 16) {
+    const Vec16 scale = Vec16::load_half(scales + slot);
+    const Vec16 minimum = Vec16::load_half(minimums + slot);
+    for (uint32_t group = 0; group < layout.padded_dim / group_dims; ++group) {
+      const std::byte* words = page + (size_t{group} * kPageSlots + slot) * 4;
+      float* out = tile + size_t{group} * group_dims * kPageSlots + slot;
+      for (uint32_t i = 0; i < group_dims; ++i) {
+        const int shift = static_cast<int>(i < 4 ? 8 * i : 8 * (i - 4) + 4);
+        fma(Vec16::load_field(words, shift, bytes ? 255u : 15u), scale, minimum).store(out + size_t{i} * kPageSlots);
+      }
+    }
+  }
+}
+
+template <typename Vec16>
+void decode_values(const PageLayout& layout, const std::byte* page, float* tile) {
+  const size_t dims = layout.padded_dim;
+  if (layout.codec == KvCodec::kKv16) {
+    const uint16_t* halves = reinterpret_cast<const uint16_t*>(page + layout.values);
+    for (size_t i = 0; i < dims * kPageSlots; i += 16) Vec16::load_half(halves + i).store(tile + i);
+    return;
+  }
+  const uint16_t* scales = reinterpret_cast<const uint16_t*>(page + layout.value_scales);
+  const uint16_t* minimums = reinterpret_cast<const uint16_t*>(page + layout.value_minimums);
+  const bool bytes = layout.codec == KvCodec::kKv8;
+  const uint32_t group_slots = bytes ? 4 : 8;
+  for (uint32_t slot = 0; slot < kPageSlots; ++slot) {
+    const uint32_t i = slot % group_slots;
+    const int shift = static_cast<int>(i < 4 ? 8 * i : 8 * (i - 4) + 4);
+    const Vec16 scale = Vec16::broadcast(to_float(Half{scales[slot]}));
+    const Vec16 minimum = Vec16::broadcast(to_float(Half{minimums[slot]}));
+    const std::byte* words = page + layout.values + size_t{slot / group_slots} * dims * 4;
+    for (size_t dim = 0; dim < dims; dim += 16) {
+      fma(Vec16::load_field(words + dim * 4, shift, bytes ? 255u : 15u), scale, minimum).store(tile + slot * dims + dim);
+    }
+  }
+}
+
+template <typename Vec16>
+inline constexpr KvDecodeKernels kDecodeKernels = {decode_keys<Vec16>, decode_values<Vec16>};
+
+}  // namespace loci

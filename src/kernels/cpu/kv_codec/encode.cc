@@ -1,0 +1,144 @@
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "base/half.h"
+#include "kernels/cpu/kv_codec/kv_codec.h"
+
+namespace loci {
+namespace {
+
+constexpr float kHalfMax = 65504.0F;
+
+float bounded(float x) {
+  if (std::isnan(x)) return 0.0F;
+  return std::clamp(x, -kHalfMax, kHalfMax);
+}
+
+void store_half(std::byte* at, Half h) { std::memcpy(at, &h.bits, sizeof h.bits); }
+Half load_half(const std::byte* at) {
+  Half h;
+  std::memcpy(&h.bits, at, sizeof h.bits);
+  return h;
+}
+
+// The next half towards -infinity or +infinity; `h` is finite.
+Half next_below(Half h) {
+  if (h.bits == 0) return Half{0x8001};
+  return Half{static_cast<uint16_t>((h.bits & 0x8000u) != 0 ? h.bits + 1 : h.bits - 1)};
+}
+Half round_down(float x) {
+  const Half h = to_half(x);
+  return to_float(h) > x ? next_below(h) : h;
+}
+Half round_up_positive(float x) {
+  const Half h = to_half(x);
+  return to_float(h) < x ? Half{static_cast<uint16_t>(h.bits + 1)} : h;
+}
+
+struct Scale {
+  Half step;
+  Half minimum;
+};
+
+Scale scale_of(const float* x, uint32_t n, float levels) {
+  float low = bounded(x[0]);
+  float high = low;
+  for (uint32_t i = 1; i < n; ++i) {
+    low = std::min(low, bounded(x[i]));
+    high = std::max(high, bounded(x[i]));
+  }
+  Half minimum = round_down(low);
+  if (!std::isfinite(to_float(minimum))) minimum = to_half(-kHalfMax);
+  return {round_up_positive((high - to_float(minimum)) / levels), minimum};
+}
+
+uint32_t code_of(float x, float step, float minimum, float levels) {
+  if (step == 0.0F) return 0;
+  return static_cast<uint32_t>(std::clamp(std::nearbyint((bounded(x) - minimum) / step), 0.0F, levels));
+}
+
+// Where a code lies: a whole byte of kv8, a nibble of kv4.
+struct CodePlace {
+  size_t byte;
+  int shift;
+};
+
+CodePlace key_place(const PageLayout& layout, uint32_t slot, uint32_t dim) {
+  if (layout.codec == KvCodec::kKv8) return {(size_t{dim / 4} * kPageSlots + slot) * 4 + dim % 4, 0};
+  return {(size_t{dim / 8} * kPageSlots + slot) * 4 + dim % 4, dim % 8 < 4 ? 0 : 4};
+}
+
+CodePlace value_place(const PageLayout& layout, uint32_t slot, uint32_t dim) {
+  if (layout.codec == KvCodec::kKv8) return {layout.values + (size_t{slot / 4} * layout.padded_dim + dim) * 4 + slot % 4, 0};
+  return {layout.values + (size_t{slot / 8} * layout.padded_dim + dim) * 4 + slot % 4, slot % 8 < 4 ? 0 : 4};
+}
+
+uint32_t read_code(const PageLayout& layout, const std::byte* page, CodePlace place) {
+  const uint32_t byte = std::to_integer<uint32_t>(page[place.byte]);
+  return layout.codec == KvCodec::kKv8 ? byte : (byte >> place.shift) & 15u;
+}
+
+void write_code(const PageLayout& layout, std::byte* page, CodePlace place, uint32_t code) {
+  if (layout.codec == KvCodec::kKv8) {
+    page[place.byte] = static_cast<std::byte>(code);
+    return;
+  }
+  const uint32_t kept = std::to_integer<uint32_t>(page[place.byte]) & (place.shift == 0 ? 0xf0u : 0x0fu);
+  page[place.byte] = static_cast<std::byte>(kept | (code << place.shift));
+}
+
+size_t key_half(uint32_t slot, uint32_t dim) { return (size_t{dim} * kPageSlots + slot) * 2; }
+size_t value_half(const PageLayout& layout, uint32_t slot, uint32_t dim) {
+  return layout.values + (size_t{slot} * layout.padded_dim + dim) * 2;
+}
+
+using Place = CodePlace (*)(const PageLayout&, uint32_t slot, uint32_t dim);
+
+void encode_side(const PageLayout& layout, std::byte* page, uint32_t slot, const float* x, Place place, size_t scales,
+                 size_t minimums) {
+  const float levels = layout.codec == KvCodec::kKv8 ? 255.0F : 15.0F;
+  const Scale scale = scale_of(x, layout.head_dim, levels);
+  const float step = to_float(scale.step);
+  const float minimum = to_float(scale.minimum);
+  for (uint32_t dim = 0; dim < layout.padded_dim; ++dim) {
+    const uint32_t code = dim < layout.head_dim ? code_of(x[dim], step, minimum, levels) : 0;
+    write_code(layout, page, place(layout, slot, dim), code);
+  }
+  store_half(page + scales + size_t{slot} * 2, scale.step);
+  store_half(page + minimums + size_t{slot} * 2, scale.minimum);
+}
+
+}  // namespace
+
+void encode_entry(const PageLayout& layout, std::byte* page, uint32_t slot, const float* k, const float* v) {
+  if (layout.codec == KvCodec::kKv16) {
+    for (uint32_t dim = 0; dim < layout.padded_dim; ++dim) {
+      const bool real = dim < layout.head_dim;
+      store_half(page + key_half(slot, dim), to_half(real ? bounded(k[dim]) : 0.0F));
+      store_half(page + value_half(layout, slot, dim), to_half(real ? bounded(v[dim]) : 0.0F));
+    }
+    return;
+  }
+  encode_side(layout, page, slot, k, key_place, layout.key_scales, layout.key_minimums);
+  encode_side(layout, page, slot, v, value_place, layout.value_scales, layout.value_minimums);
+}
+
+void copy_entry(const PageLayout& layout, const std::byte* from, uint32_t from_slot, std::byte* to, uint32_t to_slot) {
+  for (uint32_t dim = 0; dim < layout.padded_dim; ++dim) {
+    if (layout.codec == KvCodec::kKv16) {
+      store_half(to + key_half(to_slot, dim), load_half(from + key_half(from_slot, dim)));
+      store_half(to + value_half(layout, to_slot, dim), load_half(from + value_half(layout, from_slot, dim)));
+      continue;
+    }
+    for (const Place place : {key_place, value_place}) {
+      write_code(layout, to, place(layout, to_slot, dim), read_code(layout, from, place(layout, from_slot, dim)));
+    }
+  }
+  if (layout.codec == KvCodec::kKv16) return;
+  for (const size_t column : {layout.key_scales, layout.key_minimums, layout.value_scales, layout.value_minimums}) {
+    store_half(to + column + size_t{to_slot} * 2, load_half(from + column + size_t{from_slot} * 2));
+  }
+}
+
+}  // namespace loci

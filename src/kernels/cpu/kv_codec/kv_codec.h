@@ -1,0 +1,34 @@
+// Writing entries into pages and reading pages as fp32 tiles.
+//
+// Encoding is scalar code, the same on every instruction set: one entry at a time, a share of a percent of a forward pass.
+// Values beyond a half's range are clamped to it and NaN becomes 0, so a page never holds an infinity or a NaN: 0 * x in a
+// masked slot stays 0.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/cpu.h"
+#include "kernels/cpu/kv_codec/page_layout.h"
+
+namespace loci {
+
+// Encodes one entry into `slot` (0..63): k and v are [head_dim].
+//
+// kv8 and kv4 round the minimum down and the step up to halves, so codes cover the entry and decode(encode(x)) is off by at
+// most half a step.
+void encode_entry(const PageLayout& layout, std::byte* page, uint32_t slot, const float* k, const float* v);
+
+// Copies one encoded entry, bit for bit, from a page to another of the same layout.
+void copy_entry(const PageLayout& layout, const std::byte* from, uint32_t from_slot, std::byte* to, uint32_t to_slot);
+
+struct KvDecodeKernels {
+  // tile [padded_dim][64]: a row holds one dimension of 64 keys.
+  void (*keys)(const PageLayout& layout, const std::byte* page, float* tile);
+  // tile [64][padded_dim].
+  void (*values)(const PageLayout& layout, const std::byte* page, float* tile);
+};
+
+const KvDecodeKernels& kv_decode_kernels(Isa isa);
+
+}  // namespace loci
