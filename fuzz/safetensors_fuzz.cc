@@ -1,5 +1,5 @@
-// Safetensors files: whatever the header says, tensors lie within the file and fill it. The header's length is set right for
-// half of the inputs, since it decides alone whether the rest is looked at.
+// Safetensors files: whatever the header says, tensors lie within the file and fill it. The header's length is set
+// right for half of the inputs, since it decides alone whether the rest is looked at.
 #include <cstdint>
 #include <cstring>
 #include <vector>

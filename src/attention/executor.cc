@@ -8,6 +8,7 @@
 #include "base/assert.h"
 #include "base/checked.h"
 #include "kernels/cpu/attention/attention_kernels.h"
+#include "kernels/cpu/kv_codec/hadamard.h"
 #include "kernels/cpu/kv_codec/kv_codec.h"
 
 namespace loci {
@@ -57,7 +58,7 @@ WorkPlan Executor::plan(const ReadBounds& bounds, int threads) {
   WorkPlan plan;
   plan.group = bounds.query_heads / bounds.kv_heads;
   plan.head_dim = bounds.head_dim;
-  plan.padded_dim = static_cast<uint32_t>(round_up(bounds.head_dim, 16));
+  plan.padded_dim = static_cast<uint32_t>(round_up(bounds.head_dim, kCodeGroup));
   plan.tile_positions = std::bit_floor(std::max(1u, kTargetTileRows / plan.group));
   plan.tile_rows = plan.tile_positions * plan.group;
   const size_t rows = plan.tile_rows;
@@ -276,15 +277,17 @@ class Executor::Worker {
     return reads_[tile.read].table->heads()[tile.head_index].value * plan_.group;
   }
 
-  // Rows of the tile in the order [position][query head], scaled and padded.
+  // Rows of the tile in the order [position][query head], scaled, padded, and rotated if the keys are.
   void load_queries(const Tile& tile) {
     const size_t dim = plan_.padded_dim;
     float* to = queries_;
+    const bool rotated = reads_[tile.read].table->layout().rotated;
     for (uint32_t i = 0; i < tile.positions; ++i) {
       const float* from = q_.row(tile.first_row + i) + size_t{first_query_head(tile)} * plan_.head_dim;
       for (uint32_t g = 0; g < plan_.group; ++g, to += dim, from += plan_.head_dim) {
         for (size_t d = 0; d < plan_.head_dim; ++d) to[d] = from[d] * scale_;
         std::fill(to + plan_.head_dim, to + dim, 0.0F);
+        if (rotated) rotate_groups(to, dim);
       }
     }
   }

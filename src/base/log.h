@@ -1,5 +1,5 @@
-// Log lines on stderr for operators. Results go to stdout and errors come back as values; this is for what happens besides.
-// Any thread may log.
+// Log lines on stderr for operators. Results go to stdout and errors come back as values; this is for what happens
+// besides. Any thread may log.
 #pragma once
 
 #include <fmt/format.h>

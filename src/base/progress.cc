@@ -33,7 +33,8 @@ std::string amount_text(const ProgressState& s) {
       return s.total > 0 ? fmt::format("{} / {}", format_bytes(s.done), format_bytes(s.total)) : format_bytes(s.done);
     case ProgressUnit::kTokens:
       return s.total > 0 ? fmt::format("{}/{} tokens", s.done, s.total) : fmt::format("{} tokens", s.done);
-    case ProgressUnit::kShare: return {};
+    case ProgressUnit::kShare:
+      return {};
   }
   return {};
 }

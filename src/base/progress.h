@@ -1,6 +1,6 @@
 // A progress bar on one line of a terminal: label, bar, share, amount, rate, time left. Silent where the stream is no
-// terminal, so that logs and pipes stay clean. One thread at a time; an update costs a clock read, a redraw happens at most
-// ten times a second.
+// terminal, so that logs and pipes stay clean. One thread at a time; an update costs a clock read, a redraw happens at
+// most ten times a second.
 #pragma once
 
 #include <cstdint>

@@ -11,8 +11,8 @@ namespace {
 constexpr std::array<std::string_view, 7> kByteUnits{"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
 
 Error bad_size(std::string_view text) {
-  return fail(ErrorCode::kInvalidArgument, "'{}' is not a size: write a number of bytes or one with K, M, G or T, such as 512M or 4G",
-              text);
+  return fail(ErrorCode::kInvalidArgument,
+              "'{}' is not a size: write a number of bytes or one with K, M, G or T, such as 512M or 4G", text);
 }
 
 // The power of 1024 that a suffix stands for; -1 if it is none.
@@ -62,7 +62,8 @@ std::string format_duration(double seconds) {
 
 Result<uint64_t> parse_bytes(std::string_view text) {
   size_t digits = 0;
-  while (digits < text.size() && (std::isdigit(static_cast<unsigned char>(text[digits])) || text[digits] == '.')) ++digits;
+  while (digits < text.size() && (std::isdigit(static_cast<unsigned char>(text[digits])) || text[digits] == '.'))
+    ++digits;
   const int power = power_of_suffix(text.substr(digits));
   double value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + digits, value);

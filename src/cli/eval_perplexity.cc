@@ -45,10 +45,8 @@ double mean_of(const std::vector<TokenScore>& scores) {
 
 nlohmann::ordered_json score_json(const std::vector<TokenScore>& scores, const Engine& engine, bool per_token) {
   const double mean = mean_of(scores);
-  nlohmann::ordered_json out{{"mean_nll", mean},
-                             {"ppl", std::exp(mean)},
-                             {"tokens", scores.size()},
-                             {"attention", engine.info().attention}};
+  nlohmann::ordered_json out{
+      {"mean_nll", mean}, {"ppl", std::exp(mean)}, {"tokens", scores.size()}, {"attention", engine.info().attention}};
   if (!per_token) return out;
   nlohmann::ordered_json nll = nlohmann::ordered_json::array();
   nlohmann::ordered_json argmax = nlohmann::ordered_json::array();
@@ -64,8 +62,8 @@ nlohmann::ordered_json score_json(const std::vector<TokenScore>& scores, const E
   return out;
 }
 
-Result<std::vector<TokenScore>> score(Engine& engine, const std::vector<TokenId>& tokens, const PerplexityCommand& command,
-                                      const Console& console) {
+Result<std::vector<TokenScore>> score(Engine& engine, const std::vector<TokenId>& tokens,
+                                      const PerplexityCommand& command, const Console& console) {
   ProgressBar bar("scoring", ProgressUnit::kTokens, console.err);
   return engine.score(tokens, command.window, console.cancel_flag(),
                       [&](const Progress& progress) { bar.update(progress.prompt_done, progress.prompt_total); });
@@ -80,7 +78,8 @@ Result<int> perplexity(const Console& console, const PerplexityCommand& command)
   LOCI_TRY(Engine engine, load_engine(path, options, console));
   LOCI_TRY(const std::vector<TokenScore> scores, score(engine, tokens, command, console));
   if (scores.empty()) {
-    return fail(ErrorCode::kInvalidArgument, "the text has {} token(s): at least 2 are needed to predict one", tokens.size());
+    return fail(ErrorCode::kInvalidArgument, "the text has {} token(s): at least 2 are needed to predict one",
+                tokens.size());
   }
   if (command.json) {
     console.write_json(score_json(scores, engine, command.per_token));
@@ -101,20 +100,21 @@ void add_eval(CLI::App& app, Choice& choice) {
                                "  loci eval perplexity -m smollm2 -f book.txt --window 2048\n");
   eval->require_subcommand(1);
   auto options = std::make_shared<PerplexityCommand>();
-  CLI::App* command = add_command(
-      *eval, "perplexity",
-      "Feed a text to the model and measure how well it foresees each token: the mean negative\n"
-      "log-likelihood in nats, and its exponential, the perplexity. A text longer than the window is\n"
-      "cut into windows that do not overlap, each read anew; the first token of a window predicts\n"
-      "nothing. --per-token adds, for each predicted token, its negative log-likelihood (nll), the\n"
-      "token the model held most likely (argmax) and how far that one is ahead of the second (gap).",
-      "  loci eval perplexity -m smollm2 -f book.txt --window 2048\n"
-      "  loci eval perplexity -m smollm2 -f book.txt --window 2048 --attention store=kv4 --json\n"
-      "  loci eval perplexity -m needle --tokens ids.json --per-token --json\n");
+  CLI::App* command =
+      add_command(*eval, "perplexity",
+                  "Feed a text to the model and measure how well it foresees each token: the mean negative\n"
+                  "log-likelihood in nats, and its exponential, the perplexity. A text longer than the window is\n"
+                  "cut into windows that do not overlap, each read anew; the first token of a window predicts\n"
+                  "nothing. --per-token adds, for each predicted token, its negative log-likelihood (nll), the\n"
+                  "token the model held most likely (argmax) and how far that one is ahead of the second (gap).",
+                  "  loci eval perplexity -m smollm2 -f book.txt --window 2048\n"
+                  "  loci eval perplexity -m smollm2 -f book.txt --window 2048 --attention store=kv4 --json\n"
+                  "  loci eval perplexity -m needle --tokens ids.json --per-token --json\n");
   add_model_options(*command, options->model);
   const std::vector<CLI::Option*> inputs{
       command->add_option("-f,--file", options->file, "The text; - reads standard input")->type_name("FILE"),
-      command->add_option("--tokens", options->ids_file, "A JSON array of token ids, taken as they are")->type_name("IDS.json")};
+      command->add_option("--tokens", options->ids_file, "A JSON array of token ids, taken as they are")
+          ->type_name("IDS.json")};
   for (CLI::Option* input : inputs) input->group("Input (one of these)");
   command->add_option("--window", options->window, "Tokens read together; 0: the whole text")
       ->capture_default_str()

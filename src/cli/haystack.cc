@@ -8,14 +8,17 @@ namespace loci {
 namespace {
 
 constexpr std::string_view kInstruction =
-    "A special magic number is hidden within the following text. Make sure to memorize it. I will quiz you about the number "
+    "A special magic number is hidden within the following text. Make sure to memorize it. I will quiz you about the "
+    "number "
     "afterwards.\n";
 
 // Words that the reference model has never seen in a key.
-constexpr std::array<std::string_view, 12> kAdjectives{"agreeable", "colorful", "courageous", "dashing", "dusty", "glib",
-                                                       "heavy",     "magical",  "prickly",    "soggy",   "warm",  "witty"};
-constexpr std::array<std::string_view, 12> kNouns{"boysenberry", "bowler", "cricket",  "dory",  "equation", "gorilla",
-                                                  "journalist",  "meal",   "necklace", "party", "songbird", "toothbrush"};
+constexpr std::array<std::string_view, 12> kAdjectives{"agreeable", "colorful", "courageous", "dashing",
+                                                       "dusty",     "glib",     "heavy",      "magical",
+                                                       "prickly",   "soggy",    "warm",       "witty"};
+constexpr std::array<std::string_view, 12> kNouns{"boysenberry", "bowler",  "cricket",    "dory",
+                                                  "equation",    "gorilla", "journalist", "meal",
+                                                  "necklace",    "party",   "songbird",   "toothbrush"};
 
 // Tokens that joining the pieces may add beyond the sum of their own.
 constexpr uint32_t kSlackTokens = 32;
@@ -81,7 +84,8 @@ Result<Haystack> make_haystack(std::string_view book, const HaystackOptions& opt
   LOCI_TRY(const uint32_t frame, count_tokens(fmt::format("{}{}{}", kInstruction, quiz.needle, tail)));
   const uint64_t fixed = uint64_t{frame} + options.answer_tokens + kSlackTokens;
   if (fixed > options.tokens) {
-    return fail(ErrorCode::kLimit, "{} tokens hold no haystack: the question and its answer alone take {}", options.tokens, fixed);
+    return fail(ErrorCode::kLimit, "{} tokens hold no haystack: the question and its answer alone take {}",
+                options.tokens, fixed);
   }
   const std::string text = collapse_white_space(book);
   std::vector<std::string_view> taken;
@@ -95,7 +99,8 @@ Result<Haystack> make_haystack(std::string_view book, const HaystackOptions& opt
     taken.push_back(sentence);
   }
   if (!full) {
-    return fail(ErrorCode::kLimit, "the book has only about {} tokens, {} are asked for: give a longer one or fewer --tokens",
+    return fail(ErrorCode::kLimit,
+                "the book has only about {} tokens, {} are asked for: give a longer one or fewer --tokens",
                 used - fixed, options.tokens);
   }
   const size_t place = static_cast<size_t>(options.depth * static_cast<double>(taken.size()));

@@ -1,5 +1,6 @@
-// A needle in a haystack: one sentence with a made-up number, hidden in the sentences of a book, and the question for it. The
-// form is RULER's niah_single_2 (arXiv 2404.06654), which the reference model was trained on. Deterministic in the seed.
+// A needle in a haystack: one sentence with a made-up number, hidden in the sentences of a book, and the question for
+// it. The form is RULER's niah_single_2 (arXiv 2404.06654), which the reference model was trained on. Deterministic in
+// the seed.
 #pragma once
 
 #include <cstdint>
@@ -16,14 +17,14 @@ struct Haystack {
   std::string prompt;  // instruction, text with the needle, question, and the answer's beginning
   std::string needle;  // the hidden sentence
   std::string question;
-  std::string key;     // what the question asks for: "steady-fox"
-  std::string value;   // the right answer: seven digits
+  std::string key;    // what the question asks for: "steady-fox"
+  std::string value;  // the right answer: seven digits
 };
 
 struct HaystackOptions {
   uint32_t tokens = 32768;  // of the prompt and the answer, at most
   uint32_t answer_tokens = 16;
-  double depth = 0.5;       // where the needle stands: 0 first sentence, 1 last
+  double depth = 0.5;  // where the needle stands: 0 first sentence, 1 last
   uint64_t seed = 0;
 };
 

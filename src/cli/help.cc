@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace loci {
 namespace {
@@ -17,9 +18,8 @@ std::string first_sentence(std::string text) {
 }  // namespace
 
 std::string HelpFormatter::make_help(const CLI::App* app, std::string name, CLI::AppFormatMode mode) const {
-  const std::string full = name.empty() ? app->get_name() : fmt::format("{} {}", name, app->get_name());
-  return fmt::format("{}\n{}\n{}{}{}\n{}", make_usage(app, full), app->get_description(), make_positionals(app),
-                     options_by_group(app), make_subcommands(app, mode), make_footer(app));
+  return fmt::format("{}\n{}\n{}{}{}\n{}", make_usage(app, std::move(name)), app->get_description(),
+                     make_positionals(app), options_by_group(app), make_subcommands(app, mode), make_footer(app));
 }
 
 std::string HelpFormatter::options_by_group(const CLI::App* app) const {

@@ -41,7 +41,9 @@ std::map<std::string, DTypeTotal> totals_by_dtype(const ModelFile& file) {
   return totals;
 }
 
-std::string element_text(const std::string& value) { return fmt::format("'{}'", terminal_excerpt(value, kShownCharacters)); }
+std::string element_text(const std::string& value) {
+  return fmt::format("'{}'", terminal_excerpt(value, kShownCharacters));
+}
 template <typename T>
 std::string element_text(const T& value) {
   return fmt::format("{}", value);
@@ -103,7 +105,8 @@ nlohmann::ordered_json inspect_json(const std::filesystem::path& path, const Mod
 std::string metadata_table(const ModelFile& file) {
   Table table({{"key"}, {"value"}});
   for (const auto& [key, value] : file.metadata().values()) {
-    table.add({terminal_excerpt(key, kShownCharacters), std::visit([](const auto& v) { return value_text(v); }, value)});
+    table.add(
+        {terminal_excerpt(key, kShownCharacters), std::visit([](const auto& v) { return value_text(v); }, value)});
   }
   return table.text();
 }
@@ -111,8 +114,8 @@ std::string metadata_table(const ModelFile& file) {
 std::string tensor_table(const ModelFile& file) {
   Table table({{"tensor"}, {"type"}, {"shape"}, {"size", true}});
   for (const Tensor& tensor : file.tensors()) {
-    table.add({terminal_excerpt(tensor.name, kShownCharacters), std::string(info(tensor.dtype).name), shape_text(tensor),
-               format_bytes(tensor.data.size())});
+    table.add({terminal_excerpt(tensor.name, kShownCharacters), std::string(info(tensor.dtype).name),
+               shape_text(tensor), format_bytes(tensor.data.size())});
   }
   return table.text();
 }
@@ -120,7 +123,8 @@ std::string tensor_table(const ModelFile& file) {
 std::string dtype_table(const ModelFile& file) {
   Table table({{"type"}, {"tensors", true}, {"numbers", true}, {"size", true}, {"bits per number", true}});
   for (const auto& [name, total] : totals_by_dtype(file)) {
-    const double bits = total.elements > 0 ? 8.0 * static_cast<double>(total.bytes) / static_cast<double>(total.elements) : 0;
+    const double bits =
+        total.elements > 0 ? 8.0 * static_cast<double>(total.bytes) / static_cast<double>(total.elements) : 0;
     table.add({name, fmt::format("{}", total.tensors), fmt::format("{}", total.elements), format_bytes(total.bytes),
                format_number(bits)});
   }
@@ -134,8 +138,8 @@ Result<int> inspect(const Console& console, const InspectCommand& command) {
     console.write_json(inspect_json(path, *file, command.all));
     return kExitOk;
   }
-  console.print("{}\n{}, {}, {} tensors\n\n", terminal_text(path.string()), file->format(), format_bytes(file->file_bytes()),
-                file->tensors().size());
+  console.print("{}\n{}, {}, {} tensors\n\n", terminal_text(path.string()), file->format(),
+                format_bytes(file->file_bytes()), file->tensors().size());
   console.print("{}\n", metadata_table(*file));
   if (!file->tensors().empty()) console.print("{}\n{}", tensor_table(*file), dtype_table(*file));
   return kExitOk;
@@ -145,14 +149,16 @@ Result<int> inspect(const Console& console, const InspectCommand& command) {
 
 void add_inspect(CLI::App& app, Choice& choice) {
   auto options = std::make_shared<InspectCommand>();
-  CLI::App* command = add_command(app, "inspect",
-                                  "Show what a model file holds: its metadata, its tensors with type, shape and size, and the\n"
-                                  "share of each number format. Only headers are read. Long arrays are shown by their first\n"
-                                  "elements.",
-                                  "  loci inspect -m smollm2\n"
-                                  "  loci inspect -m ./model.gguf --json --all\n");
+  CLI::App* command =
+      add_command(app, "inspect",
+                  "Show what a model file holds: its metadata, its tensors with type, shape and size, and the\n"
+                  "share of each number format. Only headers are read. Long arrays are shown by their first\n"
+                  "elements.",
+                  "  loci inspect -m smollm2\n"
+                  "  loci inspect -m ./model.gguf --json --all\n");
   add_model_option(*command, options->model);
-  command->add_flag("--json", options->json, "Print one JSON object: path, format, file_bytes, metadata, dtypes, tensors");
+  command->add_flag("--json", options->json,
+                    "Print one JSON object: path, format, file_bytes, metadata, dtypes, tensors");
   command->add_flag("--all", options->all, "With --json, print whole arrays");
   set_action(command, choice, options, inspect);
 }

@@ -1,5 +1,5 @@
-// What commands need to know of a model before its engine exists: the context to ask for depends on the prompt's tokens, and
-// the engine wants the context first. Reads the vocabulary and a few keys; no weights.
+// What commands need to know of a model before its engine exists: the context to ask for depends on the prompt's
+// tokens, and the engine wants the context first. Reads the vocabulary and a few keys; no weights.
 #pragma once
 
 #include <cstdint>

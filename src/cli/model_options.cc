@@ -40,7 +40,8 @@ void add_model_option(CLI::App& command, std::string& model) {
       ->group(kModelGroup);
 }
 
-CLI::Option* add_bytes_option(CLI::App& command, const std::string& name, uint64_t& bytes, const std::string& description) {
+CLI::Option* add_bytes_option(CLI::App& command, const std::string& name, uint64_t& bytes,
+                              const std::string& description) {
   const auto read = [&bytes](const CLI::results_t& words) {
     const Result<uint64_t> parsed = parse_bytes(words.front());
     if (!parsed.ok()) throw CLI::ValidationError(parsed.error().message);
@@ -62,7 +63,8 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       ->capture_default_str()
       ->type_name("N")
       ->group(kEngineGroup);
-  command.add_option("--chunk", options.chunk, "Prompt tokens per forward pass; the result is the same for every chunk")
+  command
+      .add_option("--chunk", options.chunk, "Prompt tokens per forward pass; the result is the same for every chunk")
       ->capture_default_str()
       ->check(CLI::Range(1u, 65536u))
       ->type_name("N")
@@ -79,15 +81,17 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       ->group(kEngineGroup);
   command
       .add_option("--activations", options.activations,
-                  "int8: activations rounded to 8 bits per block of 32; f32: everything in fp32, slow, the yardstick")
+                  "int16: activations as two 8-bit terms per block of 32; int8: one term, half the work of a prompt, coarser; "
+                  "f32: everything in fp32, slow, the yardstick")
       ->capture_default_str()
-      ->check(CLI::IsMember({"int8", "f32"}))
+      ->check(CLI::IsMember({"int16", "int8", "f32"}))
       ->type_name("TYPE")
       ->group(kEngineGroup);
   add_bytes_option(command, "--memory-limit", options.memory_limit_bytes,
                    "Refuse to use more memory than this (4G, 512M); default: what the machine has free")
       ->group(kEngineGroup);
-  command.add_flag("--no-prefix-cache", options.no_prefix_cache, "Do not reuse the cache of earlier prompts")->group(kEngineGroup);
+  command.add_flag("--no-prefix-cache", options.no_prefix_cache, "Do not reuse the cache of earlier prompts")
+      ->group(kEngineGroup);
 }
 
 EngineOptions engine_options(const ModelOptions& options) {
@@ -106,9 +110,8 @@ EngineOptions engine_options(const ModelOptions& options) {
 StoreOptions store_options(const Console& console) {
   StoreOptions out;
   out.cancelled = console.cancel_flag();
-  out.on_progress = [bar = std::make_shared<FetchBar>(console.err)](std::string_view what, uint64_t done, uint64_t total) {
-    bar->update(what, done, total);
-  };
+  out.on_progress = [bar = std::make_shared<FetchBar>(console.err)](std::string_view what, uint64_t done,
+                                                                    uint64_t total) { bar->update(what, done, total); };
   return out;
 }
 

@@ -19,7 +19,7 @@ struct ModelOptions {
   uint32_t chunk = 512;
   int threads = 0;
   std::string isa = "auto";
-  std::string activations = "int8";
+  std::string activations = "int16";
   uint64_t memory_limit_bytes = 0;
   bool no_prefix_cache = false;
 };
@@ -28,7 +28,8 @@ void add_model_option(CLI::App& command, std::string& model);
 // -m, --attention, --ctx, --chunk, --threads, --isa, --activations, --memory-limit, --no-prefix-cache.
 void add_model_options(CLI::App& command, ModelOptions& options);
 // A size such as 4G or 512M; anything else is a usage error.
-CLI::Option* add_bytes_option(CLI::App& command, const std::string& name, uint64_t& bytes, const std::string& description);
+CLI::Option* add_bytes_option(CLI::App& command, const std::string& name, uint64_t& bytes,
+                              const std::string& description);
 
 EngineOptions engine_options(const ModelOptions& options);
 

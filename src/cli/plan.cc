@@ -17,9 +17,12 @@ struct PlanCommand {
 };
 
 nlohmann::ordered_json plan_json(const MemoryPlan& plan) {
-  return {{"weights_bytes", plan.weights_bytes}, {"kv_bytes", plan.kv_bytes},
-          {"state_bytes", plan.state_bytes},     {"scratch_bytes", plan.scratch_bytes},
-          {"total_bytes", plan.total_bytes},     {"available_bytes", plan.available_bytes},
+  return {{"weights_bytes", plan.weights_bytes},
+          {"kv_bytes", plan.kv_bytes},
+          {"state_bytes", plan.state_bytes},
+          {"scratch_bytes", plan.scratch_bytes},
+          {"total_bytes", plan.total_bytes},
+          {"available_bytes", plan.available_bytes},
           {"fits", plan.fits}};
 }
 
@@ -46,7 +49,9 @@ Result<int> plan(const Console& console, const PlanCommand& command) {
     console.write_json(plan_json(result));
   } else {
     console.write(plan_table(result));
-    console.print("{}\n", result.fits ? "fits" : "does not fit: lower --ctx or --batch, or store the cache in fewer bits (store=kv4)");
+    console.print("{}\n", result.fits
+                              ? "fits"
+                              : "does not fit: lower --ctx or --batch, or store the cache in fewer bits (store=kv4)");
   }
   return kExitOk;
 }
@@ -55,12 +60,12 @@ Result<int> plan(const Console& console, const PlanCommand& command) {
 
 void add_plan(CLI::App& app, Choice& choice) {
   auto options = std::make_shared<PlanCommand>();
-  CLI::App* command = add_command(
-      app, "plan",
-      "Compute the memory that a model, a context and a plan need, byte for byte, from the file's\n"
-      "header alone: nothing is loaded. The exit code is 0 whether it fits or not; read \"fits\".",
-      "  loci plan -m smollm2 --ctx 8192\n"
-      "  loci plan -m needle --ctx 131072 --batch 4 --attention store=kv4 --json\n");
+  CLI::App* command =
+      add_command(app, "plan",
+                  "Compute the memory that a model, a context and a plan need, byte for byte, from the file's\n"
+                  "header alone: nothing is loaded. The exit code is 0 whether it fits or not; read \"fits\".",
+                  "  loci plan -m smollm2 --ctx 8192\n"
+                  "  loci plan -m needle --ctx 131072 --batch 4 --attention store=kv4 --json\n");
   add_model_options(*command, options->model);
   command->add_option("--batch", options->batch, "Sequences alive at once")
       ->capture_default_str()

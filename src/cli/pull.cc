@@ -28,7 +28,8 @@ Result<int> list_models(const Console& console, bool json) {
                      {"licence", model.licence},
                      {"description", model.description},
                      {"sha256", model.sha256}});
-    table.add({std::string(model.name), format_bytes(model.bytes), std::string(model.licence), std::string(model.description)});
+    table.add({std::string(model.name), format_bytes(model.bytes), std::string(model.licence),
+               std::string(model.description)});
   }
   if (json) {
     console.write_json(array);
@@ -59,19 +60,21 @@ Result<int> pull(const Console& console, const PullCommand& command) {
 
 void add_pull(CLI::App& app, Choice& choice) {
   auto options = std::make_shared<PullCommand>();
-  CLI::App* command = add_command(
-      app, "pull",
-      "Fetch a model into the cache folder and print its path. An interrupted download goes on where\n"
-      "it stopped, and a file appears in the cache only when it is whole and its checksum is right.\n"
-      "MODEL is a name that --list shows, hf:ORG/REPO/FILE, or an http(s) URL.",
-      "  loci pull --list\n"
-      "  loci pull smollm2\n"
-      "  loci pull hf:ORG/REPO/model-q8_0.gguf\n"
-      "  loci pull https://example.org/model.gguf --sha256 9f86d081884c7d65...\n");
-  CLI::Option* model = command->add_option("MODEL", options->model, "A known name, hf:ORG/REPO/FILE, or a URL")->type_name("");
+  CLI::App* command =
+      add_command(app, "pull",
+                  "Fetch a model into the cache folder and print its path. An interrupted download goes on where\n"
+                  "it stopped, and a file appears in the cache only when it is whole and its checksum is right.\n"
+                  "MODEL is a name that --list shows, hf:ORG/REPO/FILE, or an http(s) URL.",
+                  "  loci pull --list\n"
+                  "  loci pull smollm2\n"
+                  "  loci pull hf:ORG/REPO/model-q8_0.gguf\n"
+                  "  loci pull https://example.org/model.gguf --sha256 9f86d081884c7d65...\n");
+  CLI::Option* model =
+      command->add_option("MODEL", options->model, "A known name, hf:ORG/REPO/FILE, or a URL")->type_name("");
   CLI::Option* list = command->add_flag("--list", options->list, "List the known names and leave");
   command->add_option("--sha256", options->sha256, "Digest that the file must have (hex)")->type_name("HEX");
-  command->add_option("--cache-dir", options->cache_dir, "Folder to keep models in; default: ~/.cache/loci")->type_name("DIR");
+  command->add_option("--cache-dir", options->cache_dir, "Folder to keep models in; default: ~/.cache/loci")
+      ->type_name("DIR");
   command->add_flag("--refresh", options->refresh, "Fetch again what the cache has already");
   command->add_flag("--json", options->json, "Print {\"path\"}, or an array with --list");
   set_action(command, choice, options, pull, [model, list] { require_options({model, list}, 1, 1); });

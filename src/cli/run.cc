@@ -31,8 +31,8 @@ struct RunCommand {
   bool json = false;
 };
 
-// Room for the prompt and the answer and no more: the cache is what costs memory. Never beyond what the model was trained
-// for; whether that is enough shows when the prompt is built.
+// Room for the prompt and the answer and no more: the cache is what costs memory. Never beyond what the model was
+// trained for; whether that is enough shows when the prompt is built.
 Result<uint32_t> choose_context(const ModelHeader& header, const RunCommand& command, const std::string& document) {
   if (command.model.context > 0) return command.model.context;
   LOCI_TRY(const uint32_t prompt, header.count_tokens(document_message(document, command.prompt)));
@@ -42,16 +42,18 @@ Result<uint32_t> choose_context(const ModelHeader& header, const RunCommand& com
 
 Status check_room(const DocumentPrompt& prompt, const RunCommand& command, const ModelInfo& info) {
   const uint64_t wanted = prompt.tokens.size() + command.sampling.max_new_tokens;
-  if (prompt.tokens.empty()) return fail(ErrorCode::kInvalidArgument, "the prompt is empty: give -f FILE, -p PROMPT or both");
+  if (prompt.tokens.empty())
+    return fail(ErrorCode::kInvalidArgument, "the prompt is empty: give -f FILE, -p PROMPT or both");
   if (wanted <= info.context) return {};
   if (command.model.context > 0) {
-    return fail(ErrorCode::kLimit, "the prompt has {} tokens and -n asks for {}: {} do not fit --ctx {}", prompt.tokens.size(),
-                command.sampling.max_new_tokens, wanted, info.context);
+    return fail(ErrorCode::kLimit, "the prompt has {} tokens and -n asks for {}: {} do not fit --ctx {}",
+                prompt.tokens.size(), command.sampling.max_new_tokens, wanted, info.context);
   }
-  return fail(ErrorCode::kLimit,
-              "the prompt has {} tokens and -n asks for {}: {} are more than the {} that '{}' was trained for; shorten the "
-              "document, lower -n, or give --ctx to go beyond",
-              prompt.tokens.size(), command.sampling.max_new_tokens, wanted, info.trained_context, info.name);
+  return fail(
+      ErrorCode::kLimit,
+      "the prompt has {} tokens and -n asks for {}: {} are more than the {} that '{}' was trained for; shorten the "
+              "document or lower -n",
+      prompt.tokens.size(), command.sampling.max_new_tokens, wanted, info.trained_context, info.name);
 }
 
 Result<DocumentPrompt> build_prompt(const Engine& engine, const RunCommand& command, const std::string& document) {
@@ -91,7 +93,9 @@ Result<Completion> generate(Engine& engine, const RunCommand& command, DocumentP
 
 double per_second(uint64_t count, double seconds) { return seconds > 0 ? static_cast<double>(count) / seconds : 0; }
 
-double prefill_rate(const Completion& done) { return per_second(done.prompt_tokens - done.cached_tokens, done.prefill_seconds); }
+double prefill_rate(const Completion& done) {
+  return per_second(done.prompt_tokens - done.cached_tokens, done.prefill_seconds);
+}
 
 nlohmann::ordered_json run_json(const Completion& done, const ModelInfo& info) {
   return {{"text", done.text},
@@ -142,16 +146,16 @@ Result<int> run(const Console& console, const RunCommand& command) {
 
 void add_run(CLI::App& app, Choice& choice) {
   auto options = std::make_shared<RunCommand>();
-  CLI::App* command = add_command(
-      app, "run",
-      "Read a document and answer a question about it. FILE is the document, PROMPT the question; both\n"
-      "go to the model as one message in its chat template. --raw gives it the bytes of FILE and then\n"
-      "those of PROMPT as they are, for models without a template and for completions. The text streams\n"
-      "to stdout, a summary with speeds and cache size follows on stderr. Ctrl-C ends the answer; with\n"
-      "--json the object is still whole and its \"finish\" is \"cancelled\".",
-      "  loci run -m smollm2 -p 'What is the capital of France?'\n"
-      "  loci run -m smollm2 -f report.txt -p 'Summarise this in three sentences.' -n 200\n"
-      "  loci run -m needle --raw -f haystack.txt -n 16 --attention store=kv4 --json\n");
+  CLI::App* command =
+      add_command(app, "run",
+                  "Read a document and answer a question about it. FILE is the document, PROMPT the question; both\n"
+                  "go to the model as one message in its chat template. --raw gives it the bytes of FILE and then\n"
+                  "those of PROMPT as they are, for models without a template and for completions. The text streams\n"
+                  "to stdout, a summary with speeds and cache size follows on stderr. Ctrl-C ends the answer; with\n"
+                  "--json the object is still whole and its \"finish\" is \"cancelled\".",
+                  "  loci run -m smollm2 -p 'What is the capital of France?'\n"
+                  "  loci run -m smollm2 -f report.txt -p 'Summarise this in three sentences.' -n 200\n"
+                  "  loci run -m needle --raw -f haystack.txt -n 16 --attention store=kv4 --json\n");
   add_model_options(*command, options->model);
   CLI::Option* file = command->add_option("-f,--file", options->file, "The document; - reads standard input");
   CLI::Option* prompt = command->add_option("-p,--prompt", options->prompt, "The question");

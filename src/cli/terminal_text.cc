@@ -29,8 +29,8 @@ Character next_character(std::string_view text) {
 }
 
 bool acts_on_terminals(uint32_t code) {
-  if (code < 0x20 || (code >= 0x7f && code < 0xa0)) return true;         // C0, DEL, C1
-  if (code == 0x2028 || code == 0x2029) return true;                     // line and paragraph separators
+  if (code < 0x20 || (code >= 0x7f && code < 0xa0)) return true;                    // C0, DEL, C1
+  if (code == 0x2028 || code == 0x2029) return true;                                // line and paragraph separators
   return (code >= 0x202a && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069);  // bidirectional overrides
 }
 

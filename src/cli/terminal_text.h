@@ -1,5 +1,5 @@
-// Text of models and files made safe for terminals: a model or a file must not be able to move the cursor, recolour the screen
-// or reorder what is read. Pure functions.
+// Text of models and files made safe for terminals: a model or a file must not be able to move the cursor, recolour the
+// screen or reorder what is read. Pure functions.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +10,8 @@ namespace loci {
 
 enum class LineBreaks { kKeep, kEscape };  // newline and tab
 
-// Printable UTF-8 stays as it is; control characters, bidirectional overrides and bytes that are no UTF-8 become escapes
+// Printable UTF-8 stays as it is; control characters, bidirectional overrides and bytes that are no UTF-8 become
+// escapes
 // ("\x1b", "\u202e").
 std::string terminal_text(std::string_view text, LineBreaks breaks = LineBreaks::kEscape);
 

@@ -24,7 +24,8 @@ Result<std::string> read_stream(std::FILE* file, const std::string& name, const 
     text.append(block, got);
     if (console.cancelled()) return Error{ErrorCode::kCancelled, "interrupted"};
     if (text.size() > kMaxInputBytes) {
-      return fail(ErrorCode::kLimit, "'{}' holds more than {} MiB, the most that is read as text", name, kMaxInputBytes >> 20);
+      return fail(ErrorCode::kLimit, "'{}' holds more than {} MiB, the most that is read as text", name,
+                  kMaxInputBytes >> 20);
     }
     if (std::ferror(file) != 0) return fail(ErrorCode::kIo, "cannot read '{}': {}", name, std::strerror(errno));
     if (got == 0) return text;
@@ -51,10 +52,12 @@ Result<std::vector<TokenId>> parse_ids(const std::string& json, const std::strin
   std::vector<TokenId> ids;
   ids.reserve(array.size());
   for (const nlohmann::json& item : array) {
-    const bool is_id = item.is_number_unsigned() && item.get<uint64_t>() <= uint64_t{std::numeric_limits<TokenId>::max()};
+    const bool is_id =
+        item.is_number_unsigned() && item.get<uint64_t>() <= uint64_t{std::numeric_limits<TokenId>::max()};
     if (!is_id) {
-      return fail(ErrorCode::kInvalidArgument, "element {} of '{}' is no token id: an id is a whole number from 0 to {}",
-                  ids.size(), path, std::numeric_limits<TokenId>::max());
+      return fail(ErrorCode::kInvalidArgument,
+                  "element {} of '{}' is no token id: an id is a whole number from 0 to {}", ids.size(), path,
+                  std::numeric_limits<TokenId>::max());
     }
     ids.push_back(static_cast<TokenId>(item.get<uint64_t>()));
   }

@@ -13,7 +13,7 @@ Result<std::unique_ptr<Core>> Core::load(const ModelFile& file, const EngineOpti
     return fail(ErrorCode::kInvalidArgument, "{} threads were asked for, but the number must lie in 0..1024", options.threads);
   }
   auto threads = std::make_unique<ThreadPool>(options.threads);
-  Activations activations = options.activations == "f32" ? Activations::kF32 : Activations::kInt8;
+  LOCI_TRY(const Activations activations, parse_activations(options.activations));
   LOCI_TRY(const ModelMeasure measure, Model::measure(file, activations));
   LOCI_TRY(EngineLayout layout, lay_out(measure, options, threads->size()));
   const MemoryPlan& memory = layout.memory;

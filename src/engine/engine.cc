@@ -73,7 +73,7 @@ Result<Engine> Engine::load(const std::string& path, const EngineOptions& option
 
 Result<MemoryPlan> Engine::plan(const std::string& path, const EngineOptions& options) {
   LOCI_TRY(const std::unique_ptr<ModelFile> file, open_model_file(path));
-  const Activations activations = options.activations == "f32" ? Activations::kF32 : Activations::kInt8;
+  LOCI_TRY(const Activations activations, parse_activations(options.activations));
   LOCI_TRY(const ModelMeasure measure, Model::measure(*file, activations));
   LOCI_TRY(const EngineLayout layout, lay_out(measure, options, options.threads > 0 ? options.threads : cpu_info().cores));
   return layout.memory;

@@ -11,13 +11,14 @@ constexpr uint64_t kLogitBytes = uint64_t{16} << 20;
 constexpr uint32_t kMostLogitRows = 64;
 constexpr uint32_t kMostPassRows = 1u << 16;
 
+}  // namespace
+
 Result<Activations> parse_activations(const std::string& name) {
+  if (name == "int16") return Activations::kInt16;
   if (name == "int8") return Activations::kInt8;
   if (name == "f32") return Activations::kF32;
-  return fail(ErrorCode::kInvalidArgument, "unknown activations '{}'; use int8 or f32", name);
+  return fail(ErrorCode::kInvalidArgument, "unknown activations '{}'; use int16, int8 or f32", name);
 }
-
-}  // namespace
 
 Result<EngineLayout> lay_out(const ModelMeasure& model, const EngineOptions& options, int threads) {
   const ModelConfig& config = model.config;
@@ -56,7 +57,7 @@ Result<EngineLayout> lay_out(const ModelMeasure& model, const EngineOptions& opt
   MemoryPlan& memory = out.memory;
   memory.weights_bytes = model.weights_bytes;
   memory.kv_bytes = out.batch * CacheLayout::sequence_bytes(out.layers, out.context, out.chunk);
-  memory.scratch_bytes = Model::scratch_bytes(config, out.pass_rows, out.logit_rows, out.work.scratch_bytes);
+  memory.scratch_bytes = Model::scratch_bytes(config, out.pass_rows, out.logit_rows, threads, out.work.scratch_bytes);
   memory.total_bytes = memory.weights_bytes + memory.kv_bytes + memory.state_bytes + memory.scratch_bytes;
   memory.available_bytes = options.memory_limit_bytes > 0 ? options.memory_limit_bytes : available_memory_bytes();
   memory.fits = memory.total_bytes <= memory.available_bytes;

@@ -24,6 +24,8 @@ struct EngineLayout {
   MemoryPlan memory;
 };
 
+Result<Activations> parse_activations(const std::string& name);
+
 // Checks the options against the model and adds up. Errors name the option, its value and its limit.
 Result<EngineLayout> lay_out(const ModelMeasure& model, const EngineOptions& options, int threads);
 

@@ -71,7 +71,8 @@ class Builder final : public nlohmann::json_sax<json> {
 
   // A pointer to an open container stays good: its parent does not grow until it is closed.
   bool open(json container) {
-    if (open_.size() >= limits_.depth) return stop(fmt::format("nests deeper than the allowed {} levels", limits_.depth));
+    if (open_.size() >= limits_.depth)
+      return stop(fmt::format("nests deeper than the allowed {} levels", limits_.depth));
     if (++count_ > limits_.values) return stop(fmt::format("holds more than the allowed {} values", limits_.values));
     open_.push_back(place(std::move(container)));
     return true;

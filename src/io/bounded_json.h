@@ -1,5 +1,5 @@
-// Parses a JSON text from outside: its size, its nesting and its number of values are limited, and a key that occurs twice in
-// an object is an error, so a document means one thing and costs memory in proportion to its limits.
+// Parses a JSON text from outside: its size, its nesting and its number of values are limited, and a key that occurs
+// twice in an object is an error, so a document means one thing and costs memory in proportion to its limits.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,5 @@
-// A place in the bytes of a GGUF file that only moves forward and never past the end. Errors name the field that did not fit.
+// A place in the bytes of a GGUF file that only moves forward and never past the end. Errors name the field that did
+// not fit.
 #pragma once
 
 #include <cstdint>
@@ -43,8 +44,8 @@ class GgufCursor {
 
  private:
   Error ends_inside(std::string_view field, uint64_t wanted) const {
-    return fail(ErrorCode::kCorrupt, "{} needs {} bytes at offset {}, but the file has {} left", printable(field), wanted,
-                offset_, remaining());
+    return fail(ErrorCode::kCorrupt, "{} needs {} bytes at offset {}, but the file has {} left", printable(field),
+                wanted, offset_, remaining());
   }
 
   std::span<const std::byte> file_;

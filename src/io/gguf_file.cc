@@ -65,9 +65,10 @@ Result<std::filesystem::path> part_path(const std::filesystem::path& first, uint
   const std::string name = first.filename().string();
   const std::string ending = fmt::format("-{:05}-of-{:05}.gguf", 1, count);
   if (!name.ends_with(ending)) {
-    return fail(ErrorCode::kInvalidArgument,
-                "'{}' is the first of {} parts (split.count), but its name does not end in '{}', so the others cannot be found",
-                first.string(), count, ending);
+    return fail(
+        ErrorCode::kInvalidArgument,
+        "'{}' is the first of {} parts (split.count), but its name does not end in '{}', so the others cannot be found",
+        first.string(), count, ending);
   }
   const std::string stem = name.substr(0, name.size() - ending.size());
   return first.parent_path() / fmt::format("{}-{:05}-of-{:05}.gguf", stem, index + 1, count);
@@ -77,8 +78,9 @@ Status check_part(const Part& part, const std::filesystem::path& path, uint32_t 
   LOCI_TRY(const uint32_t said_index, part.content.metadata.u32_or("split.no", 0));
   LOCI_TRY(const uint32_t said_count, part.content.metadata.u32_or("split.count", 0));
   if (said_index == index && said_count == count) return {};
-  return fail(ErrorCode::kCorrupt, "'{}' says that it is part {} of {} (split.no, split.count), part {} of {} was expected",
-              path.string(), said_index + uint64_t{1}, said_count, index + uint64_t{1}, count);
+  return fail(ErrorCode::kCorrupt,
+              "'{}' says that it is part {} of {} (split.no, split.count), part {} of {} was expected", path.string(),
+              said_index + uint64_t{1}, said_count, index + uint64_t{1}, count);
 }
 
 // What the parts say together: no tensor twice, and as many as the first part promises.
@@ -94,8 +96,8 @@ Status check_parts(const std::vector<Part>& parts) {
   LOCI_TRY(const uint32_t promised,
            parts.front().content.metadata.u32_or("split.tensors.count", static_cast<uint32_t>(names.size())));
   if (promised == names.size()) return {};
-  return fail(ErrorCode::kCorrupt, "split.tensors.count is {}, but the {} parts hold {} tensors", promised, parts.size(),
-              names.size());
+  return fail(ErrorCode::kCorrupt, "split.tensors.count is {}, but the {} parts hold {} tensors", promised,
+              parts.size(), names.size());
 }
 
 }  // namespace

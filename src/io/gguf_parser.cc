@@ -41,9 +41,7 @@ Result<uint32_t> read_version(GgufCursor& cursor) {
   return fail(ErrorCode::kUnsupported, "its GGUF version is {}, this program reads 2 and 3", version);
 }
 
-Result<uint64_t> read_count(GgufCursor& cursor, std::string_view field) {
-  return cursor.scalar<uint64_t>(field);
-}
+Result<uint64_t> read_count(GgufCursor& cursor, std::string_view field) { return cursor.scalar<uint64_t>(field); }
 
 Status check_count(const GgufCursor& cursor, std::string_view what, uint64_t count, uint64_t least_bytes) {
   if (count <= cursor.remaining() / least_bytes) return {};
@@ -135,7 +133,8 @@ Status check_place(const TensorInfo& tensor, uint64_t alignment, uint64_t data_b
                 printable(tensor.name), tensor.offset, alignment);
   }
   if (tensor.offset > data_bytes || tensor.bytes > data_bytes - tensor.offset) {
-    return fail(ErrorCode::kCorrupt, "tensor '{}' needs {} bytes at offset {}, but the file has {} bytes of tensor data",
+    return fail(ErrorCode::kCorrupt,
+                "tensor '{}' needs {} bytes at offset {}, but the file has {} bytes of tensor data",
                 printable(tensor.name), tensor.bytes, tensor.offset, data_bytes);
   }
   return {};

@@ -1,6 +1,6 @@
 // Reads the header of a GGUF file (versions 2 and 3) from memory. Every count, length and offset is checked against the
-// bytes that are there before anything is allocated for it, so a lying file costs no more memory than an honest one of its
-// size. Linear in the size of the header.
+// bytes that are there before anything is allocated for it, so a lying file costs no more memory than an honest one of
+// its size. Linear in the size of the header.
 #pragma once
 
 #include <cstddef>

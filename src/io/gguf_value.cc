@@ -7,41 +7,65 @@ namespace loci {
 namespace {
 
 enum GgufType : uint32_t {
-  kUint8 = 0, kInt8 = 1, kUint16 = 2, kInt16 = 3, kUint32 = 4, kInt32 = 5, kFloat32 = 6, kBool = 7,
-  kString = 8, kArray = 9, kUint64 = 10, kInt64 = 11, kFloat64 = 12,
+  kUint8 = 0,
+  kInt8 = 1,
+  kUint16 = 2,
+  kInt16 = 3,
+  kUint32 = 4,
+  kInt32 = 5,
+  kFloat32 = 6,
+  kBool = 7,
+  kString = 8,
+  kArray = 9,
+  kUint64 = 10,
+  kInt64 = 11,
+  kFloat64 = 12,
 };
 
 // Calls visit(T{}) with the C++ type of a numeric GGUF type.
 template <typename Visit>
 Result<MetaValue> with_number_type(uint32_t type, std::string_view key, Visit&& visit) {
   switch (type) {
-    case kUint8: return visit(uint8_t{});
-    case kInt8: return visit(int8_t{});
-    case kUint16: return visit(uint16_t{});
-    case kInt16: return visit(int16_t{});
-    case kUint32: return visit(uint32_t{});
-    case kInt32: return visit(int32_t{});
-    case kUint64: return visit(uint64_t{});
-    case kInt64: return visit(int64_t{});
-    case kFloat32: return visit(float{});
-    case kFloat64: return visit(double{});
+    case kUint8:
+      return visit(uint8_t{});
+    case kInt8:
+      return visit(int8_t{});
+    case kUint16:
+      return visit(uint16_t{});
+    case kInt16:
+      return visit(int16_t{});
+    case kUint32:
+      return visit(uint32_t{});
+    case kInt32:
+      return visit(int32_t{});
+    case kUint64:
+      return visit(uint64_t{});
+    case kInt64:
+      return visit(int64_t{});
+    case kFloat32:
+      return visit(float{});
+    case kFloat64:
+      return visit(double{});
     default:
-      return fail(ErrorCode::kCorrupt, "metadata key '{}' has value type {}, the highest known is {}", printable(key), type,
-                  static_cast<uint32_t>(kFloat64));
+      return fail(ErrorCode::kCorrupt, "metadata key '{}' has value type {}, the highest known is {}", printable(key),
+                  type, static_cast<uint32_t>(kFloat64));
   }
 }
 
 template <typename T>
 MetaValue widen(T value) {
-  if constexpr (std::is_floating_point_v<T>) return static_cast<double>(value);
-  else if constexpr (std::is_signed_v<T>) return static_cast<int64_t>(value);
-  else return static_cast<uint64_t>(value);
+  if constexpr (std::is_floating_point_v<T>)
+    return static_cast<double>(value);
+  else if constexpr (std::is_signed_v<T>)
+    return static_cast<int64_t>(value);
+  else
+    return static_cast<uint64_t>(value);
 }
 
 Result<bool> to_bool(uint8_t byte, std::string_view key) {
   if (byte <= 1) return byte == 1;
-  return fail(ErrorCode::kCorrupt, "metadata key '{}' is a boolean with value {}, only 0 and 1 are allowed", printable(key),
-              byte);
+  return fail(ErrorCode::kCorrupt, "metadata key '{}' is a boolean with value {}, only 0 and 1 are allowed",
+              printable(key), byte);
 }
 
 // `count` elements of at least `element_bytes` each must still fit in the file.
@@ -99,7 +123,8 @@ Result<MetaValue> read_array(GgufCursor& cursor, std::string_view key) {
   LOCI_TRY(const uint32_t type, cursor.scalar<uint32_t>(key));
   LOCI_TRY(const uint64_t count, cursor.scalar<uint64_t>(key));
   if (type == kArray) {
-    return fail(ErrorCode::kUnsupported, "metadata key '{}' is an array of arrays, which no known key is", printable(key));
+    return fail(ErrorCode::kUnsupported, "metadata key '{}' is an array of arrays, which no known key is",
+                printable(key));
   }
   if (type == kString) return read_string_array(cursor, key, count);
   if (type == kBool) return read_bool_array(cursor, key, count);

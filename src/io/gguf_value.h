@@ -1,5 +1,5 @@
-// The value of one metadata entry of a GGUF file: a type number, then the value. Arrays of arrays are refused: no known key
-// uses them.
+// The value of one metadata entry of a GGUF file: a type number, then the value. Arrays of arrays are refused: no known
+// key uses them.
 #pragma once
 
 #include "io/gguf_cursor.h"

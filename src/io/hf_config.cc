@@ -44,14 +44,16 @@ Result<Family> find_family(const JsonFields& config) {
 
 // Settings that change what the model computes and that Loci does not have.
 Status refuse_unsupported(const JsonFields& config, const Family& family) {
-  for (const char* field : {"quantization_config", "attn_logit_softcapping", "final_logit_softcapping", "num_local_experts"}) {
+  for (const char* field :
+       {"quantization_config", "attn_logit_softcapping", "final_logit_softcapping", "num_local_experts"}) {
     if (config.find(field) != nullptr) {
       return fail(ErrorCode::kUnsupported, "{} has '{}', which this program does not do", config.where(), field);
     }
   }
   for (const char* field : {"use_sliding_window", "use_bidirectional_attention"}) {
     LOCI_TRY(const bool on, config.flag_or(field, false));
-    if (on) return fail(ErrorCode::kUnsupported, "{} has '{}': true, which this program does not do", config.where(), field);
+    if (on)
+      return fail(ErrorCode::kUnsupported, "{} has '{}': true, which this program does not do", config.where(), field);
   }
   const bool gemma = family.architecture == "gemma3";
   const char* field = gemma ? "hidden_activation" : "hidden_act";
@@ -107,8 +109,9 @@ class ConfigReader {
     LOCI_TRY(std::optional<uint32_t> head_dim, config_.u32("head_dim"));
     if (!head_dim && family_.head_dim != 0) head_dim = family_.head_dim;
     if (!head_dim && hidden_ % heads != 0) {
-      return fail(ErrorCode::kCorrupt, "{} has no head_dim, and hidden_size {} is no multiple of num_attention_heads {}",
-                  config_.where(), hidden_, heads);
+      return fail(ErrorCode::kCorrupt,
+                  "{} has no head_dim, and hidden_size {} is no multiple of num_attention_heads {}", config_.where(),
+                  hidden_, heads);
     }
     const uint32_t dim = head_dim ? *head_dim : hidden_ / heads;
     if (dim == 0) return fail(ErrorCode::kCorrupt, "'head_dim' in {} is 0, it must be at least 1", config_.where());
@@ -133,7 +136,8 @@ class ConfigReader {
     LOCI_TRY(const uint32_t pattern, window_pattern());
     LOCI_TRY(const double scalar, config_.number_or("query_pre_attn_scalar", 256));
     if (scalar <= 0) {
-      return fail(ErrorCode::kCorrupt, "'query_pre_attn_scalar' in {} is {}, it must be above 0", config_.where(), scalar);
+      return fail(ErrorCode::kCorrupt, "'query_pre_attn_scalar' in {} is {}, it must be above 0", config_.where(),
+                  scalar);
     }
     set("attention.sliding_window", window);
     set("attention.sliding_window_pattern", pattern);
@@ -151,8 +155,9 @@ class ConfigReader {
     std::vector<bool> full;
     for (const nlohmann::json& type : *types) {
       if (type != "full_attention" && type != "sliding_attention") {
-        return fail(ErrorCode::kUnsupported, "'layer_types' in {} holds a kind of layer that this program does not know: {}",
-                    config_.where(), printable(type.is_string() ? type.get<std::string>() : type.type_name()));
+        return fail(ErrorCode::kUnsupported,
+                    "'layer_types' in {} holds a kind of layer that this program does not know: {}", config_.where(),
+                    printable(type.is_string() ? type.get<std::string>() : type.type_name()));
       }
       full.push_back(type == "full_attention");
     }
@@ -163,7 +168,8 @@ class ConfigReader {
     LOCI_TRY(const std::vector<bool> full, full_layers());
     const bool windows = std::find(full.begin(), full.end(), false) != full.end();
     if (!windows || family_.model_type == "mistral") return {};
-    return fail(ErrorCode::kUnsupported, "'layer_types' in {} mixes windows and full attention, which this program does not do for {}",
+    return fail(ErrorCode::kUnsupported,
+                "'layer_types' in {} mixes windows and full attention, which this program does not do for {}",
                 config_.where(), family_.model_type);
   }
 
@@ -181,8 +187,9 @@ class ConfigReader {
     if (*pattern == 0) return fail(ErrorCode::kCorrupt, "'sliding_window_pattern' in {} is 0", config_.where());
     for (size_t layer = 0; layer < full.size(); ++layer) {
       if (full[layer] == ((layer + 1) % *pattern == 0)) continue;
-      return fail(ErrorCode::kUnsupported, "'layer_types' in {} is not full attention in every layer number {} of a group",
-                  config_.where(), *pattern);
+      return fail(ErrorCode::kUnsupported,
+                  "'layer_types' in {} is not full attention in every layer number {} of a group", config_.where(),
+                  *pattern);
     }
     return *pattern;
   }

@@ -1,5 +1,5 @@
-// A Hugging Face config.json in GGUF's words. What the file asks for and Loci does not do (another architecture, another
-// activation, a quantization) is an error that names it, never passed over.
+// A Hugging Face config.json in GGUF's words. What the file asks for and Loci does not do (another architecture,
+// another activation, a quantization) is an error that names it, never passed over.
 #pragma once
 
 #include <optional>

@@ -66,7 +66,8 @@ Result<Tensor> rename_tensor(SafeTensor& tensor, const HfConfig& config) {
     return fail(ErrorCode::kUnsupported, "tensor '{}' has the number format {}, this program reads F32, F16 and BF16",
                 printable(tensor.name), printable(tensor.format));
   }
-  return Tensor{.name = std::move(*name), .dtype = *tensor.dtype, .shape = std::move(tensor.shape), .data = tensor.data};
+  return Tensor{
+      .name = std::move(*name), .dtype = *tensor.dtype, .shape = std::move(tensor.shape), .data = tensor.data};
 }
 
 Result<std::vector<Tensor>> rename_tensors(std::vector<SafeTensor> found, const HfConfig& config) {
@@ -78,12 +79,14 @@ Result<std::vector<Tensor>> rename_tensors(std::vector<SafeTensor> found, const 
     // A model whose embeddings are tied has no output of its own, even if its file repeats it.
     if (config.tied_embeddings.value_or(false) && renamed.name == "output.weight") continue;
     if (!names.insert(renamed.name).second) {
-      return fail(ErrorCode::kCorrupt, "tensor '{}' and another one are both '{}'", printable(tensor.name), renamed.name);
+      return fail(ErrorCode::kCorrupt, "tensor '{}' and another one are both '{}'", printable(tensor.name),
+                  renamed.name);
     }
     tensors.push_back(std::move(renamed));
   }
   if (!config.tied_embeddings.value_or(true) && !names.contains("output.weight")) {
-    return fail(ErrorCode::kCorrupt, "config.json has tie_word_embeddings: false, but there is no tensor 'lm_head.weight'");
+    return fail(ErrorCode::kCorrupt,
+                "config.json has tie_word_embeddings: false, but there is no tensor 'lm_head.weight'");
   }
   return tensors;
 }
@@ -113,8 +116,8 @@ Result<std::unique_ptr<ModelFile>> open_folder(const std::filesystem::path& fold
   FolderTexts texts;
   LOCI_TRY(texts.tokenizer, open_if_present(folder / "tokenizer.json"));
   LOCI_TRY(texts.tokenizer_config, open_if_present(folder / "tokenizer_config.json"));
-  return std::unique_ptr<ModelFile>(std::make_unique<HfFolder>(std::move(config), std::move(tensors),
-                                                               std::move(weights.files), std::move(texts)));
+  return std::unique_ptr<ModelFile>(
+      std::make_unique<HfFolder>(std::move(config), std::move(tensors), std::move(weights.files), std::move(texts)));
 }
 
 }  // namespace

@@ -31,7 +31,8 @@ constexpr std::array<Renaming, 10> kLayerNames = {{
     {"input_layernorm", "attn_norm"},
 }};
 
-// Llama's "post_attention_layernorm" is the norm before the feed-forward part; Gemma's is a further one, after attention.
+// Llama's "post_attention_layernorm" is the norm before the feed-forward part; Gemma's is a further one, after
+// attention.
 constexpr std::array<Renaming, 1> kLlamaNorms = {{{"post_attention_layernorm", "ffn_norm"}}};
 constexpr std::array<Renaming, 3> kGemmaNorms = {{
     {"post_attention_layernorm", "post_attention_norm"},
@@ -69,8 +70,10 @@ std::optional<std::string> layer_tensor_name(std::string_view name, std::string_
 
 std::optional<std::string> gguf_tensor_name(std::string_view name, std::string_view architecture) {
   std::string plain(name);
-  if (std::string_view rest = name; strip(rest, "model.language_model.")) plain = fmt::format("model.{}", rest);
-  else if (strip(rest, "language_model.")) plain = rest;
+  if (std::string_view rest = name; strip(rest, "model.language_model."))
+    plain = fmt::format("model.{}", rest);
+  else if (strip(rest, "language_model."))
+    plain = rest;
 
   const size_t dot = plain.rfind('.');
   if (dot == std::string::npos) return std::nullopt;

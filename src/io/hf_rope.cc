@@ -7,7 +7,7 @@
 namespace loci {
 namespace {
 
-constexpr double kLlamaTheta = 10'000;       // transformers' default for all but Gemma's full-attention layers
+constexpr double kLlamaTheta = 10'000;  // transformers' default for all but Gemma's full-attention layers
 constexpr double kGemmaTheta = 1'000'000;
 
 struct KeyPair {
@@ -28,7 +28,8 @@ Status copy_numbers(const JsonFields& scaling, const std::array<KeyPair, N>& pai
 
 Result<double> required_number(const JsonFields& scaling, std::string_view field, std::string_view type) {
   LOCI_TRY(const std::optional<double> value, scaling.number(field));
-  if (!value) return fail(ErrorCode::kNotFound, "{} has no '{}', which rope type '{}' needs", scaling.where(), field, type);
+  if (!value)
+    return fail(ErrorCode::kNotFound, "{} has no '{}', which rope type '{}' needs", scaling.where(), field, type);
   if (*value > 0) return *value;
   return fail(ErrorCode::kCorrupt, "'{}' in {} is {}, it must be above 0", field, scaling.where(), *value);
 }
@@ -50,8 +51,9 @@ Status read_llama3(const JsonFields& scaling, std::string_view architecture, Met
   LOCI_TRY(const double low, required_number(scaling, "low_freq_factor", "llama3"));
   LOCI_TRY(const double high, required_number(scaling, "high_freq_factor", "llama3"));
   if (low >= high) {
-    return fail(ErrorCode::kCorrupt, "{} has low_freq_factor {} and high_freq_factor {}, the first must be the lower one",
-                scaling.where(), low, high);
+    return fail(ErrorCode::kCorrupt,
+                "{} has low_freq_factor {} and high_freq_factor {}, the first must be the lower one", scaling.where(),
+                low, high);
   }
   metadata.set(fmt::format("{}.rope.scaling.low_freq_factor", architecture), low);
   metadata.set(fmt::format("{}.rope.scaling.high_freq_factor", architecture), high);
@@ -150,8 +152,8 @@ Status read_two_kinds(const JsonFields& config, const JsonFields& full, const Js
 Status read_hf_rope(const JsonFields& config, std::string_view architecture, Metadata& metadata) {
   LOCI_TRY(const double rotated, config.number_or("partial_rotary_factor", 1));
   if (rotated != 1) {
-    return fail(ErrorCode::kUnsupported, "{} has partial_rotary_factor {}, this program rotates whole heads", config.where(),
-                rotated);
+    return fail(ErrorCode::kUnsupported, "{} has partial_rotary_factor {}, this program rotates whole heads",
+                config.where(), rotated);
   }
   LOCI_TRY(const std::optional<JsonFields> parameters, config.object("rope_parameters"));
   if (!parameters) return read_flat(config, architecture, metadata);

@@ -1,5 +1,6 @@
-// Rotary embedding in a Hugging Face config.json: "rope_theta" and "rope_scaling" up to transformers 4, "rope_parameters"
-// (for each kind of layer, if they differ) from 5 on. Written under GGUF's keys "{architecture}.rope.*".
+// Rotary embedding in a Hugging Face config.json: "rope_theta" and "rope_scaling" up to transformers 4,
+// "rope_parameters" (for each kind of layer, if they differ) from 5 on. Written under GGUF's keys
+// "{architecture}.rope.*".
 #pragma once
 
 #include <string_view>

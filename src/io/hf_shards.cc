@@ -18,8 +18,8 @@ using WeightMap = std::map<std::string, std::string, std::less<>>;  // tensor ->
 
 // A shard is a plain file name inside the folder.
 bool is_shard_name(std::string_view name) {
-  return name.ends_with(".safetensors") && !name.starts_with('.') && name.find_first_of("/\\") == std::string_view::npos &&
-         name.find('\0') == std::string_view::npos;
+  return name.ends_with(".safetensors") && !name.starts_with('.') &&
+         name.find_first_of("/\\") == std::string_view::npos && name.find('\0') == std::string_view::npos;
 }
 
 Result<WeightMap> read_index(const std::filesystem::path& path) {
@@ -33,8 +33,9 @@ Result<WeightMap> read_index(const std::filesystem::path& path) {
   for (const auto& [tensor, shard] : map->items()) {
     if (!shard.is_string() || !is_shard_name(shard.get_ref<const std::string&>())) {
       return fail(ErrorCode::kCorrupt,
-                  "{} places tensor '{}' in {}, which is not the name of a .safetensors file in the same folder", kIndex,
-                  printable(tensor), shard.is_string() ? printable(shard.get_ref<const std::string&>()) : shard.type_name());
+                  "{} places tensor '{}' in {}, which is not the name of a .safetensors file in the same folder",
+                  kIndex, printable(tensor),
+                  shard.is_string() ? printable(shard.get_ref<const std::string&>()) : shard.type_name());
     }
     weights.emplace(tensor, shard.get<std::string>());
   }
@@ -69,7 +70,8 @@ Result<SafetensorsFiles> open_shards(const std::filesystem::path& folder, const 
   }
   // Every tensor found is in the index, at most once: equal numbers mean that none is missing.
   if (out.tensors.size() == weights.size()) return out;
-  return fail(ErrorCode::kCorrupt, "{} lists {} tensors, but its files hold {}", kIndex, weights.size(), out.tensors.size());
+  return fail(ErrorCode::kCorrupt, "{} lists {} tensors, but its files hold {}", kIndex, weights.size(),
+              out.tensors.size());
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// The safetensors files of a Hugging Face folder: one model.safetensors, or the shards that model.safetensors.index.json
-// names.
+// The safetensors files of a Hugging Face folder: one model.safetensors, or the shards that
+// model.safetensors.index.json names.
 #pragma once
 
 #include <filesystem>

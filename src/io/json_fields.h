@@ -1,5 +1,5 @@
-// Typed reading of an object's fields in a configuration file. A field that is null counts as absent; one of another type is
-// an error that names the file and the field. A view: the document must outlive it.
+// Typed reading of an object's fields in a configuration file. A field that is null counts as absent; one of another
+// type is an error that names the file and the field. A view: the document must outlive it.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// A regular file mapped read-only. Owns the mapping and nothing else (the descriptor is closed once mapped); movable; any
-// thread may read. Opening costs two system calls and no reading.
+// A regular file mapped read-only. Owns the mapping and nothing else (the descriptor is closed once mapped); movable;
+// any thread may read. Opening costs two system calls and no reading.
 #pragma once
 
 #include <cstddef>

@@ -1,10 +1,11 @@
-// A model as it lies on disk, in one vocabulary whatever the format: metadata under GGUF keys ("llama.block_count"), tensors
-// under GGUF names ("blk.0.attn_q.weight"). A GGUF file or a Hugging Face folder is opened by `open_model_file`.
+// A model as it lies on disk, in one vocabulary whatever the format: metadata under GGUF keys ("llama.block_count"),
+// tensors under GGUF names ("blk.0.attn_q.weight"). A GGUF file or a Hugging Face folder is opened by
+// `open_model_file`.
 //
-// Tensors are views of mapped files, owned by the ModelFile: reading touches disk pages, `release` gives them back. Everything
-// is checked at open: a ModelFile never names bytes outside its files. A file that another program shortens while it is
-// mapped faults when read. Immutable after opening, so any thread may read. Opening costs a pass over the metadata: 0.1 s
-// for a vocabulary of 262,144 tokens.
+// Tensors are views of mapped files, owned by the ModelFile: reading touches disk pages, `release` gives them back.
+// Everything is checked at open: a ModelFile never names bytes outside its files. A file that another program shortens
+// while it is mapped faults when read. Immutable after opening, so any thread may read. Opening costs a pass over the
+// metadata: 0.1 s for a vocabulary of 262,144 tokens.
 #pragma once
 
 #include <cstdint>
@@ -26,8 +27,9 @@ namespace loci {
 struct Tensor {
   std::string name;
   DType dtype = DType::kF32;
-  std::vector<uint64_t> shape;      // outermost first: [rows, columns]; a row is contiguous
-  std::span<const std::byte> data;  // rows x row_bytes(dtype, columns), at any address: read it with memcpy or byte by byte
+  std::vector<uint64_t> shape;  // outermost first: [rows, columns]; a row is contiguous
+  std::span<const std::byte>
+      data;  // rows x row_bytes(dtype, columns), at any address: read it with memcpy or byte by byte
 
   uint64_t columns() const { return shape.back(); }
   uint64_t rows() const;  // product of all but the last extent
@@ -75,7 +77,8 @@ class ModelFile {
   virtual RopePairing rope_pairing() const = 0;
   // Gemma's norms multiply by (1 + w). GGUF files store 1 + w, Hugging Face folders store w.
   virtual bool norms_store_offset() const = 0;
-  // Content of tokenizer.json for Hugging Face folders; empty for GGUF, whose vocabulary is metadata ("tokenizer.ggml.*").
+  // Content of tokenizer.json for Hugging Face folders; empty for GGUF, whose vocabulary is metadata
+  // ("tokenizer.ggml.*").
   virtual std::string_view tokenizer_json() const = 0;
   // The same for tokenizer_config.json (chat template, special tokens).
   virtual std::string_view tokenizer_config_json() const = 0;
@@ -83,8 +86,8 @@ class ModelFile {
   virtual void release(std::span<const std::byte> data) const = 0;
 };
 
-// `path` is a .gguf file (the first of its parts, if split) or a folder with config.json and *.safetensors. A GGUF file may
-// hold a vocabulary alone, with no tensors.
+// `path` is a .gguf file (the first of its parts, if split) or a folder with config.json and *.safetensors. A GGUF file
+// may hold a vocabulary alone, with no tensors.
 Result<std::unique_ptr<ModelFile>> open_model_file(const std::filesystem::path& path);
 
 }  // namespace loci

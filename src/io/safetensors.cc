@@ -61,8 +61,8 @@ Result<uint64_t> shape_bytes(const SafetensorsEntry& entry, uint64_t element_byt
 }
 
 Result<SafeTensor> place_tensor(SafetensorsEntry entry, std::span<const std::byte> data) {
-  const auto* format = std::find_if(kFormats.begin(), kFormats.end(),
-                                    [&](const Format& f) { return f.name == entry.format; });
+  const auto* format =
+      std::find_if(kFormats.begin(), kFormats.end(), [&](const Format& f) { return f.name == entry.format; });
   if (format == kFormats.end()) {
     return fail(ErrorCode::kUnsupported, "tensor '{}' has the number format '{}', which this program does not know",
                 printable(entry.name), printable(entry.format));
@@ -96,14 +96,15 @@ Status check_contiguous(const std::vector<SafeTensor>& tensors, std::span<const 
   const std::byte* expected = data.data();
   for (const SafeTensor* tensor : by_offset) {
     if (tensor->data.data() != expected) {
-      return fail(ErrorCode::kCorrupt, "tensor '{}' starts at byte {} of the data, {} was expected: there is a gap or overlap",
+      return fail(ErrorCode::kCorrupt,
+                  "tensor '{}' starts at byte {} of the data, {} was expected: there is a gap or overlap",
                   printable(tensor->name), tensor->data.data() - data.data(), expected - data.data());
     }
     expected += tensor->data.size();
   }
   if (expected == data.data() + data.size()) return {};
-  return fail(ErrorCode::kCorrupt, "the tensors end at byte {} of the data, but the file has {}", expected - data.data(),
-              data.size());
+  return fail(ErrorCode::kCorrupt, "the tensors end at byte {} of the data, but the file has {}",
+              expected - data.data(), data.size());
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
-// Reads a safetensors file from memory: a 64-bit header length, a JSON header that names tensors, then their bytes without
-// gaps. Everything is checked against the bytes that are there; memory grows with the tensors that the header really lists.
+// Reads a safetensors file from memory: a 64-bit header length, a JSON header that names tensors, then their bytes
+// without gaps. Everything is checked against the bytes that are there; memory grows with the tensors that the header
+// really lists.
 #pragma once
 
 #include <cstddef>

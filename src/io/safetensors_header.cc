@@ -38,9 +38,14 @@ class HeaderReader final : public nlohmann::json_sax<json> {
 
   bool start_object(size_t) override {
     switch (place_) {
-      case Place::kStart: place_ = Place::kRoot; return true;
-      case Place::kRoot: place_ = in_notes_ ? Place::kNotes : Place::kTensor; return true;
-      default: return unexpected("an object");
+      case Place::kStart:
+        place_ = Place::kRoot;
+        return true;
+      case Place::kRoot:
+        place_ = in_notes_ ? Place::kNotes : Place::kTensor;
+        return true;
+      default:
+        return unexpected("an object");
     }
   }
 
@@ -57,9 +62,12 @@ class HeaderReader final : public nlohmann::json_sax<json> {
 
   bool start_array(size_t) override {
     if (place_ != Place::kTensor || list_ != nullptr) return unexpected("an array");
-    if (field_ == "shape") list_ = &entries_.back().shape;
-    else if (field_ == "data_offsets") list_ = &entries_.back().offsets;
-    else return unexpected("an array");
+    if (field_ == "shape")
+      list_ = &entries_.back().shape;
+    else if (field_ == "data_offsets")
+      list_ = &entries_.back().offsets;
+    else
+      return unexpected("an array");
     return true;
   }
 
@@ -117,9 +125,9 @@ class HeaderReader final : public nlohmann::json_sax<json> {
 
   Place place_ = Place::kStart;
   bool in_notes_ = false;
-  unsigned fields_ = 0;                     // of the current tensor: dtype 1, shape 2, data_offsets 4
-  std::string field_;                       // the last key inside a tensor
-  std::vector<uint64_t>* list_ = nullptr;   // the open list of the current tensor
+  unsigned fields_ = 0;                    // of the current tensor: dtype 1, shape 2, data_offsets 4
+  std::string field_;                      // the last key inside a tensor
+  std::vector<uint64_t>* list_ = nullptr;  // the open list of the current tensor
   std::vector<SafetensorsEntry> entries_;
   std::unordered_set<std::string> names_;
   std::string problem_;

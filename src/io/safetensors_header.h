@@ -1,5 +1,5 @@
-// The JSON header of a safetensors file, read event by event: no document is built, and anything but the format's own shape
-// stops the reading.
+// The JSON header of a safetensors file, read event by event: no document is built, and anything but the format's own
+// shape stops the reading.
 #pragma once
 
 #include <cstdint>

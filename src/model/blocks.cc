@@ -100,16 +100,16 @@ Rows GatedFeedForward::operator()(Batch& batch, const Rows& h) const {
   return out;
 }
 
-size_t layer_scratch_bytes(const ModelConfig& config, size_t rows, size_t executor_bytes) {
+size_t layer_scratch_bytes(const ModelConfig& config, size_t rows, int threads, size_t executor_bytes) {
   const auto block = [&](size_t width) { return Workspace::bytes_of<float>(rows * width); };
   const size_t normed = block(config.hidden);
   const size_t qkv = block(config.q_width()) + 2 * block(config.kv_width());
   const size_t mixed = block(config.q_width());
   const size_t out = block(config.hidden);
   const size_t attention = normed + qkv + mixed + out +
-                           std::max({executor_bytes, Linear::scratch_bound(rows, config.hidden), Linear::scratch_bound(rows, config.q_width())});
+                           std::max({executor_bytes, Linear::scratch_bound(rows, config.hidden, threads), Linear::scratch_bound(rows, config.q_width(), threads)});
   const size_t ffn = normed + 2 * block(config.ffn) + out +
-                     std::max(Linear::scratch_bound(rows, config.hidden), Linear::scratch_bound(rows, config.ffn));
+                     std::max(Linear::scratch_bound(rows, config.hidden, threads), Linear::scratch_bound(rows, config.ffn, threads));
   return std::max(attention, ffn);
 }
 

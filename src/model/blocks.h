@@ -63,6 +63,6 @@ class GatedFeedForward {
 };
 
 // Scratch that one layer of these blocks takes at most.
-size_t layer_scratch_bytes(const ModelConfig& config, size_t rows, size_t executor_bytes);
+size_t layer_scratch_bytes(const ModelConfig& config, size_t rows, int threads, size_t executor_bytes);
 
 }  // namespace loci

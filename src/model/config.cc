@@ -3,12 +3,13 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/cpu/kv_codec/page_layout.h"
+
 namespace loci {
 namespace {
 
 // Larger than any model; small enough that products of two stay far from overflow.
 constexpr uint32_t kMaxExtent = 1u << 24;
-constexpr uint32_t kMaxHeadDim = 512;
 
 Status within(const std::string& key, uint32_t value, uint32_t limit) {
   if (value >= 1 && value <= limit) return {};

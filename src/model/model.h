@@ -37,7 +37,7 @@ class Model {
   void logits(OpContext& ops, const Rows& x, Rows logits) const;
 
   // Scratch of a pass of `rows` rows, of which `logit_rows` at a time become logits.
-  static size_t scratch_bytes(const ModelConfig& config, size_t rows, size_t logit_rows, size_t executor_bytes);
+  static size_t scratch_bytes(const ModelConfig& config, size_t rows, size_t logit_rows, int threads, size_t executor_bytes);
 
  private:
   Model() = default;

@@ -55,7 +55,7 @@ Result<Linear> WeightLoader::linear(std::initializer_list<MatrixName> matrices) 
     LOCI_TRY(PackedMatrix packed, matrix(name));
     parts.push_back(std::move(packed));
   }
-  return Linear(std::move(parts));
+  return Linear(std::move(parts), activations_);
 }
 
 Result<std::vector<float>> WeightLoader::vector(const std::string& name, uint32_t size, float add) {

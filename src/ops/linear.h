@@ -18,8 +18,9 @@
 namespace loci {
 
 enum class Activations {
-  kInt8,  // rounded to 8 bits per block of 32 (row-local), integer dot products inside a block
-  kF32,   // fp32 activations; every weight decoded to fp32
+  kInt8,   // rounded to 8 bits per block of 32 (row-local), integer dot products inside a block
+  kInt16,  // the sum of two such terms, the second of what the first leaves: twice the products, 1/256 of the error
+  kF32,    // fp32 activations; every weight decoded to fp32
 };
 
 // One stored matrix, packed. Owns its memory.
@@ -55,7 +56,8 @@ class PackedMatrix {
 class Linear {
  public:
   Linear() = default;
-  explicit Linear(std::vector<PackedMatrix> parts);
+  // The parts were packed for the same `activations`.
+  explicit Linear(std::vector<PackedMatrix> parts, Activations activations = Activations::kInt8);
 
   // out[i] = parts[i] x; x [tokens, columns], out[i] [tokens, parts[i].rows]. Allocates only from context.scratch.
   void project(OpContext& context, const Rows& x, std::span<Rows> out) const;
@@ -65,7 +67,7 @@ class Linear {
   size_t scratch_bytes(size_t rows, int threads) const;
 
   // What scratch_bytes can be at most for an input of this width, known before any matrix is packed.
-  static size_t scratch_bound(size_t rows, size_t columns);
+  static size_t scratch_bound(size_t rows, size_t columns, int threads);
 
   std::span<const PackedMatrix> parts() const { return parts_; }
   uint64_t bytes() const;
@@ -73,6 +75,7 @@ class Linear {
 
  private:
   std::vector<PackedMatrix> parts_;
+  uint32_t terms_ = 1;  // rounded rows per row of x
 };
 
 }  // namespace loci

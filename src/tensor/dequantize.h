@@ -1,5 +1,6 @@
-// One decoder for each block-quantized format: a block of bytes in, its numbers out. Internal to src/tensor; everything else
-// calls dequantize_row. The products are formed in the order that the formats define, so the results are exact to the bit.
+// One decoder for each block-quantized format: a block of bytes in, its numbers out. Internal to src/tensor; everything
+// else calls dequantize_row. The products are formed in the order that the formats define, so the results are exact to
+// the bit.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// Blocks of 32 numbers. In the 4- and 5-bit formats byte j holds number j in its low half and number j + 16 in its high half;
-// the fifth bits of number j and j + 16 are bits j and j + 16 of a 32-bit word before the bytes.
+// Blocks of 32 numbers. In the 4- and 5-bit formats byte j holds number j in its low half and number j + 16 in its high
+// half; the fifth bits of number j and j + 16 are bits j and j + 16 of a 32-bit word before the bytes.
 #include "tensor/dequantize.h"
 
 namespace loci {

@@ -9,8 +9,8 @@ namespace {
 
 // The non-linear grid of IQ4_NL and IQ4_XS, denser around zero.
 constexpr std::array<float, 16> kNonLinear = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
-// Twice the values of the E2M1 numbers of the OCP microscaling format; decode_mxfp4 halves the scale instead. GGUF tools read
-// code 8, minus zero, as zero.
+// Twice the values of the E2M1 numbers of the OCP microscaling format; decode_mxfp4 halves the scale instead. GGUF
+// tools read code 8, minus zero, as zero.
 constexpr std::array<float, 16> kE2M1Doubled = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
 void decode_codes(const uint8_t* codes, float d, const std::array<float, 16>& table, float* out) {

@@ -94,9 +94,12 @@ void dequantize_row(DType dtype, const std::byte* row, std::span<float> out) {
       if (!out.empty()) std::memcpy(out.data(), row, out.size_bytes());
       return;
     }
-    case DType::kF16: return widen_row<Half>(row, out);
-    case DType::kBF16: return widen_row<BFloat16>(row, out);
-    default: break;
+    case DType::kF16:
+      return widen_row<Half>(row, out);
+    case DType::kBF16:
+      return widen_row<BFloat16>(row, out);
+    default:
+      break;
   }
   LOCI_ASSERT(out.size() % format.info.block_elements == 0, "a quantized row is whole blocks");
   const auto* block = reinterpret_cast<const uint8_t*>(row);

@@ -41,7 +41,8 @@ TEST(Buffer, ViewsAsNumbers) {
 }
 
 TEST(Buffer, RefusesImpossibleSizes) {
-  for (const size_t bytes : {std::numeric_limits<size_t>::max(), std::numeric_limits<size_t>::max() / 2, size_t{1} << 60}) {
+  for (const size_t bytes :
+       {std::numeric_limits<size_t>::max(), std::numeric_limits<size_t>::max() / 2, size_t{1} << 60}) {
     const Result<Buffer> buffer = Buffer::allocate(bytes);
     ASSERT_FALSE(buffer.ok()) << bytes;
     EXPECT_EQ(buffer.error().code, ErrorCode::kLimit);

@@ -25,7 +25,8 @@ TEST(ProgressLine, ResumedWorkIsNotPartOfTheRate) {
 }
 
 TEST(ProgressLine, UnknownTotalHasNoBar) {
-  const ProgressState state{.label = "model.gguf", .unit = ProgressUnit::kBytes, .done = 2048, .total = 0, .begun = 0, .seconds = 1};
+  const ProgressState state{
+      .label = "model.gguf", .unit = ProgressUnit::kBytes, .done = 2048, .total = 0, .begun = 0, .seconds = 1};
   EXPECT_EQ(progress_line(state, 200), "model.gguf 2.00 KiB  2.00 KiB/s");
 }
 

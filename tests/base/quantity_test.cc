@@ -51,7 +51,8 @@ TEST(ParseBytes, TakesTheUsualSpellings) {
 }
 
 TEST(ParseBytes, RefusesWhatIsNoSize) {
-  for (const char* text : {"", "G", "-1", "4X", "4 G", "1e9", "4GG", "..", "1.2.3M", "0x10", "inf", "nan", "8388608T", "4Gi B"}) {
+  for (const char* text :
+       {"", "G", "-1", "4X", "4 G", "1e9", "4GG", "..", "1.2.3M", "0x10", "inf", "nan", "8388608T", "4Gi B"}) {
     const Result<uint64_t> result = parse_bytes(text);
     ASSERT_FALSE(result.ok()) << text;
     EXPECT_EQ(result.error().code, ErrorCode::kInvalidArgument);

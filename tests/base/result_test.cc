@@ -66,8 +66,9 @@ TEST(Result, AnErrorCanBeTheValueOfAnotherKindOfString) {
 
 TEST(ErrorCode, EveryCodeHasItsOwnName) {
   std::set<std::string> names;
-  for (const ErrorCode code : {ErrorCode::kInvalidArgument, ErrorCode::kNotFound, ErrorCode::kCorrupt, ErrorCode::kUnsupported,
-                               ErrorCode::kLimit, ErrorCode::kIo, ErrorCode::kCancelled, ErrorCode::kInternal}) {
+  for (const ErrorCode code :
+       {ErrorCode::kInvalidArgument, ErrorCode::kNotFound, ErrorCode::kCorrupt, ErrorCode::kUnsupported,
+        ErrorCode::kLimit, ErrorCode::kIo, ErrorCode::kCancelled, ErrorCode::kInternal}) {
     EXPECT_TRUE(names.insert(to_string(code)).second) << to_string(code);
   }
   EXPECT_EQ(names.count("unknown error"), 0u);

@@ -34,7 +34,8 @@ inline std::string content_of(std::FILE* file) {
 }
 
 // `interrupted`: as if Ctrl-C had been pressed before the command began.
-inline Outcome loci_run(const std::vector<std::string>& arguments, const std::string& input = "", bool interrupted = false) {
+inline Outcome loci_run(const std::vector<std::string>& arguments, const std::string& input = "",
+                        bool interrupted = false) {
   Interrupts interrupts;
   Console console{std::tmpfile(), std::tmpfile(), std::tmpfile(), &interrupts};
   std::fwrite(input.data(), 1, input.size(), console.in);

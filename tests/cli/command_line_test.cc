@@ -26,7 +26,8 @@ TEST(CommandLine, EveryCommandTeachesItself) {
     EXPECT_THAT(outcome.out, HasSubstr("Usage: loci"));
     EXPECT_THAT(outcome.out, HasSubstr("Examples:\n"));
     EXPECT_THAT(outcome.out, HasSubstr("  loci " + arguments.front()));
-    EXPECT_GT(outcome.out.find("Examples:"), outcome.out.rfind("--")  == std::string::npos ? 0 : outcome.out.find("--help"));
+    EXPECT_GT(outcome.out.find("Examples:"),
+              outcome.out.rfind("--") == std::string::npos ? 0 : outcome.out.find("--help"));
   }
 }
 
@@ -80,15 +81,15 @@ TEST(CommandLine, UsageErrorsAreJsonTooIfAskedFor) {
 }
 
 TEST(CommandLine, OptionsThatMustBeThere) {
-  for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{
-           {"run", "-p", "x"},                                     // no model
-           {"run", "-m", "needle"},                                // neither document nor question
-           {"tokenize", "-m", "needle"},                           // no input
-           {"tokenize", "-m", "needle", "-p", "x", "-f", "y"},     // two inputs
-           {"eval"},                                               // no measure
-           {"eval", "perplexity", "-m", "needle"},                 // no text
-           {"pull"},                                               // no model
-           {"run", "-m"}}) {
+  for (const std::vector<std::string>& arguments :
+       std::vector<std::vector<std::string>>{{"run", "-p", "x"},            // no model
+                                             {"run", "-m", "needle"},       // neither document nor question
+                                             {"tokenize", "-m", "needle"},  // no input
+                                             {"tokenize", "-m", "needle", "-p", "x", "-f", "y"},  // two inputs
+                                             {"eval"},                                            // no measure
+                                             {"eval", "perplexity", "-m", "needle"},              // no text
+                                             {"pull"},                                            // no model
+                                             {"run", "-m"}}) {
     const Outcome outcome = loci_run(arguments);
     EXPECT_EQ(outcome.code, 2) << arguments.back();
     EXPECT_THAT(outcome.err, StartsWith("loci"));
@@ -98,17 +99,17 @@ TEST(CommandLine, OptionsThatMustBeThere) {
 
 TEST(CommandLine, ValuesOutsideTheirRangeAreUsageErrors) {
   for (const std::vector<std::string>& extra : std::vector<std::vector<std::string>>{{"-n", "0"},
-                                                                                      {"-n", "-1"},
-                                                                                      {"-n", "many"},
-                                                                                      {"-n", "99999999999999999999"},
-                                                                                      {"--temp", "-0.5"},
-                                                                                      {"--top-p", "1.5"},
-                                                                                      {"--chunk", "0"},
-                                                                                      {"--threads", "-1"},
-                                                                                      {"--isa", "mmx"},
-                                                                                      {"--activations", "int3"},
-                                                                                      {"--ctx", "-5"},
-                                                                                      {"--memory-limit", "lots"}}) {
+                                                                                     {"-n", "-1"},
+                                                                                     {"-n", "many"},
+                                                                                     {"-n", "99999999999999999999"},
+                                                                                     {"--temp", "-0.5"},
+                                                                                     {"--top-p", "1.5"},
+                                                                                     {"--chunk", "0"},
+                                                                                     {"--threads", "-1"},
+                                                                                     {"--isa", "mmx"},
+                                                                                     {"--activations", "int3"},
+                                                                                     {"--ctx", "-5"},
+                                                                                     {"--memory-limit", "lots"}}) {
     std::vector<std::string> arguments{"run", "-m", "needle", "-p", "x"};
     arguments.insert(arguments.end(), extra.begin(), extra.end());
     const Outcome outcome = loci_run(arguments);

@@ -53,8 +53,10 @@ TEST(Tokenize, TableShowsEveryPieceEscaped) {
 
 TEST(Tokenize, BadIdListsAreErrorsThatNameTheElement) {
   const ScratchFolder folder;
-  for (const char* content : {"", "{}", "[1, 2", "7", "[1, -2]", "[1, 2.5]", "[1, \"a\"]", "[1, 4294967296]", "[[1]]", "\xff\xfe"}) {
-    const Outcome outcome = loci_run({"tokenize", "-m", "needle", "--decode", folder.file("ids.json", content), "--json"});
+  for (const char* content :
+       {"", "{}", "[1, 2", "7", "[1, -2]", "[1, 2.5]", "[1, \"a\"]", "[1, 4294967296]", "[[1]]", "\xff\xfe"}) {
+    const Outcome outcome =
+        loci_run({"tokenize", "-m", "needle", "--decode", folder.file("ids.json", content), "--json"});
     EXPECT_EQ(outcome.code, 1) << content;
     EXPECT_EQ(outcome.json()["error"]["code"], "invalid argument") << content << outcome.out;
   }
@@ -84,7 +86,8 @@ TEST(Tokenize, MissingFilesAreNamed) {
 TEST(Inspect, TableAndJsonDescribeTheFile) {
   const Outcome table = loci_run({"inspect", "-m", "needle"});
   ASSERT_EQ(table.code, 0) << table.err;
-  for (const char* part : {"GGUF v3", "llama.block_count", "token_embd.weight", "q8_0"}) EXPECT_THAT(table.out, HasSubstr(part));
+  for (const char* part : {"GGUF v3", "llama.block_count", "token_embd.weight", "q8_0"})
+    EXPECT_THAT(table.out, HasSubstr(part));
 
   const nlohmann::json json = loci_run({"inspect", "-m", needle_path(), "--json"}).json();
   EXPECT_EQ(json["file_bytes"], 14920672);
@@ -106,8 +109,9 @@ TEST(Inspect, AllPrintsWholeArrays) {
 
 TEST(Inspect, GarbageIsAnError) {
   const ScratchFolder folder;
-  for (const std::string& content : {std::string(), std::string("GGUF"), std::string("GGUF\x03\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff", 16),
-                                    std::string(100, 'x')}) {
+  for (const std::string& content :
+       {std::string(), std::string("GGUF"), std::string("GGUF\x03\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff", 16),
+        std::string(100, 'x')}) {
     const Outcome outcome = loci_run({"inspect", "-m", folder.file("m.gguf", content), "--json"});
     EXPECT_EQ(outcome.code, 1);
     EXPECT_TRUE(outcome.json()["error"]["message"].is_string()) << outcome.out;
@@ -152,7 +156,8 @@ TEST(Doctor, DescribesTheMachine) {
 TEST(Doctor, MeasuresTheRoof) {
   const nlohmann::json json = loci_run({"doctor", "--threads", "1", "--json"}).json();
   EXPECT_EQ(json["roof"]["threads"], 1);
-  for (const char* key : {"read_gb_s", "int8_gmac_s", "f32_gmac_s"}) EXPECT_GT(json["roof"][key].get<double>(), 0.01) << key;
+  for (const char* key : {"read_gb_s", "int8_gmac_s", "f32_gmac_s"})
+    EXPECT_GT(json["roof"][key].get<double>(), 0.01) << key;
 }
 
 }  // namespace

@@ -24,17 +24,19 @@ TEST(TerminalText, EscapesWhatActsOnTheTerminal) {
   EXPECT_EQ(terminal_text("\x1b[31m"), "\\x1b[31m");
   EXPECT_EQ(terminal_text("a\nb\tc\r\x7f"), "a\\nb\\tc\\r\\x7f");
   EXPECT_EQ(terminal_text("a\nb\tc\r", LineBreaks::kKeep), "a\nb\tc\\r");
-  EXPECT_EQ(terminal_text("\xc2\x9b" "31m"), "\\u009b31m");                  // C1 control sequence introducer
-  EXPECT_EQ(terminal_text("\xe2\x80\xaetxt.exe"), "\\u202etxt.exe");        // right-to-left override
+  EXPECT_EQ(terminal_text("\xc2\x9b"
+                          "31m"),
+            "\\u009b31m");                                            // C1 control sequence introducer
+  EXPECT_EQ(terminal_text("\xe2\x80\xaetxt.exe"), "\\u202etxt.exe");  // right-to-left override
   EXPECT_EQ(terminal_text(std::string_view("a\0b", 3)), "a\\x00b");
 }
 
 TEST(TerminalText, BytesThatAreNoUtf8BecomeEscapes) {
   EXPECT_EQ(terminal_text("\xff"), "\\xff");
-  EXPECT_EQ(terminal_text("\xc0\x80"), "\\xc0\\x80");                        // overlong
-  EXPECT_EQ(terminal_text("\xed\xa0\x80"), "\\xed\\xa0\\x80");               // surrogate
-  EXPECT_EQ(terminal_text("\xf4\x90\x80\x80"), "\\xf4\\x90\\x80\\x80");      // beyond U+10FFFF
-  EXPECT_EQ(terminal_text("\xe2\x82"), "\\xe2\\x82");                        // cut
+  EXPECT_EQ(terminal_text("\xc0\x80"), "\\xc0\\x80");                    // overlong
+  EXPECT_EQ(terminal_text("\xed\xa0\x80"), "\\xed\\xa0\\x80");           // surrogate
+  EXPECT_EQ(terminal_text("\xf4\x90\x80\x80"), "\\xf4\\x90\\x80\\x80");  // beyond U+10FFFF
+  EXPECT_EQ(terminal_text("\xe2\x82"), "\\xe2\\x82");                    // cut
 }
 
 TEST(TerminalText, RandomBytesNeverLetAControlCharacterThrough) {

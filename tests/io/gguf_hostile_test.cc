@@ -14,12 +14,14 @@ namespace {
 
 using testing::HasSubstr;
 
-constexpr uint64_t kLies[] = {1'000'000, uint64_t{1} << 31, uint64_t{1} << 32, (uint64_t{1} << 61) + 1, uint64_t{1} << 63,
-                              ~uint64_t{0}};
+constexpr uint64_t kLies[] = {1'000'000,         uint64_t{1} << 31, uint64_t{1} << 32, (uint64_t{1} << 61) + 1,
+                              uint64_t{1} << 63, ~uint64_t{0}};
 
 GgufWriter small_file() {
   GgufWriter w;
-  w.text("general.architecture", "llama").u32("llama.block_count", 1).strings("tokenizer.ggml.tokens", {"<s>", "a", "bc"});
+  w.text("general.architecture", "llama")
+      .u32("llama.block_count", 1)
+      .strings("tokenizer.ggml.tokens", {"<s>", "a", "bc"});
   w.array("tokenizer.ggml.scores", GgufWriter::kF32, 3).put(0.f).put(1.f).put(2.f);
   w.tensor("token_embd.weight", {32, 3}, 8, 102).tensor("output_norm.weight", {32}, 0, 128);
   return w;
@@ -116,7 +118,8 @@ TEST(GgufHostile, ALargeVocabularyIsFast) {
   const auto content = parse_gguf(file);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   ASSERT_TRUE(content.ok());
-  EXPECT_EQ(std::get<std::vector<std::string>>(*content->metadata.find("tokenizer.ggml.tokens")).back(), "token 262143");
+  EXPECT_EQ(std::get<std::vector<std::string>>(*content->metadata.find("tokenizer.ggml.tokens")).back(),
+            "token 262143");
   EXPECT_LT(seconds, 3.0);  // 20 ms in an optimised build
 }
 

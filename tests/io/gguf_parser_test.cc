@@ -163,8 +163,10 @@ TEST(GgufParser, RefusesOverlapsAndFarOffsets) {
   w.data_bytes = 128;
   w.info("a", {16}, 0, 0);
   const GgufWriter one = w;
-  EXPECT_THAT(error_of(GgufWriter(one).info("b", {4}, 0, 32).bytes()), HasSubstr("'b' at offset 32 overlaps tensor 'a'"));
-  EXPECT_THAT(error_of(GgufWriter(one).info("b", {4}, 0, ~uint64_t{31}).bytes()), HasSubstr("but the file has 128 bytes"));
+  EXPECT_THAT(error_of(GgufWriter(one).info("b", {4}, 0, 32).bytes()),
+              HasSubstr("'b' at offset 32 overlaps tensor 'a'"));
+  EXPECT_THAT(error_of(GgufWriter(one).info("b", {4}, 0, ~uint64_t{31}).bytes()),
+              HasSubstr("but the file has 128 bytes"));
   EXPECT_EQ(error_of(GgufWriter(one).info("b", {4}, 0, 64).bytes()), "");
 }
 

@@ -78,7 +78,10 @@ struct GgufWriter {
 
   std::vector<std::byte> bytes() const {
     ByteWriter out;
-    out.put(magic).put(version).put<uint64_t>(tensor_count.value_or(tensors_)).put<uint64_t>(entry_count.value_or(entries_));
+    out.put(magic)
+        .put(version)
+        .put<uint64_t>(tensor_count.value_or(tensors_))
+        .put<uint64_t>(entry_count.value_or(entries_));
     out.append(metadata_).append(infos_);
     if (data_bytes > 0) out.pad(alignment).zeros(data_bytes);
     return out.bytes();

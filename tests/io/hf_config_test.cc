@@ -109,7 +109,8 @@ TEST(HfConfig, RopeScalingOfBothGenerations) {
 
 TEST(HfConfig, YarnAndLinear) {
   const Metadata yarn = read(with(llama(), R"({"rope_scaling": {"type": "yarn", "factor": 4.0, "beta_fast": 16,
-                                               "attention_factor": 1.25}})")).metadata;
+                                               "attention_factor": 1.25}})"))
+                            .metadata;
   EXPECT_EQ(*yarn.text("llama.rope.scaling.type"), "yarn");
   EXPECT_EQ(*yarn.u32("llama.rope.scaling.original_context_length"), 2048u);
   EXPECT_EQ(*yarn.number("llama.rope.scaling.beta_fast"), 16.0);
@@ -148,14 +149,16 @@ TEST(HfConfig, Gemma) {
 
 TEST(HfConfig, GemmaBeforeTransformers5) {
   const Metadata m = read(with(gemma(), R"({"rope_parameters": null, "layer_types": null, "sliding_window_pattern": 2,
-      "rope_theta": 1000000, "rope_local_base_freq": 30000, "rope_scaling": {"rope_type": "linear", "factor": 4}})")).metadata;
+      "rope_theta": 1000000, "rope_local_base_freq": 30000, "rope_scaling": {"rope_type": "linear", "factor": 4}})"))
+                         .metadata;
   EXPECT_EQ(*m.u32("gemma3.attention.sliding_window_pattern"), 2u);
   EXPECT_EQ(*m.number("gemma3.rope.freq_base_swa"), 30000.0);
   EXPECT_EQ(*m.number("gemma3.rope.scaling.factor"), 4.0);
 }
 
 TEST(HfConfig, MultimodalGemmaKeepsItsTextModelApart) {
-  const json config = json::parse(R"({"model_type": "gemma3", "eos_token_id": [1, 106], "vision_config": {"hidden_size": 9},
+  const json config =
+      json::parse(R"({"model_type": "gemma3", "eos_token_id": [1, 106], "vision_config": {"hidden_size": 9},
       "text_config": {"model_type": "gemma3_text", "hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 34,
                       "rope_scaling": {"factor": 8.0, "rope_type": "linear"}, "sliding_window": 1024}})");
   const Metadata m = read(config).metadata;
@@ -172,18 +175,21 @@ TEST(HfConfig, MultimodalGemmaKeepsItsTextModelApart) {
 
 TEST(HfConfig, LayersOfWindowsOnly) {
   const Metadata m = read(with(gemma(), R"({"num_hidden_layers": 2,
-      "layer_types": ["sliding_attention", "sliding_attention"]})")).metadata;
+      "layer_types": ["sliding_attention", "sliding_attention"]})"))
+                         .metadata;
   EXPECT_EQ(*m.u32("gemma3.attention.sliding_window_pattern"), 3u);
 }
 
 TEST(HfConfig, RefusesLayersThatNoPatternGives) {
   EXPECT_THAT(error_of(with(gemma(), R"({"num_hidden_layers": 3,
-      "layer_types": ["sliding_attention", "full_attention", "full_attention"]})")), HasSubstr("every layer number 2"));
+      "layer_types": ["sliding_attention", "full_attention", "full_attention"]})")),
+              HasSubstr("every layer number 2"));
   EXPECT_THAT(error_of(with(gemma(), R"({"num_hidden_layers": 3})")), HasSubstr("a list of 3 names"));
   EXPECT_THAT(error_of(with(gemma(), R"({"num_hidden_layers": 1, "layer_types": ["linear_attention"]})")),
               HasSubstr("linear_attention"));
-  EXPECT_THAT(error_of(with(llama(), R"({"model_type": "qwen2", "layer_types": ["full_attention", "sliding_attention"]})")),
-              HasSubstr("mixes windows"));
+  EXPECT_THAT(
+      error_of(with(llama(), R"({"model_type": "qwen2", "layer_types": ["full_attention", "sliding_attention"]})")),
+      HasSubstr("mixes windows"));
 }
 
 TEST(HfConfig, GenerationConfigDecidesTheEndTokens) {
@@ -191,7 +197,8 @@ TEST(HfConfig, GenerationConfigDecidesTheEndTokens) {
   EXPECT_EQ(*m.u32("tokenizer.ggml.eos_token_id"), 7u);
   EXPECT_EQ(*m.find("loci.eos_token_ids"), MetaValue(std::vector<int64_t>{7, 8}));
   EXPECT_EQ(*m.u32("tokenizer.ggml.bos_token_id"), 1u);
-  EXPECT_THAT(error_of(llama(), R"({"eos_token_id": [7, "x"]})"), HasSubstr("generation_config.json is not a token id"));
+  EXPECT_THAT(error_of(llama(), R"({"eos_token_id": [7, "x"]})"),
+              HasSubstr("generation_config.json is not a token id"));
   EXPECT_THAT(error_of(llama(), R"({"eos_token_id": -1})"), HasSubstr("not a token id"));
   EXPECT_THAT(error_of(llama(), "[]"), HasSubstr("generation_config.json is not a JSON object"));
 }

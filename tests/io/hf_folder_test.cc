@@ -17,7 +17,8 @@ constexpr std::string_view kConfig = R"({"model_type": "llama", "hidden_size": 4
 std::string config(std::string_view more = "") { return std::string(kConfig) + std::string(more) + "}"; }
 
 // Tensors of one number each, in order.
-std::vector<std::byte> weights(const std::vector<std::string>& names, std::string_view format = "F32", size_t bytes = 4) {
+std::vector<std::byte> weights(const std::vector<std::string>& names, std::string_view format = "F32",
+                               size_t bytes = 4) {
   std::string header = "{";
   for (size_t i = 0; i < names.size(); ++i) {
     header += (i ? ", " : "") + safetensors_entry(names[i], format, "[1]", i * bytes, (i + 1) * bytes);
@@ -56,7 +57,8 @@ TEST(HfFolder, OpensASingleFile) {
 
 TEST(HfFolder, GemmaStoresItsNormsWithoutTheOne) {
   const TemporaryFolder folder;
-  folder.write("config.json", std::string_view(R"({"model_type": "gemma3_text", "hidden_size": 4, "intermediate_size": 4,
+  folder.write("config.json",
+               std::string_view(R"({"model_type": "gemma3_text", "hidden_size": 4, "intermediate_size": 4,
                                                    "num_hidden_layers": 1})"));
   folder.write("model.safetensors", weights({"model.norm.weight"}));
   const auto model = open_model_file(folder.path());
@@ -127,7 +129,8 @@ TEST(HfFolder, NamesTensorsThatDoNotBelong) {
   const TemporaryFolder folder;
   folder.write("config.json", config());
   folder.write("model.safetensors", weights({"model.layers.0.mlp.experts.0.up_proj.weight"}));
-  EXPECT_THAT(error_of(folder), HasSubstr("'model.layers.0.mlp.experts.0.up_proj.weight' is not part of a llama model"));
+  EXPECT_THAT(error_of(folder),
+              HasSubstr("'model.layers.0.mlp.experts.0.up_proj.weight' is not part of a llama model"));
   folder.write("model.safetensors", weights({"model.norm.weight"}, "F8_E4M3", 1));
   EXPECT_THAT(error_of(folder), HasSubstr("'model.norm.weight' has the number format F8_E4M3"));
   folder.write("model.safetensors", weights({"model.norm.weight", "language_model.model.norm.weight"}));

@@ -46,8 +46,8 @@ TEST(HfNames, PrefixesOfMultimodalModels) {
 TEST(HfNames, OtherNamesHaveNone) {
   for (const char* name : {"", "weight", "model", "model.layers.0", "model.layers..mlp.up_proj.weight",
                            "model.layers.01.mlp.up_proj.weight", "model.layers.x.mlp.up_proj.weight",
-                           "model.layers.0.mlp.up_proj.scale", "model.layers.0.block_sparse_moe.gate.weight", "model.norm",
-                           "model.embed_tokens.weight.weight", "model.layers.-1.mlp.up_proj.weight"}) {
+                           "model.layers.0.mlp.up_proj.scale", "model.layers.0.block_sparse_moe.gate.weight",
+                           "model.norm", "model.embed_tokens.weight.weight", "model.layers.-1.mlp.up_proj.weight"}) {
     EXPECT_EQ(renamed(name), "(none)") << name;
   }
 }

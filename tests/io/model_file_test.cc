@@ -56,7 +56,8 @@ TEST(ModelFile, OpensTheShippedModel) {
 
 TEST(ModelFile, PairsHalvesForOtherFamilies) {
   const TemporaryFolder folder;
-  const auto model = open_model_file(folder.write("q.gguf", GgufWriter().text("general.architecture", "qwen2").bytes()));
+  const auto model =
+      open_model_file(folder.write("q.gguf", GgufWriter().text("general.architecture", "qwen2").bytes()));
   ASSERT_TRUE(model.ok());
   EXPECT_EQ((*model)->rope_pairing(), RopePairing::kHalves);
 }

@@ -13,7 +13,8 @@ namespace {
 
 using testing::HasSubstr;
 
-std::string entry(std::string_view name, std::string_view format, std::string_view shape, uint64_t begin, uint64_t end) {
+std::string entry(std::string_view name, std::string_view format, std::string_view shape, uint64_t begin,
+                  uint64_t end) {
   return safetensors_entry(name, format, shape, begin, end);
 }
 
@@ -21,7 +22,9 @@ std::string error_of(const std::vector<std::byte>& file) {
   const auto tensors = parse_safetensors(file);
   return tensors.ok() ? "" : tensors.error().message;
 }
-std::string error_of(std::string_view header, size_t data_bytes) { return error_of(safetensors_file(header, data_bytes)); }
+std::string error_of(std::string_view header, size_t data_bytes) {
+  return error_of(safetensors_file(header, data_bytes));
+}
 
 // Not in the order of the data, with notes and a format that Loci does not have.
 std::vector<std::byte> good_file() {
@@ -79,7 +82,8 @@ TEST(Safetensors, RefusesOtherJson) {
   EXPECT_THAT(error_of(R"({"w": {"shape": "1"}})", 0), HasSubstr("a string in a place"));
   EXPECT_THAT(error_of(R"({"w": {"dtype": true}})", 0), HasSubstr("a boolean in a place"));
   EXPECT_THAT(error_of(R"({"w": {"extra": 1}})", 0), HasSubstr("unknown field 'extra'"));
-  EXPECT_THAT(error_of(R"({"w": {"dtype": "F32"}})", 0), HasSubstr("lacks dtype, shape or data_offsets for tensor 'w'"));
+  EXPECT_THAT(error_of(R"({"w": {"dtype": "F32"}})", 0),
+              HasSubstr("lacks dtype, shape or data_offsets for tensor 'w'"));
   EXPECT_THAT(error_of(R"({"w": {"dtype": "F32", "dtype": "F32"}})", 0), HasSubstr("'dtype' twice"));
   EXPECT_THAT(error_of(R"({"w": {"shape": [1,1,1,1,1,1,1,1,1]}})", 0), HasSubstr("more than 8 numbers"));
   EXPECT_THAT(error_of("{} {}", 0), HasSubstr("not JSON"));
@@ -107,7 +111,8 @@ TEST(Safetensors, RefusesWrongSizes) {
 
 TEST(Safetensors, RefusesGapsAndOverlaps) {
   const auto two = [](uint64_t begin) {
-    return error_of("{" + entry("a", "F32", "[2]", 0, 8) + "," + entry("b", "F32", "[2]", begin, begin + 8) + "}", begin + 8);
+    return error_of("{" + entry("a", "F32", "[2]", 0, 8) + "," + entry("b", "F32", "[2]", begin, begin + 8) + "}",
+                    begin + 8);
   };
   EXPECT_EQ(two(8), "");
   EXPECT_THAT(two(4), HasSubstr("gap or overlap"));

@@ -16,10 +16,11 @@ inline std::vector<std::byte> safetensors_file(std::string_view header, size_t d
 }
 
 // A header entry: safetensors_entry("w", "F32", "[2, 3]", 0, 24).
-inline std::string safetensors_entry(std::string_view name, std::string_view format, std::string_view shape, uint64_t begin,
-                                     uint64_t end) {
-  return "\"" + std::string(name) + "\": {\"dtype\": \"" + std::string(format) + "\", \"shape\": " + std::string(shape) +
-         ", \"data_offsets\": [" + std::to_string(begin) + ", " + std::to_string(end) + "]}";
+inline std::string safetensors_entry(std::string_view name, std::string_view format, std::string_view shape,
+                                     uint64_t begin, uint64_t end) {
+  return "\"" + std::string(name) + "\": {\"dtype\": \"" + std::string(format) +
+         "\", \"shape\": " + std::string(shape) + ", \"data_offsets\": [" + std::to_string(begin) + ", " +
+         std::to_string(end) + "]}";
 }
 
 }  // namespace loci

@@ -59,7 +59,8 @@ TEST(Roof, ReadsEveryByte) {
 
 TEST(Roof, TheBufferMustFitInMemory) {
   ThreadPool pool(1);
-  const Result<Roof> roof = measure_roof(pool, Isa::kScalar, {.buffer_bytes = size_t{1} << 60, .seconds_per_loop = 0.01});
+  const Result<Roof> roof =
+      measure_roof(pool, Isa::kScalar, {.buffer_bytes = size_t{1} << 60, .seconds_per_loop = 0.01});
   ASSERT_FALSE(roof.ok());
   EXPECT_EQ(roof.error().code, ErrorCode::kLimit);
 }

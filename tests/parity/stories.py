@@ -22,7 +22,10 @@ def main():
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=300)
     if done.returncode != 0:
         sys.exit(f"{' '.join(command)}: status {done.returncode}: {(done.stdout + done.stderr)[-500:]}")
-    result = json.loads(done.stdout)
+    try:
+        result = json.loads(done.stdout)
+    except ValueError:
+        sys.exit(f"{' '.join(command)} printed no JSON: {done.stdout[:200]!r}")
     story = result["text"].lstrip(" ")
     if story != golden:
         same = next((i for i, (a, b) in enumerate(zip(story, golden)) if a != b), min(len(story), len(golden)))

@@ -84,12 +84,18 @@ def static_channel(x, bits, span, group=None):
     return affine(x / span, bits, group) * span
 
 
-def blocks_of_32(x):
+def blocks_of_32(x, block=32):
     """Activations: 8 bits, symmetric per block of 32."""
     shape = x.shape
-    x = x.reshape(*shape[:-1], -1, 32)
+    x = x.reshape(*shape[:-1], -1, block)
     scale = np.abs(x).max(axis=-1, keepdims=True) / np.float32(127)
     return (np.rint(x / np.maximum(scale, 1e-30)) * scale).astype(np.float32).reshape(shape)
+
+
+def two_terms(x):
+    """Activations as the sum of two 8-bit blocks, the second holding what the first left: twice the products."""
+    first = blocks_of_32(x)
+    return first + blocks_of_32(x - first)
 
 
 def spans(model, ids, alpha=0.5):
@@ -131,8 +137,11 @@ def variants(model, ids):
     int8 = {"activations": lambda site, x: blocks_of_32(x)}
     return {
         "int8 activations": int8,
+        "int8 activations, blocks of 16": {"activations": lambda site, x: blocks_of_32(x, 16)},
+        "int8 activations, two terms": {"activations": lambda site, x: two_terms(x)},
         "kv16": {"kv": both(half)},
         "kv8 row": {"kv": both(a4(8))},
+        "kv8 K and V rotated": {"kv": both(rotated(row(8), d))},
         "kv8 row + int8": {"kv": both(a4(8)), **int8},
         "kv4 row (A4)": {"kv": both(a4(4))},
         "kv4 row (scale, min)": {"kv": both(row(4))},
@@ -146,6 +155,7 @@ def variants(model, ids):
         "kv4 K and V rotated": {"kv": both(rotated(row(4), d), rotated(row(4), d))},
         "kv4 K and V rotated best range": {"kv": both(rotated(best(), d), rotated(best(), d))},
         "kv4 K and V rotated, groups of 32": {"kv": both(rotated(row(4, 32), d), rotated(row(4, 32), d))},
+        "kv4 K rotated in groups of 32": {"kv": both(rotated(row(4, 32), d), row(4))},
         "kv4 K per channel and page": {"kv": both(lambda x: per_channel(x, 4), row(4))},
         "kv4 K smoothed 0.5": {"kv": lambda layer, k, v: (static_channel(k, 4, span[layer]), affine(v, 4))},
         "kv4 K minus mean": {"kv": lambda layer, k, v: (affine(k - mean[layer], 4) + mean[layer], affine(v, 4))},

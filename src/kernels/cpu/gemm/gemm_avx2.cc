@@ -77,12 +77,12 @@ inline void dot_8bit(const std::byte* codes, const std::byte* block, int first, 
   const __m256i ones = _mm256_set1_epi16(1), flip = _mm256_set1_epi8(-128);
   for (int r = 0; r < kRows; ++r) idot[r] = _mm256_setzero_si256();
 #pragma GCC unroll 8
-  for (int j = first / 4; j < (first + kGroup) / 4; ++j) {
-    const __m256i code = load_bytes(codes + 64 * j);
+  for (int j = 0; j < kGroup / 4; ++j) {
+    const __m256i code = load_bytes(codes + 16 * first + 64 * j);
     const __m256i weight = _mm256_xor_si256(code, flip);
     const __m256i magnitude = kMinimum ? code : _mm256_abs_epi8(weight);
     for (int r = 0; r < kRows; ++r) {
-      __m256i q = broadcast_i32(block + 32 * r + 4 * j);
+      __m256i q = broadcast_i32(block + 32 * r + first + 4 * j);
       if (!kMinimum) q = _mm256_sign_epi8(q, weight);
       idot[r] = _mm256_add_epi32(idot[r], _mm256_madd_epi16(_mm256_maddubs_epi16(magnitude, q), ones));
     }

@@ -19,9 +19,10 @@ void decode_keys(const PageLayout& layout, const std::byte* page, float* tile) {
   const bool bytes = layout.codec == KvCodec::kKv8;
   const uint32_t group_dims = bytes ? 4 : 8;
   for (uint32_t slot = 0; slot < kPageSlots; slot += 16) {
-    const Vec16 scale = Vec16::load_half(scales + slot);
-    const Vec16 minimum = Vec16::load_half(minimums + slot);
     for (uint32_t group = 0; group < layout.padded_dim / group_dims; ++group) {
+      const size_t column = size_t{group} * group_dims / kCodeGroup * kPageSlots + slot;
+      const Vec16 scale = Vec16::load_half(scales + column);
+      const Vec16 minimum = Vec16::load_half(minimums + column);
       const std::byte* words = page + (size_t{group} * kPageSlots + slot) * 4;
       float* out = tile + size_t{group} * group_dims * kPageSlots + slot;
       for (uint32_t i = 0; i < group_dims; ++i) {
@@ -47,10 +48,11 @@ void decode_values(const PageLayout& layout, const std::byte* page, float* tile)
   for (uint32_t slot = 0; slot < kPageSlots; ++slot) {
     const uint32_t i = slot % group_slots;
     const int shift = static_cast<int>(i < 4 ? 8 * i : 8 * (i - 4) + 4);
-    const Vec16 scale = Vec16::broadcast(to_float(Half{scales[slot]}));
-    const Vec16 minimum = Vec16::broadcast(to_float(Half{minimums[slot]}));
     const std::byte* words = page + layout.values + size_t{slot / group_slots} * dims * 4;
     for (size_t dim = 0; dim < dims; dim += 16) {
+      const size_t column = dim / kCodeGroup * kPageSlots + slot;
+      const Vec16 scale = Vec16::broadcast(to_float(Half{scales[column]}));
+      const Vec16 minimum = Vec16::broadcast(to_float(Half{minimums[column]}));
       fma(Vec16::load_field(words + dim * 4, shift, bytes ? 255u : 15u), scale, minimum).store(tile + slot * dims + dim);
     }
   }

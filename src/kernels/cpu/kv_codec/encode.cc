@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/half.h"
+#include "kernels/cpu/kv_codec/hadamard.h"
 #include "kernels/cpu/kv_codec/kv_codec.h"
 
 namespace loci {
@@ -41,21 +42,17 @@ struct Scale {
   Half minimum;
 };
 
-Scale scale_of(const float* x, uint32_t n, float levels) {
-  float low = bounded(x[0]);
-  float high = low;
-  for (uint32_t i = 1; i < n; ++i) {
-    low = std::min(low, bounded(x[i]));
-    high = std::max(high, bounded(x[i]));
-  }
-  Half minimum = round_down(low);
+// x [kCodeGroup] is bounded.
+Scale scale_of(const float* x, float levels) {
+  const auto [low, high] = std::minmax_element(x, x + kCodeGroup);
+  Half minimum = round_down(*low);
   if (!std::isfinite(to_float(minimum))) minimum = to_half(-kHalfMax);
-  return {round_up_positive((high - to_float(minimum)) / levels), minimum};
+  return {round_up_positive((*high - to_float(minimum)) / levels), minimum};
 }
 
 uint32_t code_of(float x, float step, float minimum, float levels) {
   if (step == 0.0F) return 0;
-  return static_cast<uint32_t>(std::clamp(std::nearbyint((bounded(x) - minimum) / step), 0.0F, levels));
+  return static_cast<uint32_t>(std::clamp(std::nearbyint((x - minimum) / step), 0.0F, levels));
 }
 
 // Where a code lies: a whole byte of kv8, a nibble of kv4.
@@ -95,33 +92,47 @@ size_t value_half(const PageLayout& layout, uint32_t slot, uint32_t dim) {
 
 using Place = CodePlace (*)(const PageLayout&, uint32_t slot, uint32_t dim);
 
-void encode_side(const PageLayout& layout, std::byte* page, uint32_t slot, const float* x, Place place, size_t scales,
+// x [padded_dim], bounded.
+void encode_side(const PageLayout& layout, std::byte* page, uint32_t slot, const float* x, Place place, size_t steps,
                  size_t minimums) {
   const float levels = layout.codec == KvCodec::kKv8 ? 255.0F : 15.0F;
-  const Scale scale = scale_of(x, layout.head_dim, levels);
-  const float step = to_float(scale.step);
-  const float minimum = to_float(scale.minimum);
-  for (uint32_t dim = 0; dim < layout.padded_dim; ++dim) {
-    const uint32_t code = dim < layout.head_dim ? code_of(x[dim], step, minimum, levels) : 0;
-    write_code(layout, page, place(layout, slot, dim), code);
+  for (uint32_t group = 0; group < layout.padded_dim / kCodeGroup; ++group) {
+    const float* part = x + size_t{group} * kCodeGroup;
+    const Scale scale = scale_of(part, levels);
+    const float step = to_float(scale.step);
+    const float minimum = to_float(scale.minimum);
+    for (uint32_t i = 0; i < kCodeGroup; ++i) {
+      write_code(layout, page, place(layout, slot, group * kCodeGroup + i), code_of(part[i], step, minimum, levels));
+    }
+    const size_t column = (size_t{group} * kPageSlots + slot) * 2;
+    store_half(page + steps + column, scale.step);
+    store_half(page + minimums + column, scale.minimum);
   }
-  store_half(page + scales + size_t{slot} * 2, scale.step);
-  store_half(page + minimums + size_t{slot} * 2, scale.minimum);
+}
+
+void pad(const PageLayout& layout, const float* x, float* padded) {
+  for (uint32_t i = 0; i < layout.head_dim; ++i) padded[i] = bounded(x[i]);
+  std::fill(padded + layout.head_dim, padded + layout.padded_dim, 0.0F);
 }
 
 }  // namespace
 
 void encode_entry(const PageLayout& layout, std::byte* page, uint32_t slot, const float* k, const float* v) {
+  float key[kMaxHeadDim];
+  float value[kMaxHeadDim];
+  pad(layout, k, key);
+  pad(layout, v, value);
   if (layout.codec == KvCodec::kKv16) {
     for (uint32_t dim = 0; dim < layout.padded_dim; ++dim) {
-      const bool real = dim < layout.head_dim;
-      store_half(page + key_half(slot, dim), to_half(real ? bounded(k[dim]) : 0.0F));
-      store_half(page + value_half(layout, slot, dim), to_half(real ? bounded(v[dim]) : 0.0F));
+      store_half(page + key_half(slot, dim), to_half(key[dim]));
+      store_half(page + value_half(layout, slot, dim), to_half(value[dim]));
     }
     return;
   }
-  encode_side(layout, page, slot, k, key_place, layout.key_scales, layout.key_minimums);
-  encode_side(layout, page, slot, v, value_place, layout.value_scales, layout.value_minimums);
+  rotate_groups(key, layout.padded_dim);
+  for (uint32_t dim = 0; dim < layout.padded_dim; ++dim) key[dim] = bounded(key[dim]);
+  encode_side(layout, page, slot, key, key_place, layout.key_scales, layout.key_minimums);
+  encode_side(layout, page, slot, value, value_place, layout.value_scales, layout.value_minimums);
 }
 
 void copy_entry(const PageLayout& layout, const std::byte* from, uint32_t from_slot, std::byte* to, uint32_t to_slot) {
@@ -137,7 +148,9 @@ void copy_entry(const PageLayout& layout, const std::byte* from, uint32_t from_s
   }
   if (layout.codec == KvCodec::kKv16) return;
   for (const size_t column : {layout.key_scales, layout.key_minimums, layout.value_scales, layout.value_minimums}) {
-    store_half(to + column + size_t{to_slot} * 2, load_half(from + column + size_t{from_slot} * 2));
+    for (size_t group = 0; group < layout.padded_dim / kCodeGroup * kPageSlots * 2; group += kPageSlots * 2) {
+      store_half(to + column + group + size_t{to_slot} * 2, load_half(from + column + group + size_t{from_slot} * 2));
+    }
   }
 }
 

@@ -15,15 +15,16 @@ namespace loci {
 
 // Encodes one entry into `slot` (0..63): k and v are [head_dim].
 //
-// kv8 and kv4 round the minimum down and the step up to halves, so codes cover the entry and decode(encode(x)) is off by at
-// most half a step.
+// kv8 and kv4 round the minimum down and the step up to halves, so codes cover the group and decode(encode(x)) is off by at
+// most half a step. Their keys are rotated (rotate_groups) before they are coded.
 void encode_entry(const PageLayout& layout, std::byte* page, uint32_t slot, const float* k, const float* v);
 
 // Copies one encoded entry, bit for bit, from a page to another of the same layout.
 void copy_entry(const PageLayout& layout, const std::byte* from, uint32_t from_slot, std::byte* to, uint32_t to_slot);
 
 struct KvDecodeKernels {
-  // tile [padded_dim][64]: a row holds one dimension of 64 keys.
+  // tile [padded_dim][64]: a row holds one dimension of 64 keys, rotated if
+  // layout.rotated.
   void (*keys)(const PageLayout& layout, const std::byte* page, float* tile);
   // tile [64][padded_dim].
   void (*values)(const PageLayout& layout, const std::byte* page, float* tile);

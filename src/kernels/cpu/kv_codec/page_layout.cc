@@ -27,10 +27,11 @@ PageLayout page_layout(KvCodec codec, uint32_t head_dim) {
   PageLayout layout;
   layout.codec = codec;
   layout.head_dim = head_dim;
-  layout.padded_dim = static_cast<uint32_t>(round_up(head_dim, 16));
+  layout.padded_dim = static_cast<uint32_t>(round_up(head_dim, kCodeGroup));
+  layout.rotated = codec != KvCodec::kKv16;
   const uint32_t side = layout.padded_dim * kPageSlots * kCodecs[static_cast<size_t>(codec)].bits / 8;
   layout.values = side;
-  const uint32_t column = codec == KvCodec::kKv16 ? 0 : kPageSlots * 2;
+  const uint32_t column = codec == KvCodec::kKv16 ? 0 : layout.padded_dim / kCodeGroup * kPageSlots * 2;
   layout.key_scales = 2 * side;
   layout.key_minimums = layout.key_scales + column;
   layout.value_scales = layout.key_minimums + column;

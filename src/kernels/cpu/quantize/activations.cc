@@ -53,7 +53,28 @@ void round_row_scalar(const float* x, size_t columns, const GroupRow& to) {
   }
 }
 
+void rounding_rest_scalar(const float* x, size_t columns, const GroupRow& rounded, float* rest) {
+  for (size_t b = 0; b < columns / 32; ++b) {
+    const std::byte* block = rounded.group + b * ActivationBlock::kRowBytes * rounded.rows;
+    const std::byte* q = block + 32 * rounded.in_group;
+    float scale;
+    std::memcpy(&scale, block + ActivationBlock::scale(rounded.rows) + 4 * rounded.in_group, sizeof scale);
+    for (size_t i = 0; i < 32; ++i) {
+      rest[b * 32 + i] = x[b * 32 + i] - static_cast<float>(std::bit_cast<int8_t>(q[i])) * scale;
+    }
+  }
+}
+
 }  // namespace detail
+
+RoundingRest rounding_rest(Isa isa) {
+#if defined(__x86_64__)
+  if (isa == Isa::kAvx512) return detail::rounding_rest_avx512;
+  if (isa == Isa::kAvx2) return detail::rounding_rest_avx2;
+#endif
+  (void)isa;
+  return detail::rounding_rest_scalar;
+}
 
 RoundRow round_row(Isa isa) {
 #if defined(__x86_64__)

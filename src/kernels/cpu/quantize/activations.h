@@ -35,6 +35,8 @@ struct ActivationBlock {
 constexpr size_t rounded_row_bytes(size_t columns) { return columns / 32 * ActivationBlock::kRowBytes; }
 constexpr size_t float_row_bytes(size_t columns) { return columns * sizeof(float); }
 
+inline constexpr uint32_t kMaxGroupRows = 12;
+
 // Rows of the next group when `remaining` >= 1 rows are left.
 inline uint32_t group_rows(Isa isa, uint32_t remaining) {
   if (isa == Isa::kAvx512) {
@@ -56,6 +58,11 @@ struct GroupRow {
 using RoundRow = void (*)(const float* x, size_t columns, const GroupRow& to);
 RoundRow round_row(Isa isa);
 
+// rest = x - q * scale, product and difference each rounded once: what the rounded row `rounded` leaves of x. Equal bit for
+// bit on every instruction set.
+using RoundingRest = void (*)(const float* x, size_t columns, const GroupRow& rounded, float* rest);
+RoundingRest rounding_rest(Isa isa);
+
 // Copies `columns` numbers into a float group.
 void place_row(const float* x, size_t columns, const GroupRow& to);
 
@@ -63,6 +70,9 @@ namespace detail {
 void round_row_scalar(const float* x, size_t columns, const GroupRow& to);
 void round_row_avx2(const float* x, size_t columns, const GroupRow& to);
 void round_row_avx512(const float* x, size_t columns, const GroupRow& to);
+void rounding_rest_scalar(const float* x, size_t columns, const GroupRow& rounded, float* rest);
+void rounding_rest_avx2(const float* x, size_t columns, const GroupRow& rounded, float* rest);
+void rounding_rest_avx512(const float* x, size_t columns, const GroupRow& rounded, float* rest);
 }  // namespace detail
 
 }  // namespace loci

@@ -67,4 +67,15 @@ void round_row_avx2(const float* x, size_t columns, const GroupRow& to) {
   }
 }
 
+void rounding_rest_avx2(const float* x, size_t columns, const GroupRow& rounded, float* rest) {
+  for (size_t k = 0; k < columns; k += 8) {
+    const std::byte* block = rounded.group + k / 32 * ActivationBlock::kRowBytes * rounded.rows;
+    const std::byte* q = block + 32 * rounded.in_group + k % 32;
+    float scale;
+    std::memcpy(&scale, block + ActivationBlock::scale(rounded.rows) + 4 * rounded.in_group, sizeof scale);
+    const __m256 value = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(q))));
+    _mm256_storeu_ps(rest + k, _mm256_sub_ps(_mm256_loadu_ps(x + k), _mm256_mul_ps(value, _mm256_set1_ps(scale))));
+  }
+}
+
 }  // namespace loci::detail

@@ -44,4 +44,15 @@ void round_row_avx512(const float* x, size_t columns, const GroupRow& to) {
   }
 }
 
+void rounding_rest_avx512(const float* x, size_t columns, const GroupRow& rounded, float* rest) {
+  for (size_t k = 0; k < columns; k += 16) {
+    const std::byte* block = rounded.group + k / 32 * ActivationBlock::kRowBytes * rounded.rows;
+    const std::byte* q = block + 32 * rounded.in_group + k % 32;
+    float scale;
+    std::memcpy(&scale, block + ActivationBlock::scale(rounded.rows) + 4 * rounded.in_group, sizeof scale);
+    const __m512 value = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(q))));
+    _mm512_storeu_ps(rest + k, _mm512_sub_ps(_mm512_loadu_ps(x + k), _mm512_mul_ps(value, _mm512_set1_ps(scale))));
+  }
+}
+
 }  // namespace loci::detail

@@ -71,9 +71,12 @@ Result<double> read_rate(ThreadPool& pool, const RoofOptions& options, const Roo
 
 RoofKernels roof_kernels(Isa isa) {
   switch (isa) {
-    case Isa::kScalar: return roof_kernels_scalar();
-    case Isa::kAvx2: return roof_kernels_avx2();
-    case Isa::kAvx512: return roof_kernels_avx512();
+    case Isa::kScalar:
+      return roof_kernels_scalar();
+    case Isa::kAvx2:
+      return roof_kernels_avx2();
+    case Isa::kAvx512:
+      return roof_kernels_avx512();
   }
   return roof_kernels_scalar();
 }

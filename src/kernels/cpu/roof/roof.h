@@ -1,7 +1,8 @@
 // What this machine can do at best, measured: the denominators of every speed that Loci prints.
 //
-// Three loops that do nothing else, on all workers of a pool: reading memory that no cache holds, int8 dot products and fp32
-// multiply-adds in registers. Takes about a second and `buffer_bytes` of memory. The best of several passes counts.
+// Three loops that do nothing else, on all workers of a pool: reading memory that no cache holds, int8 dot products and
+// fp32 multiply-adds in registers. Takes about a second and `buffer_bytes` of memory. The best of several passes
+// counts.
 #pragma once
 
 #include <cstddef>
@@ -27,7 +28,8 @@ struct RoofOptions {
 // kLimit if the buffer cannot be allocated; kInvalidArgument if this machine lacks `isa`.
 Result<Roof> measure_roof(ThreadPool& pool, Isa isa, const RoofOptions& options = {});
 
-// The loops of one instruction set. Each returns a number that depends on all its work, so that no compiler may drop it.
+// The loops of one instruction set. Each returns a number that depends on all its work, so that no compiler may drop
+// it.
 struct RoofKernels {
   // Reads data[0, bytes), a multiple of kRoofReadStep.
   uint64_t (*read)(const std::byte* data, size_t bytes);

@@ -7,13 +7,14 @@
 namespace loci {
 namespace {
 
-constexpr int kChains = 8;   // accumulators of the integer loop: its three steps and two factors need the other registers
+constexpr int kChains =
+    8;  // accumulators of the integer loop: its three steps and two factors need the other registers
 constexpr int kFloats = 12;  // accumulators of the float loop: latency 4 or 5, two a cycle
 constexpr int kRepeat = 16;
 
 uint64_t fold(__m256i v) {
-  const __m128i half = _mm_xor_si128(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-  return static_cast<uint64_t>(_mm_cvtsi128_si64(half)) ^ static_cast<uint64_t>(_mm_extract_epi64(half, 1));
+  const __m128i half = _mm_add_epi64(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+  return static_cast<uint64_t>(_mm_cvtsi128_si64(half)) + static_cast<uint64_t>(_mm_extract_epi64(half, 1));
 }
 
 uint64_t read(const std::byte* data, size_t bytes) {
