@@ -18,6 +18,7 @@ constexpr uint32_t kItemBlocks = 8;      // 512 slots
 constexpr uint32_t kSegmentItems = 8;    // 4096 slots
 constexpr uint32_t kTargetTileRows = 64;
 constexpr uint32_t kRangesPerThread = 4;
+constexpr size_t kVisibleFloats = sizeof(VisibleSlots) / sizeof(float);
 constexpr uint32_t kWholeTilesFrom = 2;  // tiles per range from which tiles are not split
 
 size_t state_floats(size_t rows, size_t dim) { return rows * (dim + 2); }
@@ -63,8 +64,8 @@ WorkPlan Executor::plan(const ReadBounds& bounds, int threads) {
   plan.tile_rows = plan.tile_positions * plan.group;
   const size_t rows = plan.tile_rows;
   const size_t dim = plan.padded_dim;
-  // Keys, values, queries, scores, and the states of item, segment and tile.
-  plan.worker_floats = 2 * dim * kPageSlots + rows * dim + rows * kPageSlots + 3 * state_floats(rows, dim) + 256;
+  // Keys, values, queries, scores, visible slots, and the states of item, segment and tile.
+  plan.worker_floats = 2 * dim * kPageSlots + rows * dim + rows * kPageSlots + rows * kVisibleFloats + 3 * state_floats(rows, dim);
   const size_t ranges = size_t{kRangesPerThread} * static_cast<size_t>(threads);
   const size_t segments = div_up(bounds.slots, size_t{kPageSlots} * kItemBlocks * kSegmentItems) + 1;
   plan.partial_states = (ranges - 1) * (segments + kSegmentItems + 1);
@@ -176,6 +177,7 @@ class Executor::Worker {
     values_ = take(dim * kPageSlots);
     queries_ = take(rows * dim);
     scores_ = take(rows * kPageSlots);
+    visible_ = reinterpret_cast<VisibleSlots*>(take(rows * kVisibleFloats));
     item_ = state_at(take(state_floats(rows, dim)), rows);
     segment_ = state_at(take(state_floats(rows, dim)), rows);
     total_ = state_at(take(state_floats(rows, dim)), rows);
@@ -336,7 +338,7 @@ class Executor::Worker {
   float* queries_;
   float* scores_;
   SoftmaxState item_, segment_, total_;
-  VisibleSlots visible_[kTargetTileRows * 2];
+  VisibleSlots* visible_;
 };
 
 void Executor::run(OpContext& context, const WorkPlan& plan, std::span<const Read> reads, const Rows& q, float scale,

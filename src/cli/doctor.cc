@@ -7,6 +7,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "attention/attention_table.h"
 #include "base/cpu.h"
 #include "base/memory.h"
 #include "base/quantity.h"
@@ -85,6 +86,7 @@ Result<Diagnosis> diagnose(const DoctorCommand& command) {
   out.python = find_program("python3");
   out.pip = !out.python.empty() && std::system("python3 -m pip --version >/dev/null 2>&1") == 0;
   out.kernels = kernel_table(isa);
+  for (KernelEntry& entry : attention_table(isa)) out.kernels.push_back(std::move(entry));
   Result<std::vector<CudaDevice>> cuda = cuda_devices();
   if (cuda.ok()) {
     out.cuda = *std::move(cuda);

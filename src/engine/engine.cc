@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "attention/attention_table.h"
 #include "engine/chat_prompt.h"
 #include "engine/engine_state.h"
 #include "engine/scheduler.h"
@@ -84,8 +85,10 @@ const MemoryPlan& Engine::memory_plan() const { return state_->core->layout().me
 
 std::vector<std::string> Engine::kernels() const {
   std::vector<std::string> lines;
-  for (const KernelEntry& entry : kernel_table(state_->core->isa())) {
-    lines.push_back(fmt::format("{} {}: {}", entry.operation, entry.variant, to_string(entry.isa)));
+  for (const std::vector<KernelEntry>& table : {kernel_table(state_->core->isa()), attention_table(state_->core->isa())}) {
+    for (const KernelEntry& entry : table) {
+      lines.push_back(fmt::format("{} {}: {}", entry.operation, entry.variant, to_string(entry.isa)));
+    }
   }
   return lines;
 }

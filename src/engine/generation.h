@@ -21,7 +21,6 @@ class Generation {
   static Result<Generation> begin(Core& core, const Tokenizer& tokenizer, const Request& request, Sequence& sequence);
 
   bool done() const { return finish_.has_value(); }
-  bool prompting() const { return sequence_->unfed() > 1 || generated_.empty(); }
   uint32_t unfed() const { return sequence_->unfed(); }
   Sequence& sequence() { return *sequence_; }
   bool cancelled() const { return request_->cancelled != nullptr && request_->cancelled->load(); }
@@ -32,9 +31,6 @@ class Generation {
   void passed();
   void cancel();
   Completion complete();
-
-  // The largest number of tokens the sequence can come to.
-  uint32_t most_tokens() const { return most_tokens_; }
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -52,7 +48,7 @@ class Generation {
   std::optional<Finish> finish_;
   std::vector<TokenId> generated_;
   std::string text_;
-  uint32_t most_tokens_ = 0;
+  uint32_t most_tokens_ = 0;   // that the sequence can come to
   uint32_t prompt_begin_ = 0;  // tokens of the sequence before this request
   uint32_t cached_ = 0;
   uint32_t decode_steps_ = 0;

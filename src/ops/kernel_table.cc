@@ -7,7 +7,7 @@ namespace loci {
 std::vector<KernelEntry> kernel_table(Isa isa) {
   std::vector<KernelEntry> table;
   for (WeightLayout layout : all_layouts()) table.push_back({"linear", std::string(info(layout).name), isa});
-  table.push_back({"round activations", "int8 x 32", isa});
+  table.push_back({"round activations", "one or two int8 terms x 32", isa});
   table.push_back({"rms_norm", "", isa});
   table.push_back({"rotate", "adjacent", isa});
   table.push_back({"rotate", "halves", isa});
