@@ -37,7 +37,7 @@ struct EngineOptions {
   uint64_t memory_limit_bytes = 0;  // refuse what needs more; 0: what the machine has free
   bool prefix_cache = true;         // keep the pages of finished prompts for later ones
   // Called while weights load with the share done in [0, 1]; return false to stop (kCancelled).
-  std::function<bool(double share)> on_load;
+  std::function<bool(double share)> on_load = {};
 };
 
 // What a model, a context and a plan need, byte for byte, before anything is allocated.
@@ -93,15 +93,15 @@ struct Progress {
 };
 
 struct Request {
-  std::vector<TokenId> prompt;
+  std::vector<TokenId> prompt = {};
   uint32_t max_new_tokens = 256;
-  Sampling sampling;
-  std::vector<std::string> stop;  // generation ends before the first of these appears
+  Sampling sampling = {};
+  std::vector<std::string> stop = {};  // generation ends before the first of these appears
   bool ignore_eos = false;
-  std::vector<LabelledSpan> spans;
+  std::vector<LabelledSpan> spans = {};
   const std::atomic<bool>* cancelled = nullptr;  // looked at between layers
-  std::function<void(std::string_view text)> on_text;       // whole characters, as they come
-  std::function<void(const Progress& progress)> on_progress;  // after each forward pass
+  std::function<void(std::string_view text)> on_text = {};       // whole characters, as they come
+  std::function<void(const Progress& progress)> on_progress = {};  // after each forward pass
 };
 
 enum class Finish { kLength, kEnd, kStop, kCancelled };

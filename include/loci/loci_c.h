@@ -1,22 +1,29 @@
-/* Loci for C and for every language that can call C: the same engine as loci.h, as opaque objects and plain structs.
- *
- *   loci_engine* engine = NULL;
- *   loci_error error;
- *   if (loci_engine_load("model.gguf", NULL, &engine, &error) != LOCI_OK) { puts(error.message); return 1; }
- *
- * Errors. Functions that can fail return LOCI_OK or a code; `error` (may be NULL) then gets the code and one sentence.
- *   No function throws, exits or prints. After an error the outputs are NULL, zero or unchanged, if not said otherwise.
- * Ownership. An object that a function returns through a `**` argument belongs to the caller, who frees it with the
- *   function of its name: loci_engine_free, loci_session_free, loci_completion_free, loci_cancel_free. All of them take
- * NULL. Arguments are copied or used only during the call. Text is UTF-8; text that Loci returns is also terminated by
- * a zero byte. Buffers. Functions that fill a caller's array of `capacity` elements set `*count` to the number that
- * there is. If that is more than `capacity` they write nothing and return LOCI_LIMIT. A capacity of 0 (array may be
- * NULL) asks for the count alone and returns LOCI_OK. Growth. Structs of options, requests and reports begin with
- * `struct_size`, which the loci_..._init function of the struct sets together with the defaults. A program built with
- * an older header keeps working with a newer library. Threads. An engine and its sessions are used by one thread at a
- * time. Only loci_cancel_set and loci_cancel_clear may be called from any thread, and from a signal handler. Sessions
- * are freed before their engine. A callback runs on the thread of the call it belongs to; it must not use the engine.
- */
+// Loci for C and for every language that can call C: the same engine as loci.h, as opaque objects and plain structs.
+//
+//   loci_engine* engine = NULL;
+//   loci_error error;
+//   if (loci_engine_load("model.gguf", NULL, &engine, &error) != LOCI_OK) { puts(error.message); return 1; }
+//
+// Errors. Functions that can fail return LOCI_OK or a code; `error` (may be NULL) then gets the code and one
+// sentence. No function throws, exits or prints. Objects come back as NULL after an error; other outputs then mean
+// nothing.
+//
+// Ownership. An object that a function returns through a `**` argument belongs to the caller, who frees it with the
+// function named after it (loci_engine_free, loci_session_free, loci_completion_free, loci_cancel_free; all take
+// NULL). Arguments are copied or used only during the call. Text is UTF-8; text that Loci returns ends in a zero byte
+// as well.
+//
+// Buffers. Functions that fill a caller's array of `capacity` elements set `*count` to the number that there is. If
+// that is more than `capacity` they write nothing and return LOCI_LIMIT. A capacity of 0 (the array may be NULL) asks
+// for the count alone and returns LOCI_OK.
+//
+// Growth. Structs of options, requests and reports begin with `struct_size`; loci_..._init(&it, sizeof(it)) sets it
+// and the defaults. So a program built with an older header keeps working with a newer library, and a newer program
+// learns from an error that an older library does not know a field that it sets.
+//
+// Threads. An engine and its sessions are used by one thread at a time. Only loci_cancel_set and loci_cancel_clear
+// may be called from any thread, and from a signal handler. Sessions are freed before their engine. A callback runs
+// on the thread of the call it belongs to; it must not use the engine.
 #ifndef LOCI_LOCI_C_H_
 #define LOCI_LOCI_C_H_
 
@@ -73,7 +80,7 @@ typedef struct loci_engine_options {
   int (*on_load)(double share, void* user);
   void* on_load_user;
 } loci_engine_options;
-void loci_engine_options_init(loci_engine_options* options) LOCI_NOEXCEPT;
+void loci_engine_options_init(loci_engine_options* options, size_t struct_size) LOCI_NOEXCEPT;
 
 typedef struct loci_memory_plan {
   size_t struct_size;
@@ -85,7 +92,7 @@ typedef struct loci_memory_plan {
   uint64_t available_bytes;
   int32_t fits; /* 1 or 0 */
 } loci_memory_plan;
-void loci_memory_plan_init(loci_memory_plan* plan) LOCI_NOEXCEPT;
+void loci_memory_plan_init(loci_memory_plan* plan, size_t struct_size) LOCI_NOEXCEPT;
 
 typedef struct loci_model_info {
   size_t struct_size;
@@ -108,7 +115,7 @@ typedef struct loci_model_info {
   uint64_t weights_bytes;
   uint64_t kv_bytes_per_token;
 } loci_model_info;
-void loci_model_info_init(loci_model_info* info) LOCI_NOEXCEPT;
+void loci_model_info_init(loci_model_info* info, size_t struct_size) LOCI_NOEXCEPT;
 
 /* Opens a GGUF file or a Hugging Face folder. `options` NULL: the defaults. */
 loci_code loci_engine_load(const char* path, const loci_engine_options* options, loci_engine** engine,
@@ -181,7 +188,7 @@ typedef struct loci_request {
   void (*on_progress)(const loci_progress* progress, void* user);
   void* user; /* handed to both */
 } loci_request;
-void loci_request_init(loci_request* request) LOCI_NOEXCEPT;
+void loci_request_init(loci_request* request, size_t struct_size) LOCI_NOEXCEPT;
 
 typedef enum loci_finish {
   LOCI_FINISH_LENGTH = 0,   /* max_new_tokens, or the context is full */

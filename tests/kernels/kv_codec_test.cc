@@ -1,0 +1,184 @@
+#include "kernels/cpu/kv_codec/kv_codec.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "base/half.h"
+#include "kernels/cpu/kv_codec/hadamard.h"
+
+namespace loci {
+namespace {
+
+constexpr uint32_t kDims[] = {8, 16, 32, 64, 80, 96, 128, 256, 512};
+constexpr KvCodec kCodecs[] = {KvCodec::kKv16, KvCodec::kKv8, KvCodec::kKv4};
+
+struct Page {
+  explicit Page(const PageLayout& l) : layout(l), bytes(l.bytes) {}
+  // [64][padded_dim]; keys are turned to [slot][dim], still rotated if the layout says so.
+  std::vector<float> keys(Isa isa) const {
+    std::vector<float> tile(size_t{layout.padded_dim} * kPageSlots), out(tile.size());
+    kv_decode_kernels(isa).keys(layout, bytes.data(), tile.data());
+    for (uint32_t d = 0; d < layout.padded_dim; ++d) {
+      for (uint32_t s = 0; s < kPageSlots; ++s) out[size_t{s} * layout.padded_dim + d] = tile[size_t{d} * kPageSlots + s];
+    }
+    return out;
+  }
+  std::vector<float> values(Isa isa) const {
+    std::vector<float> tile(size_t{layout.padded_dim} * kPageSlots);
+    kv_decode_kernels(isa).values(layout, bytes.data(), tile.data());
+    return tile;
+  }
+
+  PageLayout layout;
+  std::vector<std::byte> bytes;
+};
+
+std::vector<float> random_entry(std::mt19937& random, uint32_t dim, float scale) {
+  std::normal_distribution<float> normal(0, scale);
+  std::vector<float> out(dim);
+  for (float& x : out) x = normal(random);
+  if (random() % 2 == 0) out[random() % dim] *= 30;  // an outlier
+  return out;
+}
+
+// Half a step of each group, and the rounding of decoding itself.
+void expect_within_half_a_step(const std::vector<float>& wanted, const float* decoded, KvCodec codec, const char* what) {
+  const float levels = codec == KvCodec::kKv8 ? 255.0F : 15.0F;
+  for (size_t first = 0; first < wanted.size(); first += kCodeGroup) {
+    float low = wanted[first], high = wanted[first], magnitude = 0;
+    for (size_t i = first; i < first + kCodeGroup; ++i) {
+      low = std::min(low, wanted[i]);
+      high = std::max(high, wanted[i]);
+      magnitude = std::max(magnitude, std::abs(wanted[i]));
+    }
+    for (size_t i = first; i < first + kCodeGroup; ++i) {
+      // Minimum and step are rounded outwards to halves: 2^-10 of the minimum, and 2^-24 where halves are subnormal.
+      const float step = (high - low + magnitude * 0x1p-10F) / levels * (1 + 0x1p-9F) + 0x1p-24F;
+      const float bound = codec == KvCodec::kKv16 ? std::abs(wanted[i]) * 0x1p-11F + 0x1p-25F : step / 2 + magnitude * 0x1p-20F;
+      ASSERT_LE(std::abs(wanted[i] - decoded[i]), bound) << what << " " << to_string(codec) << " dim " << i;
+    }
+  }
+}
+
+TEST(KvCodec, DecodesWithinHalfAStep) {
+  std::mt19937 random(1);
+  for (const KvCodec codec : kCodecs) {
+    for (const uint32_t dim : kDims) {
+      Page page(page_layout(codec, dim));
+      for (const float scale : {1e-6F, 1e-2F, 1.0F, 300.0F}) {
+        const std::vector<float> k = random_entry(random, dim, scale), v = random_entry(random, dim, scale);
+        const uint32_t slot = random() % kPageSlots;
+        encode_entry(page.layout, page.bytes.data(), slot, k.data(), v.data());
+        std::vector<float> key(page.layout.padded_dim), value(page.layout.padded_dim);
+        std::copy(k.begin(), k.end(), key.begin());
+        std::copy(v.begin(), v.end(), value.begin());
+        if (page.layout.rotated) rotate_groups(key.data(), key.size());
+        expect_within_half_a_step(key, page.keys(Isa::kScalar).data() + size_t{slot} * page.layout.padded_dim, codec, "key");
+        expect_within_half_a_step(value, page.values(Isa::kScalar).data() + size_t{slot} * page.layout.padded_dim, codec, "value");
+      }
+    }
+  }
+}
+
+TEST(KvCodec, HostileNumbersStayFinite) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  const std::vector<std::vector<float>> entries = {
+      std::vector<float>(64, 0.0F),      std::vector<float>(64, 1e30F),  std::vector<float>(64, -infinity),
+      std::vector<float>(64, std::nanf("")), std::vector<float>(64, 65504), std::vector<float>(64, -65504),
+      std::vector<float>(64, 1e-40F)};
+  for (const KvCodec codec : kCodecs) {
+    for (const auto& entry : entries) {
+      Page page(page_layout(codec, 64));
+      encode_entry(page.layout, page.bytes.data(), 5, entry.data(), entry.data());
+      for (const float x : page.keys(Isa::kScalar)) ASSERT_TRUE(std::isfinite(x));
+      for (const float x : page.values(Isa::kScalar)) ASSERT_TRUE(std::isfinite(x));
+    }
+  }
+}
+
+TEST(KvCodec, SlotsDoNotTouchEachOther) {
+  std::mt19937 random(2);
+  for (const KvCodec codec : kCodecs) {
+    Page page(page_layout(codec, 80));
+    for (std::byte& b : page.bytes) b = static_cast<std::byte>(random() % 60);  // a recycled page
+    std::vector<std::vector<float>> k, v;
+    for (uint32_t slot = 0; slot < kPageSlots; ++slot) {
+      k.push_back(random_entry(random, 80, 1));
+      v.push_back(random_entry(random, 80, 1));
+      encode_entry(page.layout, page.bytes.data(), slot, k[slot].data(), v[slot].data());
+    }
+    const std::vector<float> keys = page.keys(Isa::kScalar), values = page.values(Isa::kScalar);
+    for (uint32_t slot = 0; slot < kPageSlots; ++slot) {
+      Page alone(page.layout);
+      encode_entry(alone.layout, alone.bytes.data(), slot, k[slot].data(), v[slot].data());
+      const size_t row = size_t{slot} * page.layout.padded_dim;
+      ASSERT_EQ(0, std::memcmp(keys.data() + row, alone.keys(Isa::kScalar).data() + row, page.layout.padded_dim * 4)) << slot;
+      ASSERT_EQ(0, std::memcmp(values.data() + row, alone.values(Isa::kScalar).data() + row, page.layout.padded_dim * 4)) << slot;
+    }
+  }
+}
+
+TEST(KvCodec, CopiesBitForBit) {
+  std::mt19937 random(3);
+  for (const KvCodec codec : kCodecs) {
+    for (const uint32_t dim : {16u, 64u, 256u}) {
+      Page from(page_layout(codec, dim)), to(from.layout), expected(from.layout);
+      const std::vector<float> k = random_entry(random, dim, 1), v = random_entry(random, dim, 1);
+      encode_entry(from.layout, from.bytes.data(), 9, k.data(), v.data());
+      encode_entry(expected.layout, expected.bytes.data(), 50, k.data(), v.data());
+      copy_entry(from.layout, from.bytes.data(), 9, to.bytes.data(), 50);
+      EXPECT_EQ(to.bytes, expected.bytes);
+    }
+  }
+}
+
+TEST(KvCodec, InstructionSetsAgree) {
+  std::mt19937 random(4);
+  for (const KvCodec codec : kCodecs) {
+    for (const uint32_t dim : kDims) {
+      Page page(page_layout(codec, dim));
+      for (uint32_t slot = 0; slot < kPageSlots; ++slot) {
+        const std::vector<float> k = random_entry(random, dim, 1), v = random_entry(random, dim, 1);
+        encode_entry(page.layout, page.bytes.data(), slot, k.data(), v.data());
+      }
+      for (const Isa isa : supported_isas()) {
+        EXPECT_EQ(page.keys(isa), page.keys(Isa::kScalar)) << to_string(isa);
+        EXPECT_EQ(page.values(isa), page.values(Isa::kScalar)) << to_string(isa);
+      }
+    }
+  }
+}
+
+TEST(KvCodec, BytesOfAPage) {
+  EXPECT_EQ(page_layout(KvCodec::kKv16, 64).bytes, 64u * 64 * 2 * 2);
+  EXPECT_EQ(page_layout(KvCodec::kKv8, 64).bytes, 64u * 2 * (64 + 2 * 4));
+  EXPECT_EQ(page_layout(KvCodec::kKv4, 64).bytes, 64u * 2 * (32 + 2 * 4));
+  for (const KvCodec codec : kCodecs) {
+    for (const uint32_t dim : kDims) EXPECT_EQ(page_layout(codec, dim).bytes % 64, 0u);
+    EXPECT_EQ(kv_codec_from_name(to_string(codec)), codec);
+  }
+  EXPECT_FALSE(kv_codec_from_name("kv5"));
+}
+
+TEST(Hadamard, IsItsOwnInverseAndKeepsDotProducts) {
+  std::mt19937 random(5);
+  std::vector<float> a = random_entry(random, 96, 1), b = random_entry(random, 96, 1);
+  const std::vector<float> a0 = a;
+  double before = 0, after = 0;
+  for (size_t i = 0; i < a.size(); ++i) before += double{a[i]} * b[i];
+  rotate_groups(a.data(), a.size());
+  rotate_groups(b.data(), b.size());
+  EXPECT_NE(a, a0);
+  for (size_t i = 0; i < a.size(); ++i) after += double{a[i]} * b[i];
+  EXPECT_NEAR(before, after, 1e-4);
+  rotate_groups(a.data(), a.size());
+  for (size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i], a0[i], 1e-5);
+}
+
+}  // namespace
+}  // namespace loci
