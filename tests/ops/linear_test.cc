@@ -21,17 +21,17 @@ PackedMatrix pack(const test::StoredTensor& t, Activations activations, int thre
 Linear linear(test::Rng& rng, DType dtype, size_t rows, size_t columns, Activations a = Activations::kInt8) {
   std::vector<PackedMatrix> parts;
   parts.push_back(pack(test::random_tensor(rng, dtype, rows, columns), a));
-  return Linear(std::move(parts));
+  return Linear(std::move(parts), a);
 }
 
 class LinearEveryType : public testing::TestWithParam<DType> {};
 
 // The promise that everything bit for bit stands on.
-TEST_P(LinearEveryType, RowOfAManyRowProductEqualsTheRowAlone) {
+void expect_rows_alike(DType dtype, Activations activations) {
   test::Rng rng(51);
   for (size_t outputs : {17u, 172u}) {
     const size_t columns = 256;
-    const Linear w = linear(rng, GetParam(), outputs, columns);
+    const Linear w = linear(rng, dtype, outputs, columns, activations);
     Matrix x(rng, 512, columns, 3);
     for (Isa isa : supported_isas()) {
       OpFixture one(1, isa), two(2, isa);
@@ -45,7 +45,7 @@ TEST_P(LinearEveryType, RowOfAManyRowProductEqualsTheRowAlone) {
           w.project(f->context, x.view(first, count), out.view());
           for (size_t r = 0; r < count; ++r) {
             ASSERT_TRUE(test::same_bits(out.row(r), alone.row(first + r)))
-                << info(GetParam()).name << " " << to_string(isa) << " rows " << count << " row " << r << " threads "
+                << info(dtype).name << " " << to_string(isa) << " rows " << count << " row " << r << " threads "
                 << f->pool.size();
           }
           ASSERT_TRUE(out.gaps_intact());
@@ -55,19 +55,24 @@ TEST_P(LinearEveryType, RowOfAManyRowProductEqualsTheRowAlone) {
   }
 }
 
+TEST_P(LinearEveryType, RowOfAManyRowProductEqualsTheRowAlone) { expect_rows_alike(GetParam(), Activations::kInt8); }
+TEST_P(LinearEveryType, RowOfAManyRowProductOfTwoTermsEqualsTheRowAlone) { expect_rows_alike(GetParam(), Activations::kInt16); }
+
 TEST_P(LinearEveryType, EveryInstructionSetGivesTheSameBits) {
-  test::Rng rng(52);
-  const size_t columns = 512, outputs = 50;
-  const Linear w = linear(rng, GetParam(), outputs, columns);
-  Matrix x(rng, 29, columns);
-  Matrix expected(29, outputs);
-  OpFixture scalar(1, Isa::kScalar);
-  w.project(scalar.context, x.view(), expected.view());
-  for (Isa isa : supported_isas()) {
-    OpFixture f(2, isa);
-    Matrix out(29, outputs);
-    w.project(f.context, x.view(), out.view());
-    EXPECT_TRUE(test::same_bits(out.data(), expected.data())) << to_string(isa);
+  for (const Activations activations : {Activations::kInt8, Activations::kInt16}) {
+    test::Rng rng(52);
+    const size_t columns = 512, outputs = 50;
+    const Linear w = linear(rng, GetParam(), outputs, columns, activations);
+    Matrix x(rng, 29, columns);
+    Matrix expected(29, outputs);
+    OpFixture scalar(1, Isa::kScalar);
+    w.project(scalar.context, x.view(), expected.view());
+    for (Isa isa : supported_isas()) {
+      OpFixture f(2, isa);
+      Matrix out(29, outputs);
+      w.project(f.context, x.view(), out.view());
+      EXPECT_TRUE(test::same_bits(out.data(), expected.data())) << to_string(isa);
+    }
   }
 }
 
@@ -79,10 +84,10 @@ TEST_P(LinearEveryType, ErrorAgainstStoredWeightsIsThatOfRounding) {
   const size_t columns = 1024, outputs = 32;
   const test::StoredTensor t = test::random_tensor(rng, GetParam(), outputs, columns);
   Matrix x(rng, 4, columns);
-  for (Activations activations : {Activations::kInt8, Activations::kF32}) {
+  for (Activations activations : {Activations::kInt8, Activations::kInt16, Activations::kF32}) {
     std::vector<PackedMatrix> parts;
     parts.push_back(pack(t, activations));
-    const Linear w(std::move(parts));
+    const Linear w(std::move(parts), activations);
     OpFixture f(2, best_isa());
     Matrix out(4, outputs);
     w.project(f.context, x.view(), out.view());
@@ -98,8 +103,9 @@ TEST_P(LinearEveryType, ErrorAgainstStoredWeightsIsThatOfRounding) {
       }
     }
     const double relative = std::sqrt(error / size);
-    EXPECT_LT(relative, integer ? 0.012 : 1e-6) << info(GetParam()).name;
-    RecordProperty(integer ? "int8" : "f32", std::to_string(relative));
+    // With two terms, what is left is the rounding of scales to halves.
+    const double bound = !integer ? 1e-6 : activations == Activations::kInt8 ? 0.012 : 3e-4;
+    EXPECT_LT(relative, bound) << info(GetParam()).name;
   }
 }
 
@@ -180,18 +186,21 @@ TEST(Linear, PartsOfDifferentLayoutsShareTheirInput) {
 }
 
 TEST(Linear, ScratchIsWhatItSaysAndComesBack) {
-  test::Rng rng(58);
-  std::vector<PackedMatrix> parts;
-  parts.push_back(pack(test::random_tensor(rng, DType::kQ4_1, 64, 96), Activations::kInt8));
-  parts.push_back(pack(test::random_tensor(rng, DType::kF16, 64, 96), Activations::kInt8));
-  const Linear w(std::move(parts));
-  for (size_t rows : {1u, 5u, 100u}) {
-    OpFixture f(2, best_isa(), w.scratch_bytes(rows, 2));
-    Matrix x(rng, rows, 96), a(rows, 64), b(rows, 64);
-    std::vector<Rows> out = {a.view(), b.view()};
-    w.project(f.context, x.view(), out);
-    w.project(f.context, x.view(), out);  // would not fit if the first call had kept anything
-    EXPECT_EQ(f.scratch.peak(), w.scratch_bytes(rows, 2));
+  for (const Activations activations : {Activations::kInt8, Activations::kInt16}) {
+    test::Rng rng(58);
+    std::vector<PackedMatrix> parts;
+    parts.push_back(pack(test::random_tensor(rng, DType::kQ4_1, 64, 96), activations));
+    parts.push_back(pack(test::random_tensor(rng, DType::kF16, 64, 96), activations));
+    const Linear w(std::move(parts), activations);
+    for (size_t rows : {1u, 5u, 100u}) {
+      OpFixture f(2, best_isa(), w.scratch_bytes(rows, 2));
+      Matrix x(rng, rows, 96), a(rows, 64), b(rows, 64);
+      std::vector<Rows> out = {a.view(), b.view()};
+      w.project(f.context, x.view(), out);
+      w.project(f.context, x.view(), out);  // would not fit if the first call had kept anything
+      EXPECT_EQ(f.scratch.peak(), w.scratch_bytes(rows, 2));
+      EXPECT_LE(w.scratch_bytes(rows, 2), Linear::scratch_bound(rows, 96, 2));
+    }
   }
 }
 
