@@ -106,11 +106,14 @@ TEST(Rope, YarnJoinsBothEndsByARamp) {
   FakeFile file;
   file.set("llama.rope.scaling.type", std::string("yarn"));
   file.set("llama.rope.scaling.factor", 4.0);
-  file.set("llama.rope.scaling.original_context_length", uint64_t{32768});
+  file.set("llama.rope.scaling.original_context_length", uint64_t{4096});
   const ModelConfig config = *read_config(file);
   const std::vector<double> plain = frequencies(FakeFile());
-  EXPECT_DOUBLE_EQ(config.rope[0].inverse_frequencies[0], plain[0]);
-  EXPECT_DOUBLE_EQ(config.rope[0].inverse_frequencies[7], plain[7] / 4);
+  // Pair 2.6 turns 32 times over 4096 tokens and pair 5.6 once: the ramp goes from 2 to 6.
+  const std::vector<double>& scaled = config.rope[0].inverse_frequencies;
+  for (const size_t i : {0, 1, 2}) EXPECT_DOUBLE_EQ(scaled[i], plain[i]);
+  for (const size_t i : {6, 7}) EXPECT_DOUBLE_EQ(scaled[i], plain[i] / 4);
+  EXPECT_DOUBLE_EQ(scaled[4], (plain[4] + plain[4] / 4) / 2);
   EXPECT_NEAR(config.rope[0].magnitude, 0.1 * std::log(4.0) + 1, 1e-12);
 }
 
