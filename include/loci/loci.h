@@ -5,8 +5,8 @@
 //   auto done   = engine->generate({.prompt = *tokens, .max_new_tokens = 64});
 //   puts(done->text.c_str());
 //
-// An Engine owns a model's weights, one cache of pages and a pool of threads. It is used by one thread at a time; only a
-// Request's `cancelled` flag may be set from elsewhere (a signal handler included).
+// An Engine owns a model's weights, one cache of pages and a pool of threads. It is used by one thread at a time; only
+// a Request's `cancelled` flag may be set from elsewhere (a signal handler included).
 #pragma once
 
 #include <atomic>
@@ -31,8 +31,8 @@ struct EngineOptions {
   std::string attention = "dense";  // the plan: which tokens are kept, stored, selected, mixed
   std::string isa = "auto";         // auto, scalar, avx2, avx512
   // How activations meet quantized weights. "int16": as the sum of two 8-bit roundings per block of 32, in integer dot
-  // products; next-token log-probabilities are within 0.002 of fp32 on the mean. "int8": one rounding, half the work of a
-  // prompt, off by about 0.06. "f32": weights decoded and multiplied in fp32, slow, the yardstick of the others.
+  // products; next-token log-probabilities are within 0.002 of fp32 on the mean. "int8": one rounding, half the work of
+  // a prompt, off by about 0.06. "f32": weights decoded and multiplied in fp32, slow, the yardstick of the others.
   std::string activations = "int16";
   uint64_t memory_limit_bytes = 0;  // refuse what needs more; 0: what the machine has free
   bool prefix_cache = true;         // keep the pages of finished prompts for later ones
@@ -63,15 +63,15 @@ struct ModelInfo {
   uint32_t head_dim = 0;
   uint32_t vocabulary = 0;
   uint32_t trained_context = 0;
-  uint32_t context = 0;        // of this engine
-  std::string attention;       // the plan, in canonical form
+  uint32_t context = 0;   // of this engine
+  std::string attention;  // the plan, in canonical form
   std::string tokenizer;
   bool has_chat_template = false;
   uint64_t weights_bytes = 0;
   // Per token of a forward pass, without attention: multiply-accumulates of all projections, LM head apart.
   uint64_t macs_per_token = 0;
-  uint64_t head_macs = 0;               // of the LM head, per row of logits
-  uint64_t attention_macs_per_slot = 0; // of one query token reading one earlier token, all layers
+  uint64_t head_macs = 0;                // of the LM head, per row of logits
+  uint64_t attention_macs_per_slot = 0;  // of one query token reading one earlier token, all layers
   uint64_t kv_bytes_per_token = 0;
 };
 
@@ -99,8 +99,8 @@ struct Request {
   std::vector<std::string> stop = {};  // generation ends before the first of these appears
   bool ignore_eos = false;
   std::vector<LabelledSpan> spans = {};
-  const std::atomic<bool>* cancelled = nullptr;  // looked at between layers
-  std::function<void(std::string_view text)> on_text = {};       // whole characters, as they come
+  const std::atomic<bool>* cancelled = nullptr;                    // looked at between layers
+  std::function<void(std::string_view text)> on_text = {};         // whole characters, as they come
   std::function<void(const Progress& progress)> on_progress = {};  // after each forward pass
 };
 
@@ -112,12 +112,12 @@ struct Completion {
   std::vector<TokenId> tokens;  // generated, without the token that ended the text
   Finish finish = Finish::kLength;
   uint32_t prompt_tokens = 0;
-  uint32_t cached_tokens = 0;   // of the prompt, taken from earlier work
+  uint32_t cached_tokens = 0;  // of the prompt, taken from earlier work
   double prefill_seconds = 0;
-  double decode_seconds = 0;    // of `decode_steps` steps after the first token
+  double decode_seconds = 0;  // of `decode_steps` steps after the first token
   uint32_t decode_steps = 0;
-  uint64_t kv_bytes = 0;        // of this sequence's pages at the end
-  uint64_t kept_tokens = 0;     // mean entries per KV head at the end
+  uint64_t kv_bytes = 0;     // of this sequence's pages at the end
+  uint64_t kept_tokens = 0;  // mean entries per KV head at the end
 };
 
 // How well the model foresaw one token.
@@ -140,8 +140,8 @@ struct ChatPrompt {
 
 class Engine;
 
-// One conversation: its tokens and its pages. Forking shares the pages; the fork and the original then go their own ways.
-// A Session must not outlive its Engine.
+// One conversation: its tokens and its pages. Forking shares the pages; the fork and the original then go their own
+// ways. A Session must not outlive its Engine.
 class Session {
  public:
   Session(Session&&) noexcept;
@@ -188,11 +188,12 @@ class Engine {
 
   // One request from an empty sequence (or from the longest prefix that the cache holds).
   Result<Completion> generate(const Request& request);
-  // Several requests in ragged batches: prompts and decode steps share forward passes. One result per request, in order.
+  // Several requests in ragged batches: prompts and decode steps share forward passes. One result per request, in
+  // order.
   std::vector<Result<Completion>> generate(std::span<const Request> requests);
 
-  // A score for each token after the first, given those before it in its window. Windows of `window` tokens do not overlap
-  // and each begins anew; 0: one window. `cancelled` and `on_progress` as in Request.
+  // A score for each token after the first, given those before it in its window. Windows of `window` tokens do not
+  // overlap and each begins anew; 0: one window. `cancelled` and `on_progress` as in Request.
   Result<std::vector<TokenScore>> score(std::span<const TokenId> tokens, uint32_t window = 0,
                                         const std::atomic<bool>* cancelled = nullptr,
                                         const std::function<void(const Progress&)>& on_progress = {});

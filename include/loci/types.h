@@ -14,7 +14,8 @@ struct ChatMessage {
   std::string content;
 };
 
-// A named range of a prompt's tokens: [first, first + count). Methods that treat a document and a question differently read it.
+// A named range of a prompt's tokens: [first, first + count). Methods that treat a document and a question differently
+// read it.
 struct LabelledSpan {
   std::string label;  // "system", "document", "question", "image", "tool", or the caller's own
   uint32_t first = 0;

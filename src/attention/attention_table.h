@@ -1,5 +1,5 @@
-// The combinations of codec, head width and instruction set that the executor serves: what `loci doctor` prints. What is not
-// in the table is refused when an engine is laid out.
+// The combinations of codec, head width and instruction set that the executor serves: what `loci doctor` prints. What
+// is not in the table is refused when an engine is laid out.
 #pragma once
 
 #include <vector>

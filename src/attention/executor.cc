@@ -14,8 +14,8 @@
 namespace loci {
 namespace {
 
-constexpr uint32_t kItemBlocks = 8;      // 512 slots
-constexpr uint32_t kSegmentItems = 8;    // 4096 slots
+constexpr uint32_t kItemBlocks = 8;    // 512 slots
+constexpr uint32_t kSegmentItems = 8;  // 4096 slots
 constexpr uint32_t kTargetTileRows = 64;
 constexpr uint32_t kRangesPerThread = 4;
 constexpr size_t kVisibleFloats = sizeof(VisibleSlots) / sizeof(float);
@@ -30,15 +30,15 @@ SoftmaxState state_at(float* memory, size_t rows) { return {memory, memory + row
 // Query rows of one KV head that share a walk over its entries.
 struct Executor::Tile {
   uint32_t read = 0;
-  uint32_t head_index = 0;   // in the table's class
-  uint32_t first_row = 0;    // in the batch
+  uint32_t head_index = 0;  // in the table's class
+  uint32_t first_row = 0;   // in the batch
   uint32_t positions = 0;
   TokenPos first_position{0};
   uint32_t first_block = 0;  // blocks [first_block, last_block) are seen by some row
   uint32_t last_block = 0;
-  uint32_t first_item = 0;   // items [first_item, last_item), absolute
+  uint32_t first_item = 0;  // items [first_item, last_item), absolute
   uint32_t last_item = 0;
-  uint64_t items_before = 0; // of earlier tiles
+  uint64_t items_before = 0;  // of earlier tiles
   // Of a split tile: index into segment_slots_ and arrivals_.
   bool split = false;
   uint32_t segment_slots = 0;
@@ -65,7 +65,8 @@ WorkPlan Executor::plan(const ReadBounds& bounds, int threads) {
   const size_t rows = plan.tile_rows;
   const size_t dim = plan.padded_dim;
   // Keys, values, queries, scores, visible slots, and the states of item, segment and tile.
-  plan.worker_floats = 2 * dim * kPageSlots + rows * dim + rows * kPageSlots + rows * kVisibleFloats + 3 * state_floats(rows, dim);
+  plan.worker_floats =
+      2 * dim * kPageSlots + rows * dim + rows * kPageSlots + rows * kVisibleFloats + 3 * state_floats(rows, dim);
   const size_t ranges = size_t{kRangesPerThread} * static_cast<size_t>(threads);
   const size_t segments = div_up(bounds.slots, size_t{kPageSlots} * kItemBlocks * kSegmentItems) + 1;
   plan.partial_states = (ranges - 1) * (segments + kSegmentItems + 1);
@@ -116,7 +117,8 @@ void Executor::cut_ranges(const WorkPlan& plan, int threads) {
   states_used_ = 0;
   if (tiles_.empty()) return;
   const uint64_t items = tiles_.back().items_before + (tiles_.back().last_item - tiles_.back().first_item);
-  const uint64_t wanted = threads == 1 ? 1 : std::min<uint64_t>(items, uint64_t{kRangesPerThread} * static_cast<uint64_t>(threads));
+  const uint64_t wanted =
+      threads == 1 ? 1 : std::min<uint64_t>(items, uint64_t{kRangesPerThread} * static_cast<uint64_t>(threads));
   const bool whole_tiles = tiles_.size() >= wanted * kWholeTilesFrom;
   uint32_t tile = 0;
   uint64_t first = 0;
@@ -251,7 +253,8 @@ class Executor::Worker {
 
   void fold_published(const Tile& tile) {
     clear(total_, rows(tile), plan_.padded_dim);
-    for (uint32_t segment = tile.first_item / kSegmentItems; segment <= (tile.last_item - 1) / kSegmentItems; ++segment) {
+    for (uint32_t segment = tile.first_item / kSegmentItems; segment <= (tile.last_item - 1) / kSegmentItems;
+         ++segment) {
       const uint32_t slot = segment_slot(tile, segment);
       if ((slot & 0x80000000u) == 0) {
         attention_.merge(total_, published(slot), rows(tile), plan_.padded_dim);
@@ -355,8 +358,8 @@ void Executor::run(OpContext& context, const WorkPlan& plan, std::span<const Rea
   float* scratch = context.scratch.take<float>(plan.worker_floats * static_cast<size_t>(context.pool.size())).data();
   float* partials = context.scratch.take<float>(states_used_ * state_floats(plan.tile_rows, plan.padded_dim)).data();
   context.pool.parallel_for(ranges_.size(), [&](size_t index, int worker) {
-    Worker(*this, plan, reads, q, scale, out, lse, context.isa, scratch + static_cast<size_t>(worker) * plan.worker_floats,
-           partials)
+    Worker(*this, plan, reads, q, scale, out, lse, context.isa,
+           scratch + static_cast<size_t>(worker) * plan.worker_floats, partials)
         .run(ranges_[index]);
   });
 }

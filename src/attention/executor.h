@@ -1,11 +1,11 @@
 // Performs reads: softmax attention of query rows over paged, encoded entries, on all workers.
 //
-// The order of folding is part of the result's definition. Query rows stand in absolute tiles of `tile_positions`. A tile's
-// entries are cut at fixed borders of the slot number: blocks of 64, items of 512, segments of 4096. Blocks fold into their
-// item from an empty state, items into their segment, segments into the row's result, each in ascending order. Workers take
-// contiguous ranges of items; a worker that holds a whole segment or tile folds it on the spot, otherwise partial states are
-// published and the last worker to arrive folds them in the same order. Hence neither neighbours, thread counts, chunk sizes
-// nor page sharing move a rounding.
+// The order of folding is part of the result's definition. Query rows stand in absolute tiles of `tile_positions`. A
+// tile's entries are cut at fixed borders of the slot number: blocks of 64, items of 512, segments of 4096. Blocks fold
+// into their item from an empty state, items into their segment, segments into the row's result, each in ascending
+// order. Workers take contiguous ranges of items; a worker that holds a whole segment or tile folds it on the spot,
+// otherwise partial states are published and the last worker to arrive folds them in the same order. Hence neither
+// neighbours, thread counts, chunk sizes nor page sharing move a rounding.
 #pragma once
 
 #include <atomic>
@@ -22,9 +22,9 @@ namespace loci {
 
 // Capacities of the reads of one layer, known before any content.
 struct ReadBounds {
-  uint32_t rows = 0;         // query rows of a batch
-  uint32_t reads = 1;        // tables read at once
-  uint32_t slots = 0;        // of the longest table
+  uint32_t rows = 0;   // query rows of a batch
+  uint32_t reads = 1;  // tables read at once
+  uint32_t slots = 0;  // of the longest table
   uint32_t query_heads = 1;
   uint32_t kv_heads = 1;
   uint32_t head_dim = 0;
@@ -32,22 +32,23 @@ struct ReadBounds {
 
 // What the executor prepares from bounds alone.
 struct WorkPlan {
-  uint32_t group = 1;           // query heads per KV head
+  uint32_t group = 1;  // query heads per KV head
   uint32_t padded_dim = 0;
   uint32_t tile_positions = 1;  // query rows per tile, per query head
   uint32_t tile_rows = 1;       // tile_positions * group
   uint32_t head_dim = 0;
-  size_t worker_floats = 0;     // scratch of one worker
-  size_t partial_states = 0;    // states that can be published
-  size_t scratch_bytes = 0;     // of a run, in all
+  size_t worker_floats = 0;   // scratch of one worker
+  size_t partial_states = 0;  // states that can be published
+  size_t scratch_bytes = 0;   // of a run, in all
 };
 
 class Executor {
  public:
   static WorkPlan plan(const ReadBounds& bounds, int threads);
 
-  // q and out [rows, query_heads * head_dim]; each read writes its rows' heads. lse, if not empty, gets log of the softmax
-  // denominator per [row, query head]. A row that sees nothing gives 0 and -inf. Allocates only from context.scratch.
+  // q and out [rows, query_heads * head_dim]; each read writes its rows' heads. lse, if not empty, gets log of the
+  // softmax denominator per [row, query head]. A row that sees nothing gives 0 and -inf. Allocates only from
+  // context.scratch.
   void run(OpContext& context, const WorkPlan& plan, std::span<const Read> reads, const Rows& q, float scale, Rows out,
            std::span<float> lse = {});
 

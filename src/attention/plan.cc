@@ -14,12 +14,14 @@ Status apply_clause(std::string_view clause, AttentionPlan& plan, bool& stored) 
   const size_t equals = clause.find('=');
   const std::string_view stage = trimmed(clause.substr(0, equals));
   if (equals == std::string_view::npos || stage != "store") {
-    return fail(ErrorCode::kInvalidArgument, "attention plan: '{}' is not understood; use 'dense' or 'store=kv16|kv8|kv4'", clause);
+    return fail(ErrorCode::kInvalidArgument,
+                "attention plan: '{}' is not understood; use 'dense' or 'store=kv16|kv8|kv4'", clause);
   }
   if (stored) return fail(ErrorCode::kInvalidArgument, "attention plan: 'store' is given twice; name one codec");
   const std::string_view name = trimmed(clause.substr(equals + 1));
   const auto codec = kv_codec_from_name(name);
-  if (!codec) return fail(ErrorCode::kInvalidArgument, "attention plan: unknown store '{}'; use kv16, kv8 or kv4", name);
+  if (!codec)
+    return fail(ErrorCode::kInvalidArgument, "attention plan: unknown store '{}'; use kv16, kv8 or kv4", name);
   plan.store = *codec;
   stored = true;
   return {};

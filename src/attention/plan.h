@@ -3,7 +3,8 @@
 //   dense                    every entry is kept, stored as kv16, read by every query
 //   store=kv8                the same, stored in 8 bits
 //
-// Clauses are separated by ';', stages by name. A plan prints back in canonical form, which is its key in logs and tables.
+// Clauses are separated by ';', stages by name. A plan prints back in canonical form, which is its key in logs and
+// tables.
 #pragma once
 
 #include <string>

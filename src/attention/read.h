@@ -16,7 +16,7 @@ struct Pattern {
 // Consecutive rows of one sequence over one of its tables, for all heads of the table's class.
 struct Read {
   const Table* table = nullptr;
-  uint32_t first_row = 0;      // in the batch
+  uint32_t first_row = 0;  // in the batch
   uint32_t rows = 0;
   TokenPos first_position{0};  // of the first row; the others follow
   Pattern slots;

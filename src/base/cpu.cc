@@ -55,9 +55,12 @@ const CpuInfo& cpu_info() {
 
 std::string_view to_string(Isa isa) {
   switch (isa) {
-    case Isa::kScalar: return "scalar";
-    case Isa::kAvx2: return "avx2";
-    case Isa::kAvx512: return "avx512";
+    case Isa::kScalar:
+      return "scalar";
+    case Isa::kAvx2:
+      return "avx2";
+    case Isa::kAvx512:
+      return "avx512";
   }
   return "?";
 }
@@ -76,8 +79,9 @@ Result<Isa> parse_isa(std::string_view name) {
   for (Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512}) {
     if (to_string(isa) != name) continue;
     if (isa > best_isa()) {
-      return fail(ErrorCode::kUnsupported, "instruction set '{}' is not available on this processor ({}); the best is '{}'",
-                  name, cpu_info().model, to_string(best_isa()));
+      return fail(ErrorCode::kUnsupported,
+                  "instruction set '{}' is not available on this processor ({}); the best is '{}'", name,
+                  cpu_info().model, to_string(best_isa()));
     }
     return isa;
   }

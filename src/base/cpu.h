@@ -17,10 +17,10 @@ enum class Isa {
 };
 
 struct CpuInfo {
-  std::string model;       // as the processor names itself
-  int cores = 1;           // that this process may run on
-  bool avx2 = false;       // AVX2, FMA and F16C together
-  bool avx512 = false;     // F, BW, DQ, VL and VNNI together
+  std::string model;    // as the processor names itself
+  int cores = 1;        // that this process may run on
+  bool avx2 = false;    // AVX2, FMA and F16C together
+  bool avx512 = false;  // F, BW, DQ, VL and VNNI together
   bool amx_int8 = false;
 };
 

@@ -1,5 +1,5 @@
-// Scalar conversions between float and the two 16-bit float formats. Vector code has its own instructions; results agree
-// bit for bit (round to nearest even).
+// Scalar conversions between float and the two 16-bit float formats. Vector code has its own instructions; results
+// agree bit for bit (round to nearest even).
 #pragma once
 
 #include <bit>
@@ -15,7 +15,9 @@ struct BFloat16 {
   uint16_t bits = 0;
 };
 
-[[gnu::always_inline]] inline float to_float(BFloat16 x) { return std::bit_cast<float>(static_cast<uint32_t>(x.bits) << 16); }
+[[gnu::always_inline]] inline float to_float(BFloat16 x) {
+  return std::bit_cast<float>(static_cast<uint32_t>(x.bits) << 16);
+}
 
 [[gnu::always_inline]] inline float to_float(Half x) {
 #if defined(__FLT16_MAX__)

@@ -1,5 +1,5 @@
-// Owned, aligned, zeroed memory for numbers. Large blocks come straight from the kernel (so that freeing returns them) and
-// ask for huge pages.
+// Owned, aligned, zeroed memory for numbers. Large blocks come straight from the kernel (so that freeing returns them)
+// and ask for huge pages.
 #pragma once
 
 #include <cstddef>

@@ -1,8 +1,8 @@
 // A fixed set of workers that run one function at a time over an index range.
 //
-// The caller is worker 0; `size() - 1` threads are the others. While a Step is alive the workers spin between calls, so that
-// the hundred short loops of a decode step cost microseconds each; otherwise they sleep. Which worker runs which index is
-// not defined: results must not depend on it. One caller at a time; loops do not nest.
+// The caller is worker 0; `size() - 1` threads are the others. While a Step is alive the workers spin between calls, so
+// that the hundred short loops of a decode step cost microseconds each; otherwise they sleep. Which worker runs which
+// index is not defined: results must not depend on it. One caller at a time; loops do not nest.
 #pragma once
 
 #include <atomic>
@@ -59,8 +59,8 @@ class ThreadPool {
   std::vector<std::thread> threads_;
 
   // The current loop. Written by the caller while no index is left to claim; stable from the first claim to the last
-  // completion. `state_` is the loop's number in the upper half and the indices left to claim in the lower: a worker that
-  // comes late finds none, and the caller never waits for one that took none.
+  // completion. `state_` is the loop's number in the upper half and the indices left to claim in the lower: a worker
+  // that comes late finds none, and the caller never waits for one that took none.
   uint32_t count_ = 0;
   void* body_ = nullptr;
   Call call_ = nullptr;

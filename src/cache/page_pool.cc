@@ -35,10 +35,11 @@ Status PagePool::grow(Group& group) {
 
 Result<uint32_t> PagePool::take_stripe(Group& group) {
   if (in_use_ + group.stripe_bytes() > budget_) {
-    return fail(ErrorCode::kLimit,
-                "the cache is full: {:.1f} of {:.1f} MiB are in use; shorten the context, use a smaller store (store=kv8, "
-                "store=kv4) or raise the memory limit",
-                static_cast<double>(in_use_) / 0x1p20, static_cast<double>(budget_) / 0x1p20);
+    return fail(
+        ErrorCode::kLimit,
+        "the cache is full: {:.1f} of {:.1f} MiB are in use; shorten the context, use a smaller store (store=kv8, "
+        "store=kv4) or raise the memory limit",
+        static_cast<double>(in_use_) / 0x1p20, static_cast<double>(budget_) / 0x1p20);
   }
   if (group.free_stripes.empty()) LOCI_CHECK(grow(group));
   const uint32_t stripe = group.free_stripes.back();

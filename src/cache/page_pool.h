@@ -1,9 +1,9 @@
 // The memory of all cached entries: pages in stripes, reference-counted, under one byte budget.
 //
-// Pages of one size and layer width form a group. A stripe is `heads` consecutive pages, one for each KV head of a layer, and
-// is what a table of a whole layer allocates; single pages serve tables of fewer heads. Allocation and release are O(1).
-// Memory comes from the system in extents and is zeroed once, so a page never holds an infinity or a NaN. Not thread-safe:
-// the engine's thread allocates between parallel loops; workers read and write the pages' bytes.
+// Pages of one size and layer width form a group. A stripe is `heads` consecutive pages, one for each KV head of a
+// layer, and is what a table of a whole layer allocates; single pages serve tables of fewer heads. Allocation and
+// release are O(1). Memory comes from the system in extents and is zeroed once, so a page never holds an infinity or a
+// NaN. Not thread-safe: the engine's thread allocates between parallel loops; workers read and write the pages' bytes.
 #pragma once
 
 #include <cstddef>
@@ -22,8 +22,8 @@ struct PageGroup {
 
 struct PoolCounters {
   uint64_t pages_in_use = 0;
-  uint64_t pages_shared = 0;    // with two or more references
-  uint64_t bytes_in_use = 0;    // of stripes that hold at least one page
+  uint64_t pages_shared = 0;  // with two or more references
+  uint64_t bytes_in_use = 0;  // of stripes that hold at least one page
   uint64_t peak_bytes = 0;
   uint64_t budget_bytes = 0;
   uint64_t pages_released = 0;  // since the start
@@ -58,10 +58,10 @@ class PagePool {
     uint32_t heads = 0;
     uint32_t stripes_per_extent = 0;
     std::vector<Buffer> extents;
-    std::vector<uint32_t> references;    // per page
-    std::vector<uint32_t> used;          // pages in use, per stripe
+    std::vector<uint32_t> references;  // per page
+    std::vector<uint32_t> used;        // pages in use, per stripe
     std::vector<uint32_t> free_stripes;
-    std::vector<PageId> free_pages;      // candidates in partly used stripes; checked when taken
+    std::vector<PageId> free_pages;  // candidates in partly used stripes; checked when taken
     uint64_t stripe_bytes() const { return uint64_t{page_bytes} * heads; }
   };
 

@@ -42,7 +42,8 @@ SequenceCache::SequenceCache(const CacheLayout& layout) : layout_(&layout) {
   layers_.resize(layout.layers());
   for (uint32_t i = 0; i < layers_.size(); ++i) {
     const LayerId layer(i);
-    layers_[i].emplace_back(layout.pool(), layout.group(layer), layout.page(layer), all_heads(layout.shape(layer).kv_heads));
+    layers_[i].emplace_back(layout.pool(), layout.group(layer), layout.page(layer),
+                            all_heads(layout.shape(layer).kv_heads));
   }
 }
 

@@ -2,8 +2,8 @@
 //
 // A forward pass of n tokens is: reserve(n); for each layer append(n), write_entry() and reads; end_pass(n);
 // release_passed(). Entries are encoded when
-// they are written and read as encoded, by their own chunk too. abandon_pass() undoes an unfinished pass. The engine's thread
-// calls everything but write_entry(), which workers call for different heads or slots.
+// they are written and read as encoded, by their own chunk too. abandon_pass() undoes an unfinished pass. The engine's
+// thread calls everything but write_entry(), which workers call for different heads or slots.
 #pragma once
 
 #include <cstdint>

@@ -1,9 +1,9 @@
 // The pages of one (sequence, layer, class of heads), in slot order.
 //
-// KV heads of a layer whose entries belong to the same tokens form a class and share a table, whose entries are stripes: one
-// page per head. An edit that keeps different tokens in different heads splits the class. Slot i of the table is slot i % 64
-// of the pages of stripe i / 64, and belongs to position i until an edit makes the positions sparse. Slots below `first_slot`
-// have been given back (a sliding window passed them) and keep their numbers.
+// KV heads of a layer whose entries belong to the same tokens form a class and share a table, whose entries are
+// stripes: one page per head. An edit that keeps different tokens in different heads splits the class. Slot i of the
+// table is slot i % 64 of the pages of stripe i / 64, and belongs to position i until an edit makes the positions
+// sparse. Slots below `first_slot` have been given back (a sliding window passed them) and keep their numbers.
 #pragma once
 
 #include <cstdint>
@@ -31,9 +31,9 @@ class Table {
 
   std::span<const KvHead> heads() const { return heads_; }
   const PageLayout& layout() const { return *layout_; }
-  uint32_t length() const { return length_; }       // slots, those given back included
-  SlotId first_slot() const { return first_slot_; }  // the lowest that can still be read
-  bool affine() const { return positions_.empty(); } // slot i holds position i
+  uint32_t length() const { return length_; }         // slots, those given back included
+  SlotId first_slot() const { return first_slot_; }   // the lowest that can still be read
+  bool affine() const { return positions_.empty(); }  // slot i holds position i
 
   // Number of slots whose position is below `position`.
   uint32_t slots_before(TokenPos position) const;
@@ -53,15 +53,16 @@ class Table {
   void release_below(SlotId slot);
   // Keeps only these slots (ascending) of the `head_index`-th head, copied into pages of a table of its own.
   Result<Table> kept(size_t head_index, std::span<const SlotId> slots) const;
-  // Takes the `head_index`-th head out: a table of that head alone, which takes over its pages. At least two heads must be left.
+  // Takes the `head_index`-th head out: a table of that head alone, which takes over its pages. At least two heads must
+  // be left.
   Table split(size_t head_index);
 
   // Pages of one stripe, one per head; for sharing them through a prefix index.
   std::span<const PageId> stripe(uint32_t index) const;
   bool stripe_present(uint32_t index) const { return index * kPageSlots + kPageSlots > first_slot_.value; }
   uint32_t stripes() const { return static_cast<uint32_t>(pages_.size() / heads_.size()); }
-  // Appends a full stripe of shared pages (taking a reference each) to an affine table that ends on a page border. An absent
-  // one (window passed) is given as an empty span.
+  // Appends a full stripe of shared pages (taking a reference each) to an affine table that ends on a page border. An
+  // absent one (window passed) is given as an empty span.
   void append_shared(std::span<const PageId> pages);
 
   uint64_t page_bytes() const;  // of the pages it refers to

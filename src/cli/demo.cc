@@ -127,9 +127,10 @@ void print_outcomes(const Console& console, const std::vector<Outcome>& outcomes
                {"of roof", true},
                {"cache", true}});
   for (const Outcome& o : outcomes) {
-    table.add({o.attention, terminal_text(collapse_white_space(o.answer)), o.right ? "right" : "WRONG", format_number(o.prefill_tok_s),
-               fmt::format("{:.0f}%", o.prefill_roof_share * 100), format_number(o.decode_tok_s),
-               fmt::format("{:.0f}%", o.decode_roof_share * 100), format_bytes(o.kv_bytes)});
+    table.add({o.attention, terminal_text(collapse_white_space(o.answer)), o.right ? "right" : "WRONG",
+               format_number(o.prefill_tok_s), fmt::format("{:.0f}%", o.prefill_roof_share * 100),
+               format_number(o.decode_tok_s), fmt::format("{:.0f}%", o.decode_roof_share * 100),
+               format_bytes(o.kv_bytes)});
   }
   console.print(
       "{}\nroof: read {} GB/s, int8 {} GMAC/s, fp32 {} GMAC/s ('loci bench --help' says what the shares mean)\n",

@@ -80,9 +80,10 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       ->type_name("ISA")
       ->group(kEngineGroup);
   command
-      .add_option("--activations", options.activations,
-                  "int16: activations as two 8-bit terms per block of 32; int8: one term, half the work of a prompt, coarser; "
-                  "f32: everything in fp32, slow, the yardstick")
+      .add_option(
+          "--activations", options.activations,
+          "int16: activations as two 8-bit terms per block of 32; int8: one term, half the work of a prompt, coarser; "
+          "f32: everything in fp32, slow, the yardstick")
       ->capture_default_str()
       ->check(CLI::IsMember({"int16", "int8", "f32"}))
       ->type_name("TYPE")

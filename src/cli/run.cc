@@ -52,7 +52,7 @@ Status check_room(const DocumentPrompt& prompt, const RunCommand& command, const
   return fail(
       ErrorCode::kLimit,
       "the prompt has {} tokens and -n asks for {}: {} are more than the {} that '{}' was trained for; shorten the "
-              "document or lower -n",
+      "document or lower -n",
       prompt.tokens.size(), command.sampling.max_new_tokens, wanted, info.trained_context, info.name);
 }
 

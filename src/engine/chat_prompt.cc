@@ -46,9 +46,10 @@ std::optional<Result<ChatTemplate>> load_chat_template(const ModelFile& file) {
   return ChatTemplate::parse(source);
 }
 
-Result<ChatPrompt> make_chat_prompt(const ChatTemplate& chat_template, const Tokenizer& tokenizer, std::span<const ChatMessage> messages,
-                                    bool add_generation_prompt) {
-  ChatContext context{.messages = messages, .add_generation_prompt = add_generation_prompt, .bos_token = {}, .eos_token = {}};
+Result<ChatPrompt> make_chat_prompt(const ChatTemplate& chat_template, const Tokenizer& tokenizer,
+                                    std::span<const ChatMessage> messages, bool add_generation_prompt) {
+  ChatContext context{
+      .messages = messages, .add_generation_prompt = add_generation_prompt, .bos_token = {}, .eos_token = {}};
   LOCI_TRY(context.bos_token, token_text(tokenizer, tokenizer.bos()));
   LOCI_TRY(context.eos_token, token_text(tokenizer, tokenizer.eos()));
   ChatPrompt out;
@@ -61,7 +62,8 @@ Result<ChatPrompt> make_chat_prompt(const ChatTemplate& chat_template, const Tok
     const std::string_view content = trimmed(message.content);
     const size_t at = out.text.find(content, from);
     if (content.empty() || at == std::string::npos) continue;
-    // Tokens are counted piece by piece, each up to a border of the message: a token across a border counts to one side.
+    // Tokens are counted piece by piece, each up to a border of the message: a token across a border counts to one
+    // side.
     LOCI_TRY(const uint32_t gap, count_tokens(tokenizer, std::string_view(out.text).substr(from, at - from)));
     LOCI_TRY(const uint32_t count, count_tokens(tokenizer, content));
     out.spans.push_back({message.role, tokens_before + gap, count});

@@ -10,12 +10,12 @@
 
 namespace loci {
 
-// The template that the file carries: nothing if it carries none, the parser's error if it leaves the supported subset (the
-// model still runs on raw text).
+// The template that the file carries: nothing if it carries none, the parser's error if it leaves the supported subset
+// (the model still runs on raw text).
 std::optional<Result<ChatTemplate>> load_chat_template(const ModelFile& file);
 
 // Spans are labelled with the messages' roles; a message whose content the template changes has none.
-Result<ChatPrompt> make_chat_prompt(const ChatTemplate& chat_template, const Tokenizer& tokenizer, std::span<const ChatMessage> messages,
-                                    bool add_generation_prompt);
+Result<ChatPrompt> make_chat_prompt(const ChatTemplate& chat_template, const Tokenizer& tokenizer,
+                                    std::span<const ChatMessage> messages, bool add_generation_prompt);
 
 }  // namespace loci

@@ -10,7 +10,8 @@ namespace loci {
 Result<std::unique_ptr<Core>> Core::load(const ModelFile& file, const EngineOptions& options) {
   LOCI_TRY(const Isa isa, parse_isa(options.isa));
   if (options.threads < 0 || options.threads > 1024) {
-    return fail(ErrorCode::kInvalidArgument, "{} threads were asked for, but the number must lie in 0..1024", options.threads);
+    return fail(ErrorCode::kInvalidArgument, "{} threads were asked for, but the number must lie in 0..1024",
+                options.threads);
   }
   auto threads = std::make_unique<ThreadPool>(options.threads);
   LOCI_TRY(const Activations activations, parse_activations(options.activations));
@@ -20,14 +21,16 @@ Result<std::unique_ptr<Core>> Core::load(const ModelFile& file, const EngineOpti
   if (!memory.fits) {
     const auto mib = [](uint64_t bytes) { return static_cast<double>(bytes) / 0x1p20; };
     return fail(ErrorCode::kLimit,
-                "the model needs {:.1f} MiB ({:.1f} weights, {:.1f} cache for {} x {} tokens, {:.1f} scratch), but {:.1f} MiB are "
+                "the model needs {:.1f} MiB ({:.1f} weights, {:.1f} cache for {} x {} tokens, {:.1f} scratch), but "
+                "{:.1f} MiB are "
                 "available; lower the context or the batch, or use a smaller store (store=kv8, store=kv4)",
                 mib(memory.total_bytes), mib(memory.weights_bytes), mib(memory.kv_bytes), layout.batch, layout.context,
                 mib(memory.scratch_bytes), mib(memory.available_bytes));
   }
   LOCI_TRY(Model model, Model::load(file, activations, *threads, options.on_load));
   LOCI_TRY(Workspace scratch, Workspace::allocate(memory.scratch_bytes));
-  auto core = std::unique_ptr<Core>(new Core(std::move(model), std::move(layout), std::move(threads), std::move(scratch), isa));
+  auto core =
+      std::unique_ptr<Core>(new Core(std::move(model), std::move(layout), std::move(threads), std::move(scratch), isa));
   core->fingerprint_ = model_fingerprint(file);
   if (options.prefix_cache) {
     PrefixSeed seed{.model = core->fingerprint_, .plan = core->layout_.attention.canonical(), .salt = ""};
@@ -123,7 +126,8 @@ Status Core::hand_out_logits(OpContext& ops, std::span<const Feed> feeds, const 
     const size_t count = std::min<size_t>(layout_.logit_rows, wanted.size() - begin);
     const Workspace::Mark mark(scratch_);
     Rows gathered = scratch_.rows(count, x.width);
-    for (size_t i = 0; i < count; ++i) std::memcpy(gathered.row(i), x.row(wanted[begin + i].row), x.width * sizeof(float));
+    for (size_t i = 0; i < count; ++i)
+      std::memcpy(gathered.row(i), x.row(wanted[begin + i].row), x.width * sizeof(float));
     Rows logits = scratch_.rows(count, model_.config().vocabulary);
     model_.logits(ops, gathered, logits);
     for (size_t i = 0; i < count;) {  // rows of one feed go out together

@@ -35,8 +35,8 @@ class Core {
   // `file` is only read here.
   static Result<std::unique_ptr<Core>> load(const ModelFile& file, const EngineOptions& options);
 
-  // Feeds all sequences in one pass and hands out the logits asked for. kCancelled (looked at between layers) and kLimit (the
-  // cache is full) leave every sequence as it was.
+  // Feeds all sequences in one pass and hands out the logits asked for. kCancelled (looked at between layers) and
+  // kLimit (the cache is full) leave every sequence as it was.
   Status forward(std::span<const Feed> feeds, const Cancelled& cancelled, const OnLogits& on_logits);
 
   Sequence new_sequence() const { return Sequence(*cache_layout_); }

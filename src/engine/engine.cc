@@ -44,10 +44,14 @@ ModelInfo describe(const ModelFile& file, const Core& core, const Tokenizer& tok
 
 const char* to_string(Finish finish) {
   switch (finish) {
-    case Finish::kLength: return "length";
-    case Finish::kEnd: return "end";
-    case Finish::kStop: return "stop";
-    case Finish::kCancelled: return "cancelled";
+    case Finish::kLength:
+      return "length";
+    case Finish::kEnd:
+      return "end";
+    case Finish::kStop:
+      return "stop";
+    case Finish::kCancelled:
+      return "cancelled";
   }
   return "?";
 }
@@ -64,8 +68,8 @@ Result<Engine> Engine::load(const std::string& path, const EngineOptions& option
   state->chat_template = load_chat_template(*file);
   LOCI_TRY(state->core, Core::load(*file, options));
   if (state->tokenizer->vocab_size() > state->core->model().config().vocabulary) {
-    return fail(ErrorCode::kCorrupt, "the tokenizer has {} tokens, but the embedding only {} rows", state->tokenizer->vocab_size(),
-                state->core->model().config().vocabulary);
+    return fail(ErrorCode::kCorrupt, "the tokenizer has {} tokens, but the embedding only {} rows",
+                state->tokenizer->vocab_size(), state->core->model().config().vocabulary);
   }
   state->info = describe(*file, *state->core, *state->tokenizer);
   state->info.has_chat_template = state->chat_template.has_value();
@@ -76,7 +80,8 @@ Result<MemoryPlan> Engine::plan(const std::string& path, const EngineOptions& op
   LOCI_TRY(const std::unique_ptr<ModelFile> file, open_model_file(path));
   LOCI_TRY(const Activations activations, parse_activations(options.activations));
   LOCI_TRY(const ModelMeasure measure, Model::measure(*file, activations));
-  LOCI_TRY(const EngineLayout layout, lay_out(measure, options, options.threads > 0 ? options.threads : cpu_info().cores));
+  LOCI_TRY(const EngineLayout layout,
+           lay_out(measure, options, options.threads > 0 ? options.threads : cpu_info().cores));
   return layout.memory;
 }
 
@@ -85,7 +90,8 @@ const MemoryPlan& Engine::memory_plan() const { return state_->core->layout().me
 
 std::vector<std::string> Engine::kernels() const {
   std::vector<std::string> lines;
-  for (const std::vector<KernelEntry>& table : {kernel_table(state_->core->isa()), attention_table(state_->core->isa())}) {
+  for (const std::vector<KernelEntry>& table :
+       {kernel_table(state_->core->isa()), attention_table(state_->core->isa())}) {
     for (const KernelEntry& entry : table) {
       lines.push_back(fmt::format("{} {}: {}", entry.operation, entry.variant, to_string(entry.isa)));
     }
@@ -115,7 +121,8 @@ std::vector<Result<Completion>> Engine::generate(std::span<const Request> reques
   return Scheduler(*state_->core, *state_->tokenizer).run(requests);
 }
 
-Result<std::vector<TokenScore>> Engine::score(std::span<const TokenId> tokens, uint32_t window, const std::atomic<bool>* cancelled,
+Result<std::vector<TokenScore>> Engine::score(std::span<const TokenId> tokens, uint32_t window,
+                                              const std::atomic<bool>* cancelled,
                                               const std::function<void(const Progress&)>& on_progress) {
   Core& core = *state_->core;
   const uint32_t vocabulary = core.model().config().vocabulary;
@@ -126,7 +133,8 @@ Result<std::vector<TokenScore>> Engine::score(std::span<const TokenId> tokens, u
   }
   const size_t length = window == 0 ? tokens.size() : window;
   if (std::min(length, tokens.size()) > core.layout().context) {
-    return fail(ErrorCode::kLimit, "a window has {} tokens, but the context holds {}; raise the context or shorten the window", length,
+    return fail(ErrorCode::kLimit,
+                "a window has {} tokens, but the context holds {}; raise the context or shorten the window", length,
                 core.layout().context);
   }
   std::vector<TokenScore> scores;
@@ -144,7 +152,8 @@ Result<std::vector<TokenScore>> Engine::score(std::span<const TokenId> tokens, u
           [&](size_t, uint32_t first_row, const Rows& logits) -> Status {
             core.threads().parallel_for(logits.rows, [&](size_t row, int) {
               const size_t position = fed + first_row + row;
-              if (position + 1 < part.size()) scores[first_score + position] = score_token(logits.span(row), part[position + 1]);
+              if (position + 1 < part.size())
+                scores[first_score + position] = score_token(logits.span(row), part[position + 1]);
             });
             return {};
           }));

@@ -10,14 +10,17 @@ Status check_prompt(const Core& core, const Request& request, const Sequence& se
   for (size_t i = 0; i < request.prompt.size(); ++i) {
     const TokenId id = request.prompt[i];
     if (id < 0 || static_cast<uint32_t>(id) >= vocabulary) {
-      return fail(ErrorCode::kInvalidArgument, "token {} of the prompt is {}, but the vocabulary has {} tokens", i, id, vocabulary);
+      return fail(ErrorCode::kInvalidArgument, "token {} of the prompt is {}, but the vocabulary has {} tokens", i, id,
+                  vocabulary);
     }
   }
   const uint64_t total = sequence.tokens.size() + request.prompt.size();
   if (total == 0) return fail(ErrorCode::kInvalidArgument, "the prompt is empty; give at least one token");
   if (total > core.layout().context) {
-    return fail(ErrorCode::kLimit, "the prompt brings the sequence to {} tokens, but the context holds {}; raise the context or shorten it",
-                total, core.layout().context);
+    return fail(
+        ErrorCode::kLimit,
+        "the prompt brings the sequence to {} tokens, but the context holds {}; raise the context or shorten it", total,
+        core.layout().context);
   }
   return {};
 }
@@ -26,7 +29,8 @@ double seconds(std::chrono::steady_clock::duration d) { return std::chrono::dura
 
 }  // namespace
 
-Result<Generation> Generation::begin(Core& core, const Tokenizer& tokenizer, const Request& request, Sequence& sequence) {
+Result<Generation> Generation::begin(Core& core, const Tokenizer& tokenizer, const Request& request,
+                                     Sequence& sequence) {
   LOCI_CHECK(check(request.sampling));
   LOCI_CHECK(check_prompt(core, request, sequence));
   LOCI_TRY(StopStrings stops, StopStrings::make(request.stop));
@@ -41,7 +45,8 @@ Result<Generation> Generation::begin(Core& core, const Tokenizer& tokenizer, con
     sequence.cache.trim(0);
     sequence.remembered_blocks = 0;
   }
-  const uint64_t most = std::min<uint64_t>(core.layout().context, uint64_t{sequence.tokens.size()} + request.max_new_tokens);
+  const uint64_t most =
+      std::min<uint64_t>(core.layout().context, uint64_t{sequence.tokens.size()} + request.max_new_tokens);
   out.most_tokens_ = static_cast<uint32_t>(most);
   return out;
 }
@@ -113,7 +118,8 @@ void Generation::cancel() {
   finish(Finish::kCancelled);
   finish_ = Finish::kCancelled;
   if (generated_.empty()) sequence_->tokens.resize(sequence_->cache.tokens());
-  sequence_->prompt_tokens = std::min<uint32_t>(sequence_->prompt_tokens, static_cast<uint32_t>(sequence_->tokens.size()));
+  sequence_->prompt_tokens =
+      std::min<uint32_t>(sequence_->prompt_tokens, static_cast<uint32_t>(sequence_->tokens.size()));
 }
 
 Completion Generation::complete() {

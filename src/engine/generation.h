@@ -16,8 +16,8 @@ namespace loci {
 
 class Generation {
  public:
-  // Checks the request and appends its prompt to `sequence`, which outlives this. Tokens of an empty sequence may come from
-  // the prefix cache.
+  // Checks the request and appends its prompt to `sequence`, which outlives this. Tokens of an empty sequence may come
+  // from the prefix cache.
   static Result<Generation> begin(Core& core, const Tokenizer& tokenizer, const Request& request, Sequence& sequence);
 
   bool done() const { return finish_.has_value(); }

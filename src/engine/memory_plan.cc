@@ -27,14 +27,17 @@ Result<EngineLayout> lay_out(const ModelMeasure& model, const EngineOptions& opt
   LOCI_TRY(out.activations, parse_activations(options.activations));
   out.context = options.context == 0 ? config.trained_context : options.context;
   if (out.context > config.trained_context) {
-    return fail(ErrorCode::kLimit, "a context of {} tokens was asked for, but the model was trained for {}; ask for at most that",
+    return fail(ErrorCode::kLimit,
+                "a context of {} tokens was asked for, but the model was trained for {}; ask for at most that",
                 out.context, config.trained_context);
   }
   if (options.chunk == 0 || options.chunk > kMostPassRows) {
-    return fail(ErrorCode::kInvalidArgument, "the chunk is {} tokens, but must lie in 1..{}", options.chunk, kMostPassRows);
+    return fail(ErrorCode::kInvalidArgument, "the chunk is {} tokens, but must lie in 1..{}", options.chunk,
+                kMostPassRows);
   }
   if (options.batch == 0 || options.batch > kMostPassRows) {
-    return fail(ErrorCode::kInvalidArgument, "the batch is {} sequences, but must lie in 1..{}", options.batch, kMostPassRows);
+    return fail(ErrorCode::kInvalidArgument, "the batch is {} sequences, but must lie in 1..{}", options.batch,
+                kMostPassRows);
   }
   out.batch = options.batch;
   out.chunk = std::min(options.chunk, out.context);

@@ -10,7 +10,9 @@ Result<std::unique_ptr<PrefixStore>> PrefixStore::make(const CacheLayout& layout
 }
 
 PrefixStore::PrefixStore(const CacheLayout& layout, PrefixSeed seed, std::unique_ptr<const BlockHasher> hasher)
-    : layout_(layout), seed_(std::move(seed)), index_(std::move(hasher), [this](PrefixIndex::Handle handle) { drop(handle); }) {}
+    : layout_(layout),
+      seed_(std::move(seed)),
+      index_(std::move(hasher), [this](PrefixIndex::Handle handle) { drop(handle); }) {}
 
 PrefixIndex::Handle PrefixStore::hold(const SequenceCache& cache, uint32_t block) {
   PrefixIndex::Handle handle = blocks_.size();
@@ -56,8 +58,10 @@ void PrefixStore::remember(Sequence& sequence) {
   const uint32_t blocks = fed / kPageSlots;
   if (blocks <= sequence.remembered_blocks) return;
   std::vector<PrefixIndex::Handle> handles;
-  for (uint32_t block = sequence.remembered_blocks; block < blocks; ++block) handles.push_back(hold(sequence.cache, block));
-  index_.insert(seed_, std::span(sequence.tokens).first(size_t{blocks} * kPageSlots), sequence.remembered_blocks, handles);
+  for (uint32_t block = sequence.remembered_blocks; block < blocks; ++block)
+    handles.push_back(hold(sequence.cache, block));
+  index_.insert(seed_, std::span(sequence.tokens).first(size_t{blocks} * kPageSlots), sequence.remembered_blocks,
+                handles);
   sequence.remembered_blocks = blocks;
 }
 

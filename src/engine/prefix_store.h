@@ -1,5 +1,5 @@
-// Pages of finished prompts, kept for later prompts that begin alike. Binds the prefix index to the page pool: a block of the
-// index is one stripe of every layer, on which it holds references.
+// Pages of finished prompts, kept for later prompts that begin alike. Binds the prefix index to the page pool: a block
+// of the index is one stripe of every layer, on which it holds references.
 #pragma once
 
 #include <cstdint>
@@ -15,9 +15,11 @@ class PrefixStore {
   // `seed` names what must agree besides the tokens.
   static Result<std::unique_ptr<PrefixStore>> make(const CacheLayout& layout, PrefixSeed seed);
 
-  // Lets an empty sequence begin with the longest known prefix of `prompt`, short of its last token. Returns its tokens.
+  // Lets an empty sequence begin with the longest known prefix of `prompt`, short of its last token. Returns its
+  // tokens.
   uint32_t adopt(Sequence& sequence, std::span<const TokenId> prompt);
-  // Remembers the whole prompt blocks that `sequence` has fed. Call it before pages that windows have passed are released.
+  // Remembers the whole prompt blocks that `sequence` has fed. Call it before pages that windows have passed are
+  // released.
   void remember(Sequence& sequence);
   // Gives up the block that was used longest ago; false if there is none.
   bool evict_one() { return index_.evict_one(); }

@@ -10,7 +10,8 @@ uint64_t Scheduler::peak_bytes(uint32_t tokens) const {
 
 // Adds a job, or says that the request must wait for others to end.
 Status Scheduler::admit(const Request& request, size_t index, std::vector<Job>& jobs, bool& waits) {
-  const uint64_t total = std::min<uint64_t>(request.prompt.size() + uint64_t{request.max_new_tokens}, core_.layout().context);
+  const uint64_t total =
+      std::min<uint64_t>(request.prompt.size() + uint64_t{request.max_new_tokens}, core_.layout().context);
   const uint64_t bytes = peak_bytes(static_cast<uint32_t>(total));
   const uint64_t budget = core_.layout().memory.kv_bytes;
   uint64_t committed = 0;
@@ -18,7 +19,8 @@ Status Scheduler::admit(const Request& request, size_t index, std::vector<Job>& 
   waits = !jobs.empty() && (jobs.size() >= core_.layout().batch || committed + bytes > budget);
   if (waits) return {};
   if (bytes > budget) {
-    return fail(ErrorCode::kLimit, "the request needs {:.1f} MiB of cache for {} tokens, but the cache holds {:.1f} MiB",
+    return fail(ErrorCode::kLimit,
+                "the request needs {:.1f} MiB of cache for {} tokens, but the cache holds {:.1f} MiB",
                 static_cast<double>(bytes) / 0x1p20, total, static_cast<double>(budget) / 0x1p20);
   }
   Job job;
@@ -50,7 +52,9 @@ Status Scheduler::pass(std::span<Job> jobs) {
     const uint32_t room = core_.layout().chunk > rows ? core_.layout().chunk - rows : 0;
     if (job.generation->unfed() > 1 && room > 0) feed(job, std::min(room, job.generation->unfed()));
   }
-  const auto all_cancelled = [&] { return std::all_of(fed.begin(), fed.end(), [](Generation* g) { return g->cancelled(); }); };
+  const auto all_cancelled = [&] {
+    return std::all_of(fed.begin(), fed.end(), [](Generation* g) { return g->cancelled(); });
+  };
   const Status done = core_.forward(feeds, all_cancelled, [&](size_t index, uint32_t, const Rows& logits) {
     return fed[index]->take(logits.span(0));
   });
@@ -98,7 +102,8 @@ Result<Completion> Scheduler::run(const Request& request, Sequence& sequence) {
     if (!passed.ok()) {
       // The sequence keeps what was fed before the error.
       sequence.tokens.resize(sequence.cache.tokens());
-      sequence.prompt_tokens = std::min<uint32_t>(sequence.prompt_tokens, static_cast<uint32_t>(sequence.tokens.size()));
+      sequence.prompt_tokens =
+          std::min<uint32_t>(sequence.prompt_tokens, static_cast<uint32_t>(sequence.tokens.size()));
       return passed.error();
     }
   }

@@ -1,8 +1,8 @@
-// Runs requests to their ends in ragged batches: every forward pass takes one row of each sequence that decodes and fills up
-// with prompt chunks of those that do not yet.
+// Runs requests to their ends in ragged batches: every forward pass takes one row of each sequence that decodes and
+// fills up with prompt chunks of those that do not yet.
 //
-// A request is admitted when the pages of its longest possible sequence fit the cache beside those already admitted; until
-// then it waits. One that could never fit is refused with numbers, and harms nobody else.
+// A request is admitted when the pages of its longest possible sequence fit the cache beside those already admitted;
+// until then it waits. One that could never fit is refused with numbers, and harms nobody else.
 #pragma once
 
 #include <memory>

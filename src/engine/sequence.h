@@ -15,8 +15,8 @@ struct Sequence {
   SequenceCache cache;
   // All tokens, of which the first cache.tokens() have been fed. The last generated one is fed with what follows it.
   std::vector<TokenId> tokens;
-  // Tokens before the first generated one: only their blocks may be shared by prefix, since entries born in decode steps
-  // equal those of a prompt to rounding only.
+  // Tokens before the first generated one: only their blocks may be shared by prefix, since entries born in decode
+  // steps equal those of a prompt to rounding only.
   uint32_t prompt_tokens = 0;
   uint32_t remembered_blocks = 0;  // handed to the prefix index, or taken from it
 

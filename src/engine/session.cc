@@ -27,7 +27,8 @@ Result<Session> Session::fork() const {
 Status Session::trim(uint32_t tokens) {
   Sequence& sequence = state_->sequence;
   if (tokens > sequence.tokens.size()) {
-    return fail(ErrorCode::kInvalidArgument, "the session has {} tokens and cannot be trimmed to {}", sequence.tokens.size(), tokens);
+    return fail(ErrorCode::kInvalidArgument, "the session has {} tokens and cannot be trimmed to {}",
+                sequence.tokens.size(), tokens);
   }
   // Where a sliding window has passed entries that are needed again, everything is fed anew with the next request.
   if (!sequence.cache.trim(tokens)) sequence.cache.trim(0);
@@ -37,7 +38,9 @@ Status Session::trim(uint32_t tokens) {
   return {};
 }
 
-Status Session::save(const std::string& path) const { return save_sequence(*state_->engine->core, state_->sequence, path); }
+Status Session::save(const std::string& path) const {
+  return save_sequence(*state_->engine->core, state_->sequence, path);
+}
 
 uint64_t Session::kv_bytes() const { return state_->sequence.cache.kv_bytes(); }
 

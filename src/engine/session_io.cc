@@ -8,7 +8,8 @@
 namespace loci {
 namespace {
 
-// Of a table: "layer/0/pages" holds its pages, stripe by stripe and head by head; pages that a window has passed are left out.
+// Of a table: "layer/0/pages" holds its pages, stripe by stripe and head by head; pages that a window has passed are
+// left out.
 std::string section_name(uint32_t layer, const char* what) { return fmt::format("layer/{}/{}", layer, what); }
 
 constexpr const char* kStateSection = "sequence";
@@ -40,8 +41,8 @@ Status read_pages(const SessionReader& reader, uint32_t layer, uint32_t tokens, 
   const uint64_t stripe_bytes = uint64_t{table.layout().bytes} * table.heads().size();
   const uint64_t stripes = (uint64_t{tokens} + kPageSlots - 1) / kPageSlots;
   if (data.size() % stripe_bytes != 0 || data.size() / stripe_bytes > stripes) {
-    return fail(ErrorCode::kCorrupt, "section '{}' has {} bytes, which are not up to {} stripes of {}", name, data.size(), stripes,
-                stripe_bytes);
+    return fail(ErrorCode::kCorrupt, "section '{}' has {} bytes, which are not up to {} stripes of {}", name,
+                data.size(), stripes, stripe_bytes);
   }
   const uint32_t absent = static_cast<uint32_t>(stripes - data.size() / stripe_bytes);
   for (uint32_t stripe = 0; stripe < absent; ++stripe) table.append_shared({});
@@ -83,11 +84,12 @@ Result<Sequence> load_sequence(Core& core, const std::string& path) {
   std::memcpy(&state, bytes.data(), sizeof state);
   const size_t tokens = sequence.tokens.size();
   if (state.fed_tokens > tokens || state.prompt_tokens > tokens) {
-    return fail(ErrorCode::kCorrupt, "the session says that {} tokens were fed and {} prompted, but it has {}", state.fed_tokens,
-                state.prompt_tokens, tokens);
+    return fail(ErrorCode::kCorrupt, "the session says that {} tokens were fed and {} prompted, but it has {}",
+                state.fed_tokens, state.prompt_tokens, tokens);
   }
   if (tokens > core.layout().context) {
-    return fail(ErrorCode::kLimit, "the session has {} tokens, but the context holds {}; raise the context", tokens, core.layout().context);
+    return fail(ErrorCode::kLimit, "the session has {} tokens, but the context holds {}; raise the context", tokens,
+                core.layout().context);
   }
   const uint32_t vocabulary = core.model().config().vocabulary;
   for (const TokenId id : sequence.tokens) {

@@ -6,16 +6,19 @@ namespace loci {
 
 size_t batch_scratch_bytes(const ModelConfig& config, size_t rows) {
   size_t bytes = Workspace::bytes_of<int32_t>(rows);
-  for (const RopeFrequencies& rope : config.rope) bytes += Workspace::bytes_of<float>(rows * 2 * rope.inverse_frequencies.size());
+  for (const RopeFrequencies& rope : config.rope)
+    bytes += Workspace::bytes_of<float>(rows * 2 * rope.inverse_frequencies.size());
   return bytes;
 }
 
-Batch::Batch(OpContext& ops, const ModelConfig& config, Executor& executor, const WorkPlan& plan, std::span<const BatchItem> items)
+Batch::Batch(OpContext& ops, const ModelConfig& config, Executor& executor, const WorkPlan& plan,
+             std::span<const BatchItem> items)
     : ops_(ops), config_(config), executor_(executor), plan_(plan), items_(items) {
   for (const BatchItem& item : items) rows_ += item.rows;
   const std::span<int32_t> positions = ops.scratch.take<int32_t>(rows_);
   for (const BatchItem& item : items) {
-    for (uint32_t i = 0; i < item.rows; ++i) positions[item.first_row + i] = static_cast<int32_t>(item.first_position.value + i);
+    for (uint32_t i = 0; i < item.rows; ++i)
+      positions[item.first_row + i] = static_cast<int32_t>(item.first_position.value + i);
   }
   for (const RopeFrequencies& rope : config.rope) {
     rope_.push_back(take(static_cast<uint32_t>(2 * rope.inverse_frequencies.size())));
@@ -45,8 +48,10 @@ void Batch::append(LayerId layer, const Rows& k, const Rows& v) {
         for (uint32_t i = 0; i < item.rows; ++i) {
           const TokenPos position = item.first_position + i;
           const uint32_t slot = tables[t].slots_before(position);
-          if (slot / kPageSlots != tables[t].slots_before(item.first_position) / kPageSlots + (page - first_page)) continue;
-          item.cache->write_entry(layer, t, h, position, k.row(item.first_row + i) + column, v.row(item.first_row + i) + column);
+          if (slot / kPageSlots != tables[t].slots_before(item.first_position) / kPageSlots + (page - first_page))
+            continue;
+          item.cache->write_entry(layer, t, h, position, k.row(item.first_row + i) + column,
+                                  v.row(item.first_row + i) + column);
         }
       };
       if (item.rows == 1) {

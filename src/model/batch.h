@@ -1,4 +1,5 @@
-// One forward pass: rows of any mix of prompt chunks and decode steps of several sequences, and what a layer may do with them.
+// One forward pass: rows of any mix of prompt chunks and decode steps of several sequences, and what a layer may do
+// with them.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +25,8 @@ struct BatchItem {
 class Batch {
  public:
   // Takes the rotary tables of all rows from the scratch. `items` cover the rows in order.
-  Batch(OpContext& ops, const ModelConfig& config, Executor& executor, const WorkPlan& plan, std::span<const BatchItem> items);
+  Batch(OpContext& ops, const ModelConfig& config, Executor& executor, const WorkPlan& plan,
+        std::span<const BatchItem> items);
 
   OpContext& ops() { return ops_; }
   uint32_t rows() const { return rows_; }

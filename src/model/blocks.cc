@@ -107,9 +107,11 @@ size_t layer_scratch_bytes(const ModelConfig& config, size_t rows, int threads, 
   const size_t mixed = block(config.q_width());
   const size_t out = block(config.hidden);
   const size_t attention = normed + qkv + mixed + out +
-                           std::max({executor_bytes, Linear::scratch_bound(rows, config.hidden, threads), Linear::scratch_bound(rows, config.q_width(), threads)});
-  const size_t ffn = normed + 2 * block(config.ffn) + out +
-                     std::max(Linear::scratch_bound(rows, config.hidden, threads), Linear::scratch_bound(rows, config.ffn, threads));
+                           std::max({executor_bytes, Linear::scratch_bound(rows, config.hidden, threads),
+                                     Linear::scratch_bound(rows, config.q_width(), threads)});
+  const size_t ffn =
+      normed + 2 * block(config.ffn) + out +
+      std::max(Linear::scratch_bound(rows, config.hidden, threads), Linear::scratch_bound(rows, config.ffn, threads));
   return std::max(attention, ffn);
 }
 

@@ -26,7 +26,8 @@ class Norm {
   float eps_ = 0;
 };
 
-// Grouped-query attention with rotary embedding: q, k, v, their optional biases and head norms, and the output projection.
+// Grouped-query attention with rotary embedding: q, k, v, their optional biases and head norms, and the output
+// projection.
 class Attention {
  public:
   struct Options {
@@ -52,7 +53,8 @@ class GatedFeedForward {
  public:
   enum class Activation { kSilu, kGelu };
 
-  static Result<GatedFeedForward> load(WeightLoader& weights, const ModelConfig& config, LayerId layer, Activation activation);
+  static Result<GatedFeedForward> load(WeightLoader& weights, const ModelConfig& config, LayerId layer,
+                                       Activation activation);
   Rows operator()(Batch& batch, const Rows& h) const;
 
  private:

@@ -27,21 +27,23 @@ Status read_heads(const Metadata& metadata, const std::string& prefix, ModelConf
   LOCI_TRY(config.kv_heads, metadata.u32_or(prefix + "attention.head_count_kv", config.query_heads));
   LOCI_CHECK(within(prefix + "attention.head_count_kv", config.kv_heads, config.query_heads));
   if (config.query_heads % config.kv_heads != 0) {
-    return fail(ErrorCode::kCorrupt, "{} query heads cannot be shared evenly by {} KV heads", config.query_heads, config.kv_heads);
+    return fail(ErrorCode::kCorrupt, "{} query heads cannot be shared evenly by {} KV heads", config.query_heads,
+                config.kv_heads);
   }
   LOCI_TRY(config.head_dim, metadata.u32_or(prefix + "attention.key_length", config.hidden / config.query_heads));
   LOCI_CHECK(within(prefix + "attention.key_length", config.head_dim, kMaxHeadDim));
   LOCI_TRY(const uint32_t value_dim, metadata.u32_or(prefix + "attention.value_length", config.head_dim));
   if (value_dim != config.head_dim) {
-    return fail(ErrorCode::kUnsupported, "keys have {} dimensions and values {}: only equal ones are supported", config.head_dim,
-                value_dim);
+    return fail(ErrorCode::kUnsupported, "keys have {} dimensions and values {}: only equal ones are supported",
+                config.head_dim, value_dim);
   }
   return {};
 }
 
 // Frequencies of YaRN (arXiv:2309.00071, section 3.2): pairs that turn often over the trained context keep their
 // frequency, pairs that turn less than once are slowed by `factor`, a ramp joins them.
-RopeFrequencies yarn(double base, uint32_t dims, double factor, double context, double fast, double slow, double attention) {
+RopeFrequencies yarn(double base, uint32_t dims, double factor, double context, double fast, double slow,
+                     double attention) {
   RopeFrequencies out = plain_rope(base, dims);
   const auto pair_of = [&](double turns) {
     return dims * std::log(context / (turns * 2.0 * M_PI)) / (2.0 * std::log(base));
@@ -57,7 +59,8 @@ RopeFrequencies yarn(double base, uint32_t dims, double factor, double context, 
   return out;
 }
 
-// Llama 3.1's scaling: wavelengths longer than the trained context / low are slowed by `factor`, shorter than / high kept.
+// Llama 3.1's scaling: wavelengths longer than the trained context / low are slowed by `factor`, shorter than / high
+// kept.
 void scale_llama3(RopeFrequencies& rope, double factor, double low, double high, double context) {
   for (double& frequency : rope.inverse_frequencies) {
     const double turns = context * frequency / (2.0 * M_PI);
@@ -68,12 +71,14 @@ void scale_llama3(RopeFrequencies& rope, double factor, double low, double high,
 
 Status apply_factors(const Tensor& factors, RopeFrequencies& rope) {
   if (factors.dtype != DType::kF32 || factors.rows() != 1 || factors.columns() != rope.inverse_frequencies.size()) {
-    return fail(ErrorCode::kCorrupt, "tensor '{}' must hold {} fp32 factors", factors.name, rope.inverse_frequencies.size());
+    return fail(ErrorCode::kCorrupt, "tensor '{}' must hold {} fp32 factors", factors.name,
+                rope.inverse_frequencies.size());
   }
   std::vector<float> values(factors.columns());
   dequantize_row(DType::kF32, factors.data.data(), values);
   for (size_t i = 0; i < values.size(); ++i) {
-    if (!(values[i] > 0)) return fail(ErrorCode::kCorrupt, "tensor '{}' has a factor that is not positive", factors.name);
+    if (!(values[i] > 0))
+      return fail(ErrorCode::kCorrupt, "tensor '{}' has a factor that is not positive", factors.name);
     rope.inverse_frequencies[i] /= values[i];
   }
   return {};
@@ -99,7 +104,8 @@ Result<RopeFrequencies> read_rope(const ModelFile& file, const std::string& arch
     return fail(ErrorCode::kCorrupt, "'{}factor' is {}, but must lie in 1..1000000", prefix, factor);
   }
   LOCI_TRY(const double context, metadata.number_or(prefix + "original_context_length", trained_context));
-  if (!(context >= 1.0)) return fail(ErrorCode::kCorrupt, "'{}original_context_length' is {}, but must be at least 1", prefix, context);
+  if (!(context >= 1.0))
+    return fail(ErrorCode::kCorrupt, "'{}original_context_length' is {}, but must be at least 1", prefix, context);
   if (type == "none" || type == "default") return rope;
   if (type == "linear") {
     for (double& frequency : rope.inverse_frequencies) frequency /= factor;
@@ -108,7 +114,8 @@ Result<RopeFrequencies> read_rope(const ModelFile& file, const std::string& arch
   if (type == "llama3") {
     LOCI_TRY(const double low, metadata.number_or(prefix + "low_freq_factor", 1.0));
     LOCI_TRY(const double high, metadata.number_or(prefix + "high_freq_factor", 4.0));
-    if (!(high > low)) return fail(ErrorCode::kCorrupt, "'{}high_freq_factor' is {}, but must exceed {}", prefix, high, low);
+    if (!(high > low))
+      return fail(ErrorCode::kCorrupt, "'{}high_freq_factor' is {}, but must exceed {}", prefix, high, low);
     scale_llama3(rope, factor, low, high, context);
     return rope;
   }
@@ -138,13 +145,16 @@ Result<ModelConfig> read_config(const ModelFile& file) {
   }
   config.norm_eps = static_cast<float>(eps);
   const Tensor* embedding = file.find("token_embd.weight");
-  if (embedding == nullptr) return fail(ErrorCode::kNotFound, "the file has no tensor 'token_embd.weight': it is no whole model");
-  LOCI_CHECK(within("rows of 'token_embd.weight'", static_cast<uint32_t>(std::min<uint64_t>(embedding->rows(), UINT32_MAX)), kMaxExtent));
+  if (embedding == nullptr)
+    return fail(ErrorCode::kNotFound, "the file has no tensor 'token_embd.weight': it is no whole model");
+  LOCI_CHECK(within("rows of 'token_embd.weight'",
+                    static_cast<uint32_t>(std::min<uint64_t>(embedding->rows(), UINT32_MAX)), kMaxExtent));
   config.vocabulary = static_cast<uint32_t>(embedding->rows());
 
   LOCI_TRY(const uint32_t rope_dims, metadata.u32_or(prefix + "rope.dimension_count", config.head_dim));
   if (rope_dims % 2 != 0 || rope_dims == 0 || rope_dims > config.head_dim) {
-    return fail(ErrorCode::kCorrupt, "'{}rope.dimension_count' is {}, but must be even and at most {}", prefix, rope_dims, config.head_dim);
+    return fail(ErrorCode::kCorrupt, "'{}rope.dimension_count' is {}, but must be even and at most {}", prefix,
+                rope_dims, config.head_dim);
   }
   LOCI_TRY(const double base, metadata.number_or(prefix + "rope.freq_base", 10000.0));
   if (!(base > 1.0)) return fail(ErrorCode::kCorrupt, "'{}rope.freq_base' is {}, but must exceed 1", prefix, base);

@@ -32,9 +32,9 @@ struct ModelConfig {
   std::vector<RopeFrequencies> rope;  // 0: of all layers, or of those without a window; 1: of those with a window
   float score_scale = 0;              // of q.k, 1 / sqrt(head_dim) unless the architecture says otherwise
   float embedding_scale = 1;
-  uint32_t window = 0;                // of windowed layers; 0: there are none
-  uint32_t window_pattern = 0;        // every window_pattern-th layer has no window; 0: all windowed layers have one
-  bool norms_add_one = false;         // stored norm weights lack the 1 of (1 + w)
+  uint32_t window = 0;          // of windowed layers; 0: there are none
+  uint32_t window_pattern = 0;  // every window_pattern-th layer has no window; 0: all windowed layers have one
+  bool norms_add_one = false;   // stored norm weights lack the 1 of (1 + w)
 
   uint32_t q_width() const { return query_heads * head_dim; }
   uint32_t kv_width() const { return kv_heads * head_dim; }
@@ -48,8 +48,8 @@ struct ModelConfig {
 // The fields all families share, from metadata and the embedding's shape. kCorrupt or kNotFound names the key.
 Result<ModelConfig> read_config(const ModelFile& file);
 
-// Rotary frequencies of base `base` over `dims` dimensions with the scaling that the file names (none, linear, llama3, yarn,
-// or per-pair factors in the tensor rope_freqs.weight).
+// Rotary frequencies of base `base` over `dims` dimensions with the scaling that the file names (none, linear, llama3,
+// yarn, or per-pair factors in the tensor rope_freqs.weight).
 Result<RopeFrequencies> read_rope(const ModelFile& file, const std::string& architecture, double base, uint32_t dims,
                                   uint32_t trained_context);
 RopeFrequencies plain_rope(double base, uint32_t dims);

@@ -23,7 +23,8 @@ Result<const Family*> find_family(std::string_view architecture) {
     if (family->architecture == architecture) return family;
     names.push_back(family->architecture);
   }
-  return fail(ErrorCode::kUnsupported, "architecture '{}' is not supported; {} are", architecture, fmt::join(names, ", "));
+  return fail(ErrorCode::kUnsupported, "architecture '{}' is not supported; {} are", architecture,
+              fmt::join(names, ", "));
 }
 
 }  // namespace loci

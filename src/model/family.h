@@ -1,5 +1,5 @@
-// A family of architectures: how its metadata differs and what one layer is. Adding one is a file and a line in family.cc
-// (docs/add-a-model.md).
+// A family of architectures: how its metadata differs and what one layer is. Adding one is a file and a line in
+// family.cc (docs/add-a-model.md).
 #pragma once
 
 #include <memory>

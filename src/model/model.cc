@@ -35,7 +35,8 @@ Result<ModelMeasure> Model::measure(const ModelFile& file, Activations activatio
   return out;
 }
 
-Result<Model> Model::load(const ModelFile& file, Activations activations, ThreadPool& pool, const WeightLoader::OnLoad& on_load) {
+Result<Model> Model::load(const ModelFile& file, Activations activations, ThreadPool& pool,
+                          const WeightLoader::OnLoad& on_load) {
   Model model;
   LOCI_TRY(model.measure_, measure(file, activations));
   const ModelConfig& config = model.config();
@@ -54,7 +55,8 @@ Result<Model> Model::load(const ModelFile& file, Activations activations, Thread
   const char* head = tied ? "token_embd.weight" : "output.weight";
   LOCI_TRY(model.head_, weights.linear({{head, config.vocabulary, config.hidden}}));
   if (weights.bytes() != model.measure_.weights_bytes) {
-    return fail(ErrorCode::kInternal, "the weights take {} bytes, but {} were planned", weights.bytes(), model.measure_.weights_bytes);
+    return fail(ErrorCode::kInternal, "the weights take {} bytes, but {} were planned", weights.bytes(),
+                model.measure_.weights_bytes);
   }
   return model;
 }
@@ -71,7 +73,8 @@ void Model::logits(OpContext& ops, const Rows& x, Rows logits) const {
   head_.project(ops, h, logits);
 }
 
-size_t Model::scratch_bytes(const ModelConfig& config, size_t rows, size_t logit_rows, int threads, size_t executor_bytes) {
+size_t Model::scratch_bytes(const ModelConfig& config, size_t rows, size_t logit_rows, int threads,
+                            size_t executor_bytes) {
   const auto block = [](size_t count, size_t width) { return Workspace::bytes_of<float>(count * width); };
   const size_t stream = block(rows, config.hidden);
   const size_t layers = batch_scratch_bytes(config, rows) + layer_scratch_bytes(config, rows, threads, executor_bytes);

@@ -25,7 +25,8 @@ class Model {
  public:
   // Reads the header only. Errors are those of load(), short of the weights' bytes.
   static Result<ModelMeasure> measure(const ModelFile& file, Activations activations);
-  static Result<Model> load(const ModelFile& file, Activations activations, ThreadPool& pool, const WeightLoader::OnLoad& on_load);
+  static Result<Model> load(const ModelFile& file, Activations activations, ThreadPool& pool,
+                            const WeightLoader::OnLoad& on_load);
 
   const ModelMeasure& measured() const { return measure_; }
   const ModelConfig& config() const { return measure_.config; }
@@ -37,7 +38,8 @@ class Model {
   void logits(OpContext& ops, const Rows& x, Rows logits) const;
 
   // Scratch of a pass of `rows` rows, of which `logit_rows` at a time become logits.
-  static size_t scratch_bytes(const ModelConfig& config, size_t rows, size_t logit_rows, int threads, size_t executor_bytes);
+  static size_t scratch_bytes(const ModelConfig& config, size_t rows, size_t logit_rows, int threads,
+                              size_t executor_bytes);
 
  private:
   Model() = default;

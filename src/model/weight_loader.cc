@@ -15,8 +15,8 @@ Result<const Tensor*> WeightLoader::find(const MatrixName& name) const {
   const Tensor* tensor = file_.find(name.name);
   if (tensor == nullptr) return fail(ErrorCode::kNotFound, "the model has no tensor '{}'", name.name);
   if (tensor->rows() != name.rows || tensor->columns() != name.columns) {
-    return fail(ErrorCode::kCorrupt, "tensor '{}' is {} x {}, but the model's metadata asks for {} x {}", name.name, tensor->rows(),
-                tensor->columns(), name.rows, name.columns);
+    return fail(ErrorCode::kCorrupt, "tensor '{}' is {} x {}, but the model's metadata asks for {} x {}", name.name,
+                tensor->rows(), tensor->columns(), name.rows, name.columns);
   }
   return tensor;
 }
@@ -61,7 +61,8 @@ Result<Linear> WeightLoader::linear(std::initializer_list<MatrixName> matrices) 
 Result<std::vector<float>> WeightLoader::vector(const std::string& name, uint32_t size, float add) {
   LOCI_TRY(const Tensor* tensor, find({name, 1, size}));
   if (tensor->dtype != DType::kF32 && tensor->dtype != DType::kF16 && tensor->dtype != DType::kBF16) {
-    return fail(ErrorCode::kUnsupported, "tensor '{}' has type {}; vectors must be f32, f16 or bf16", name, info(tensor->dtype).name);
+    return fail(ErrorCode::kUnsupported, "tensor '{}' has type {}; vectors must be f32, f16 or bf16", name,
+                info(tensor->dtype).name);
   }
   std::vector<float> out(size);
   dequantize_row(tensor->dtype, tensor->data.data(), out);

@@ -1,7 +1,7 @@
 // Takes a model's tensors out of its file: checks shapes, packs matrices, counts bytes and reports progress.
 //
-// In measuring mode nothing is packed: matrices come back empty and only their bytes are counted. The plan of a model and its
-// loading are the same code, so they cannot disagree.
+// In measuring mode nothing is packed: matrices come back empty and only their bytes are counted. The plan of a model
+// and its loading are the same code, so they cannot disagree.
 #pragma once
 
 #include <cstdint>
@@ -39,9 +39,9 @@ class WeightLoader {
   // A vector of fp32, fp16 or bf16 numbers; `add` is added to each.
   Result<std::vector<float>> vector(const std::string& name, uint32_t size, float add = 0);
 
-  uint64_t bytes() const { return bytes_; }              // packed so far
-  uint64_t macs() const { return macs_; }                // of linear() matrices, per row
-  uint64_t parameters() const { return parameters_; }    // of all tensors taken
+  uint64_t bytes() const { return bytes_; }                // packed so far
+  uint64_t macs() const { return macs_; }                  // of linear() matrices, per row
+  uint64_t parameters() const { return parameters_; }      // of all tensors taken
   uint32_t widest_input() const { return widest_input_; }  // columns of the widest linear() matrix
 
  private:

@@ -120,8 +120,8 @@ void run_item(const PartWork& w, Isa isa, size_t item, uint32_t rows) {
   }
 }
 
-// Calls place(row, GroupRow) for rows 0, step, 2 step, ... of `rows`: the groups are those that run_item walks. With a step
-// of 2 a group holds both rows of a pair.
+// Calls place(row, GroupRow) for rows 0, step, 2 step, ... of `rows`: the groups are those that run_item walks. With a
+// step of 2 a group holds both rows of a pair.
 template <typename Place>
 void place_rows(OpContext& context, uint32_t rows, uint32_t step, std::byte* to, size_t row_bytes, Place&& place) {
   constexpr uint32_t kSpansPerChunk = kItemRows / kSpanRows;
@@ -229,8 +229,10 @@ size_t Linear::scratch_bytes(size_t rows, int threads) const {
 size_t Linear::scratch_bound(size_t rows, size_t columns, int threads) {
   constexpr size_t kMostParts = 16;
   const size_t padded = round_up(columns, 32);
-  return Workspace::bytes_of<PartWork>(kMostParts) + Workspace::bytes_of<std::byte>(rows * 2 * rounded_row_bytes(padded)) +
-         Workspace::bytes_of<float>(static_cast<size_t>(threads) * padded) + Workspace::bytes_of<std::byte>(rows * float_row_bytes(padded));
+  return Workspace::bytes_of<PartWork>(kMostParts) +
+         Workspace::bytes_of<std::byte>(rows * 2 * rounded_row_bytes(padded)) +
+         Workspace::bytes_of<float>(static_cast<size_t>(threads) * padded) +
+         Workspace::bytes_of<std::byte>(rows * float_row_bytes(padded));
 }
 
 uint64_t Linear::bytes() const {

@@ -1,5 +1,5 @@
-// Scratch memory of a forward pass: a stack of blocks over one allocation made when the engine starts. What a pass needs is
-// computed beforehand, so running out is our own mistake and asserts.
+// Scratch memory of a forward pass: a stack of blocks over one allocation made when the engine starts. What a pass
+// needs is computed beforehand, so running out is our own mistake and asserts.
 #pragma once
 
 #include <cstddef>

@@ -19,7 +19,8 @@ struct Shape {
 };
 
 void PrintTo(const Shape& s, std::ostream* out) {
-  *out << s.query_heads << "/" << s.kv_heads << " heads of " << s.head_dim << ", window " << s.window << ", " << to_string(s.codec);
+  *out << s.query_heads << "/" << s.kv_heads << " heads of " << s.head_dim << ", window " << s.window << ", "
+       << to_string(s.codec);
 }
 
 // One layer's cache filled with random entries, and queries for its last rows.
@@ -29,7 +30,8 @@ class Attention : public testing::TestWithParam<Shape> {
 
   Attention() : pool_(uint64_t{1} << 30) {
     const Shape& s = GetParam();
-    layout_ = std::make_unique<CacheLayout>(std::vector<LayerShape>{{s.kv_heads, s.head_dim, s.codec, s.window}}, pool_);
+    layout_ =
+        std::make_unique<CacheLayout>(std::vector<LayerShape>{{s.kv_heads, s.head_dim, s.codec, s.window}}, pool_);
   }
 
   SequenceCache fill(uint32_t tokens, uint32_t seed) {
@@ -68,7 +70,8 @@ class Attention : public testing::TestWithParam<Shape> {
   };
 
   // Reads of the last `rows` positions, cut into calls of `step` rows.
-  Output read(const SequenceCache& cache, std::vector<float> q, uint32_t rows, uint32_t step, int threads, Isa isa) const {
+  Output read(const SequenceCache& cache, std::vector<float> q, uint32_t rows, uint32_t step, int threads,
+              Isa isa) const {
     const Shape& s = GetParam();
     const uint32_t width = s.query_heads * s.head_dim;
     ThreadPool pool(threads);
@@ -112,7 +115,8 @@ class Attention : public testing::TestWithParam<Shape> {
             kv_decode_kernels(Isa::kScalar).values(layout, table.page_of(SlotId(slot), h), values.data());
           }
           k[slot].resize(layout.padded_dim);
-          for (uint32_t d = 0; d < layout.padded_dim; ++d) k[slot][d] = keys[size_t{d} * kPageSlots + slot % kPageSlots];
+          for (uint32_t d = 0; d < layout.padded_dim; ++d)
+            k[slot][d] = keys[size_t{d} * kPageSlots + slot % kPageSlots];
           if (layout.rotated) rotate_groups(k[slot].data(), layout.padded_dim);
           v[slot].assign(values.begin() + size_t{slot % kPageSlots} * layout.padded_dim,
                          values.begin() + size_t{slot % kPageSlots + 1} * layout.padded_dim);

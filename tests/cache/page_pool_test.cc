@@ -15,7 +15,9 @@ TEST(PagePool, AgreesWithABruteForceModel) {
   const PageGroup group = pool.group(4096, 3);
   std::map<uint32_t, uint32_t> references;
   std::mt19937 random(1);
-  const auto mark = [&](PageId page) { std::memset(pool.data(group, page), static_cast<int>(page.value % 251 + 1), 4096); };
+  const auto mark = [&](PageId page) {
+    std::memset(pool.data(group, page), static_cast<int>(page.value % 251 + 1), 4096);
+  };
   for (int step = 0; step < 20000; ++step) {
     const uint32_t choice = random() % 8;
     if (choice == 0) {

@@ -15,7 +15,10 @@ constexpr uint32_t kDim = 32;
 class Cache : public testing::Test {
  protected:
   // Two layers: three heads without a window, two heads with one.
-  Cache() : pool_(uint64_t{256} << 20), shapes_{{3, kDim, KvCodec::kKv8, 0}, {2, kDim, KvCodec::kKv16, 100}}, layout_(shapes_, pool_) {}
+  Cache()
+      : pool_(uint64_t{256} << 20),
+        shapes_{{3, kDim, KvCodec::kKv8, 0}, {2, kDim, KvCodec::kKv16, 100}},
+        layout_(shapes_, pool_) {}
 
   // The entry of a position is known by its first number.
   static void write(SequenceCache& cache, uint32_t tokens, float mark = 0) {
@@ -73,7 +76,8 @@ TEST_F(Cache, PlannedBytesCoverThePeak) {
         fed += count;
       }
     }
-    EXPECT_LE(pool.counters().peak_bytes, CacheLayout::sequence_bytes(shapes_, tokens, chunk)) << tokens << " by " << chunk;
+    EXPECT_LE(pool.counters().peak_bytes, CacheLayout::sequence_bytes(shapes_, tokens, chunk))
+        << tokens << " by " << chunk;
     EXPECT_EQ(pool.counters().bytes_in_use, 0u);
   }
 }

@@ -1,4 +1,5 @@
-// The promise of contracts: on one instruction set, bits do not depend on chunking, neighbours, threads, prefix hits or forks.
+// The promise of contracts: on one instruction set, bits do not depend on chunking, neighbours, threads, prefix hits or
+// forks.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -22,7 +23,8 @@ std::vector<Case> cases() {
   std::vector<Case> out;
   for (const Isa isa : supported_isas()) {
     for (const char* store : {"dense", "store=kv8", "store=kv4"}) {
-      // Windows and head norms; and head_dim 64 with groups of two. The scalar reference is too slow for the larger one.
+      // Windows and head norms; and head_dim 64 with groups of two. The scalar reference is too slow for the larger
+      // one.
       out.push_back({"tests/data/parity/tiny-gemma3", store, isa});
       if (isa != Isa::kScalar) out.push_back({"models/needle-14m-q8_0.gguf", store, isa});
     }
@@ -78,7 +80,8 @@ class Bits : public testing::TestWithParam<Case> {
   static void expect_same(const Logits& a, const Logits& b, const char* what, size_t offset = 0) {
     ASSERT_EQ(a.size() - offset, b.size()) << what;
     for (size_t i = 0; i < b.size(); ++i) {
-      ASSERT_EQ(0, std::memcmp(a[offset + i].data(), b[i].data(), b[i].size() * sizeof(float))) << what << ", row " << offset + i;
+      ASSERT_EQ(0, std::memcmp(a[offset + i].data(), b[i].data(), b[i].size() * sizeof(float)))
+          << what << ", row " << offset + i;
     }
   }
 };
@@ -112,7 +115,8 @@ TEST_P(Bits, BatchedEqualsAlone) {
     for (size_t i = 0; i < sequences.size(); ++i) {
       const uint32_t left = sequences[i].unfed();
       if (left == 0) continue;
-      feeds.push_back({&sequences[i], random() % 2 == 0 ? 1 : 1 + static_cast<uint32_t>(random() % std::min(left, 50u)), Feed::Logits::kAll});
+      feeds.push_back({&sequences[i], random() % 2 == 0 ? 1 : 1 + static_cast<uint32_t>(random() % std::min(left, 50u)),
+                       Feed::Logits::kAll});
       of.push_back(i);
     }
     if (feeds.empty()) break;

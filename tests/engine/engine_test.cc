@@ -118,7 +118,8 @@ TEST(Engine, PlansWhatItLoads) {
 TEST(Engine, ReusesPrefixesWithoutChangingTheText) {
   Engine engine = load(kNeedle, {.context = 600});
   std::string document;
-  for (int i = 0; i < 12; ++i) document += "The ship went down the river in the night, and nobody saw it pass the town. ";
+  for (int i = 0; i < 12; ++i)
+    document += "The ship went down the river in the night, and nobody saw it pass the town. ";
   const Completion first = *engine.generate(story(engine, document, 8));
   const Completion again = *engine.generate(story(engine, document, 8));
   EXPECT_EQ(first.cached_tokens, 0u);
@@ -189,7 +190,8 @@ TEST(Session, ForksTrimsAndComesBackFromDisk) {
 TEST(Engine, ScoresWindowsAsIfAlone) {
   Engine engine = load(kNeedle, {.context = 256, .chunk = 50});
   const std::vector<TokenId> tokens = *engine.tokenize(
-      "Call me Ishmael. Some years ago, never mind how long precisely, having little or no money in my purse, and nothing particular to "
+      "Call me Ishmael. Some years ago, never mind how long precisely, having little or no money in my purse, and "
+      "nothing particular to "
       "interest me on shore, I thought I would sail about a little and see the watery part of the world.");
   const auto windows = *engine.score(tokens, 20);
   std::vector<TokenScore> wanted;

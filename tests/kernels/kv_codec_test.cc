@@ -24,7 +24,8 @@ struct Page {
     std::vector<float> tile(size_t{layout.padded_dim} * kPageSlots), out(tile.size());
     kv_decode_kernels(isa).keys(layout, bytes.data(), tile.data());
     for (uint32_t d = 0; d < layout.padded_dim; ++d) {
-      for (uint32_t s = 0; s < kPageSlots; ++s) out[size_t{s} * layout.padded_dim + d] = tile[size_t{d} * kPageSlots + s];
+      for (uint32_t s = 0; s < kPageSlots; ++s)
+        out[size_t{s} * layout.padded_dim + d] = tile[size_t{d} * kPageSlots + s];
     }
     return out;
   }
@@ -47,7 +48,8 @@ std::vector<float> random_entry(std::mt19937& random, uint32_t dim, float scale)
 }
 
 // Half a step of each group, and the rounding of decoding itself.
-void expect_within_half_a_step(const std::vector<float>& wanted, const float* decoded, KvCodec codec, const char* what) {
+void expect_within_half_a_step(const std::vector<float>& wanted, const float* decoded, KvCodec codec,
+                               const char* what) {
   const float levels = codec == KvCodec::kKv8 ? 255.0F : 15.0F;
   for (size_t first = 0; first < wanted.size(); first += kCodeGroup) {
     float low = wanted[first], high = wanted[first], magnitude = 0;
@@ -59,7 +61,8 @@ void expect_within_half_a_step(const std::vector<float>& wanted, const float* de
     for (size_t i = first; i < first + kCodeGroup; ++i) {
       // Minimum and step are rounded outwards to halves: 2^-10 of the minimum, and 2^-24 where halves are subnormal.
       const float step = (high - low + magnitude * 0x1p-10F) / levels * (1 + 0x1p-9F) + 0x1p-24F;
-      const float bound = codec == KvCodec::kKv16 ? std::abs(wanted[i]) * 0x1p-11F + 0x1p-25F : step / 2 + magnitude * 0x1p-20F;
+      const float bound =
+          codec == KvCodec::kKv16 ? std::abs(wanted[i]) * 0x1p-11F + 0x1p-25F : step / 2 + magnitude * 0x1p-20F;
       ASSERT_LE(std::abs(wanted[i] - decoded[i]), bound) << what << " " << to_string(codec) << " dim " << i;
     }
   }
@@ -78,8 +81,10 @@ TEST(KvCodec, DecodesWithinHalfAStep) {
         std::copy(k.begin(), k.end(), key.begin());
         std::copy(v.begin(), v.end(), value.begin());
         if (page.layout.rotated) rotate_groups(key.data(), key.size());
-        expect_within_half_a_step(key, page.keys(Isa::kScalar).data() + size_t{slot} * page.layout.padded_dim, codec, "key");
-        expect_within_half_a_step(value, page.values(Isa::kScalar).data() + size_t{slot} * page.layout.padded_dim, codec, "value");
+        expect_within_half_a_step(key, page.keys(Isa::kScalar).data() + size_t{slot} * page.layout.padded_dim, codec,
+                                  "key");
+        expect_within_half_a_step(value, page.values(Isa::kScalar).data() + size_t{slot} * page.layout.padded_dim,
+                                  codec, "value");
       }
     }
   }
@@ -88,7 +93,7 @@ TEST(KvCodec, DecodesWithinHalfAStep) {
 TEST(KvCodec, HostileNumbersStayFinite) {
   const float infinity = std::numeric_limits<float>::infinity();
   const std::vector<std::vector<float>> entries = {
-      std::vector<float>(64, 0.0F),      std::vector<float>(64, 1e30F),  std::vector<float>(64, -infinity),
+      std::vector<float>(64, 0.0F),          std::vector<float>(64, 1e30F), std::vector<float>(64, -infinity),
       std::vector<float>(64, std::nanf("")), std::vector<float>(64, 65504), std::vector<float>(64, -65504),
       std::vector<float>(64, 1e-40F)};
   for (const KvCodec codec : kCodecs) {
@@ -117,8 +122,11 @@ TEST(KvCodec, SlotsDoNotTouchEachOther) {
       Page alone(page.layout);
       encode_entry(alone.layout, alone.bytes.data(), slot, k[slot].data(), v[slot].data());
       const size_t row = size_t{slot} * page.layout.padded_dim;
-      ASSERT_EQ(0, std::memcmp(keys.data() + row, alone.keys(Isa::kScalar).data() + row, page.layout.padded_dim * 4)) << slot;
-      ASSERT_EQ(0, std::memcmp(values.data() + row, alone.values(Isa::kScalar).data() + row, page.layout.padded_dim * 4)) << slot;
+      ASSERT_EQ(0, std::memcmp(keys.data() + row, alone.keys(Isa::kScalar).data() + row, page.layout.padded_dim * 4))
+          << slot;
+      ASSERT_EQ(0,
+                std::memcmp(values.data() + row, alone.values(Isa::kScalar).data() + row, page.layout.padded_dim * 4))
+          << slot;
     }
   }
 }

@@ -56,7 +56,9 @@ void expect_rows_alike(DType dtype, Activations activations) {
 }
 
 TEST_P(LinearEveryType, RowOfAManyRowProductEqualsTheRowAlone) { expect_rows_alike(GetParam(), Activations::kInt8); }
-TEST_P(LinearEveryType, RowOfAManyRowProductOfTwoTermsEqualsTheRowAlone) { expect_rows_alike(GetParam(), Activations::kInt16); }
+TEST_P(LinearEveryType, RowOfAManyRowProductOfTwoTermsEqualsTheRowAlone) {
+  expect_rows_alike(GetParam(), Activations::kInt16);
+}
 
 TEST_P(LinearEveryType, EveryInstructionSetGivesTheSameBits) {
   for (const Activations activations : {Activations::kInt8, Activations::kInt16}) {

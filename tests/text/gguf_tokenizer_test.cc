@@ -10,9 +10,9 @@
 namespace loci {
 namespace {
 
+using testing::byte_level_metadata;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using testing::byte_level_metadata;
 using testing::sentencepiece_metadata;
 using testing::Strings;
 using Ids = std::vector<TokenId>;
@@ -80,7 +80,8 @@ TEST(GgufBpe, SpecialTextIsPlainOnRequest) {
 }
 
 TEST(GgufBpe, EndsAreEosTurnIdsAndKnownControlTexts) {
-  Metadata metadata = byte_level_metadata("gpt-2", {}, {"<|endoftext|>", "<|im_start|>", "<|im_end|>", "<turn>", "<list>"});
+  Metadata metadata =
+      byte_level_metadata("gpt-2", {}, {"<|endoftext|>", "<|im_start|>", "<|im_end|>", "<turn>", "<list>"});
   metadata.set("tokenizer.ggml.eot_token_id", uint64_t{259});
   metadata.set("loci.eos_token_ids", std::vector<int64_t>{260});
   const auto tokenizer = load(metadata);
@@ -133,7 +134,8 @@ TEST(GgufBpe, IdsOutsideTheVocabularyAreErrors) {
 }
 
 TEST(GgufSentencePiece, HighestScoreMergesFirst) {
-  const auto tokenizer = load(sentencepiece_metadata({{"a", -9}, {"b", -9}, {"c", -9}, {"ab", -2}, {"bc", -1}}, true, false));
+  const auto tokenizer =
+      load(sentencepiece_metadata({{"a", -9}, {"b", -9}, {"c", -9}, {"ab", -2}, {"bc", -1}}, true, false));
   EXPECT_THAT(*tokenizer->encode("abc", kBare), ElementsAre(259, 263));
   EXPECT_THAT(*tokenizer->encode("aab", kBare), ElementsAre(259, 262));
 }
@@ -152,17 +154,22 @@ TEST(GgufSentencePiece, SpaceBeforeTextComesAndGoes) {
 }
 
 TEST(GgufSentencePiece, UnknownCharactersFallBackToBytesOrOneUnknown) {
-  EXPECT_THAT(*load(sentencepiece_metadata({{"a", 0}}, true, false))->encode("a\u6F22", kBare), ElementsAre(259, 3 + 0xE6, 3 + 0xBC, 3 + 0xA2));
-  EXPECT_THAT(*load(sentencepiece_metadata({{"a", 0}}, false, false))->encode("\u6F22\u6F22a\u6F22", kBare), ElementsAre(0, 3, 0));
+  EXPECT_THAT(*load(sentencepiece_metadata({{"a", 0}}, true, false))->encode("a\u6F22", kBare),
+              ElementsAre(259, 3 + 0xE6, 3 + 0xBC, 3 + 0xA2));
+  EXPECT_THAT(*load(sentencepiece_metadata({{"a", 0}}, false, false))->encode("\u6F22\u6F22a\u6F22", kBare),
+              ElementsAre(0, 3, 0));
 }
 
 TEST(GgufSentencePiece, UserDefinedTextIsNeverCut) {
-  const auto tokenizer = load(sentencepiece_metadata({{"a", -1}, {"aa", -1}, {"a\n", -1}, {"\n\n", 0, 4}}, true, false));
-  EXPECT_THAT(*tokenizer->encode("aa\n\naa", {.add_special = false, .parse_special = false}), ElementsAre(260, 262, 260));
+  const auto tokenizer =
+      load(sentencepiece_metadata({{"a", -1}, {"aa", -1}, {"a\n", -1}, {"\n\n", 0, 4}}, true, false));
+  EXPECT_THAT(*tokenizer->encode("aa\n\naa", {.add_special = false, .parse_special = false}),
+              ElementsAre(260, 262, 260));
 }
 
 TEST(GgufSentencePiece, UnusedPiecesHelpMergingThenFallApart) {
-  const auto tokenizer = load(sentencepiece_metadata({{"a", -9}, {"b", -9}, {"c", -9}, {"ab", -1, 5}, {"abc", -2}}, true, false));
+  const auto tokenizer =
+      load(sentencepiece_metadata({{"a", -9}, {"b", -9}, {"c", -9}, {"ab", -1, 5}, {"abc", -2}}, true, false));
   EXPECT_THAT(*tokenizer->encode("abcab", kBare), ElementsAre(263, 259, 260));
 }
 
@@ -171,7 +178,8 @@ TEST(GgufSentencePiece, ErrorsNameWhatIsWrong) {
   metadata.set("tokenizer.ggml.scores", std::vector<double>{0.0});
   expect_error(metadata, ErrorCode::kCorrupt, "1 scores");
   expect_error(sentencepiece_metadata({{"a", 0}, {"a", 0}}), ErrorCode::kCorrupt, "are both 'a'");
-  expect_error(sentencepiece_metadata({{"a", std::numeric_limits<double>::quiet_NaN()}}), ErrorCode::kCorrupt, "no number");
+  expect_error(sentencepiece_metadata({{"a", std::numeric_limits<double>::quiet_NaN()}}), ErrorCode::kCorrupt,
+               "no number");
   expect_error(sentencepiece_metadata({{"0x41", 0, 6}}), ErrorCode::kCorrupt, "byte token 259");
   metadata = sentencepiece_metadata({{"a", 0}});
   metadata.set("tokenizer.ggml.remove_extra_whitespaces", true);

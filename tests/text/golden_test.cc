@@ -1,6 +1,8 @@
 // Small vocabularies of every kind against the ids of the reference libraries (tools/tokenizers/goldens.py).
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "text/gguf_tokenizer.h"
 #include "text/normalizer.h"
 #include "text/tokenizer_json.h"
@@ -12,6 +14,7 @@ namespace {
 using nlohmann::json;
 using testing::metadata_of;
 using testing::read_goldens;
+using testing::Strings;
 using Ids = std::vector<TokenId>;
 
 std::unique_ptr<Tokenizer> loaded(Result<std::unique_ptr<Tokenizer>> tokenizer) {
@@ -21,6 +24,8 @@ std::unique_ptr<Tokenizer> loaded(Result<std::unique_ptr<Tokenizer>> tokenizer) 
 
 // `reading` holds the ids of every text with special tokens read and, where they differ, as plain text.
 void expect_reading(const Tokenizer& tokenizer, const json& texts, const json& reading, bool add_special) {
+  ASSERT_GE(texts.size(), 100u);
+  ASSERT_EQ(reading["ids"].size(), texts.size());
   for (size_t i = 0; i < texts.size(); ++i) {
     const std::string text = texts[i];
     const Ids special = reading["ids"][i].get<Ids>();
@@ -30,20 +35,63 @@ void expect_reading(const Tokenizer& tokenizer, const json& texts, const json& r
   }
 }
 
+const json& byte_level() {
+  static const json goldens = read_goldens("byte_level");
+  return goldens;
+}
+
+// What byte_level.json says of one family: the texts are grouped by the families that agree on their ids.
+json reading_of(const std::string& family) {
+  json reading = {{"ids", json::array()}, {"plain", json::array()}};
+  for (const json& groups : byte_level()["groups"]) {
+    for (const json& group : groups) {
+      const Strings families = group["families"];
+      if (std::find(families.begin(), families.end(), family) == families.end()) continue;
+      reading["ids"].push_back(group["ids"]);
+      reading["plain"].push_back(group["plain"]);
+    }
+  }
+  return reading;
+}
+
+// The same vocabulary with a family's own steps, as a tokenizer.json has them.
+std::string tokenizer_json(const json& gguf, const json& steps) {
+  json vocab = json::object(), added = json::array();
+  for (size_t i = 0; i < gguf["tokens"].size(); ++i) {
+    const std::string text = gguf["tokens"][i];
+    vocab[text] = i;
+    if (gguf["token_type"][i] == 1) continue;
+    added.push_back({{"id", i}, {"content", text}, {"special", gguf["token_type"][i] != 4}, {"normalized", false}});
+  }
+  const json model = {
+      {"type", "BPE"}, {"vocab", vocab}, {"merges", gguf["merges"]}, {"ignore_merges", steps["ignore_merges"]}};
+  json root = steps;
+  root["added_tokens"] = added;
+  root["model"] = model;
+  return root.dump();
+}
+
 class Family : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(Family, MatchesTheReference) {
-  const json goldens = read_goldens("byte_level");
+  const json& goldens = byte_level();
   Metadata metadata = metadata_of(goldens["gguf"]);
   metadata.set("tokenizer.ggml.pre", std::string(GetParam()));
   const auto tokenizer = loaded(load_gguf_tokenizer(metadata));
   ASSERT_NE(tokenizer, nullptr);
   EXPECT_EQ(tokenizer->kind(), std::string("bpe/") + GetParam());
-  expect_reading(*tokenizer, goldens["texts"], goldens["families"][GetParam()], false);
+  expect_reading(*tokenizer, goldens["texts"], reading_of(GetParam()), false);
+}
+
+TEST_P(Family, MatchesTheReferenceFromTokenizerJson) {
+  const std::string source = tokenizer_json(byte_level()["gguf"], byte_level()["steps"][GetParam()]);
+  const auto tokenizer = loaded(load_tokenizer_json(source, "", Metadata()));
+  ASSERT_NE(tokenizer, nullptr);
+  expect_reading(*tokenizer, byte_level()["texts"], reading_of(GetParam()), false);
 }
 
 TEST_P(Family, DecodingRestoresTheText) {
-  const json goldens = read_goldens("byte_level");
+  const json& goldens = byte_level();
   Metadata metadata = metadata_of(goldens["gguf"]);
   metadata.set("tokenizer.ggml.pre", std::string(GetParam()));
   const auto tokenizer = loaded(load_gguf_tokenizer(metadata));
@@ -52,13 +100,15 @@ TEST_P(Family, DecodingRestoresTheText) {
   for (const std::string text : goldens["texts"]) {
     const std::string expected = composes ? normal_form(text, NormalForm::kNfc) : text;
     EXPECT_EQ(*tokenizer->decode(*tokenizer->encode(text, {.add_special = false}), true), expected);
-    EXPECT_EQ(*tokenizer->decode(*tokenizer->encode(text, {.add_special = false, .parse_special = false}), false), expected);
+    EXPECT_EQ(*tokenizer->decode(*tokenizer->encode(text, {.add_special = false, .parse_special = false}), false),
+              expected);
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Family,
-                         ::testing::Values("default", "llama-bpe", "dbrx", "gpt-2", "qwen2", "deepseek-r1-qwen", "smollm", "starcoder",
-                                           "command-r", "falcon", "deepseek-llm", "deepseek-coder", "deepseek-v3", "tekken", "gpt-4o"));
+                         ::testing::Values("default", "llama-bpe", "dbrx", "gpt-2", "qwen2", "deepseek-r1-qwen",
+                                           "smollm", "starcoder", "command-r", "falcon", "deepseek-llm",
+                                           "deepseek-coder", "deepseek-v3", "tekken", "gpt-4o"));
 
 class SentencePiece : public ::testing::TestWithParam<const char*> {};
 
@@ -77,7 +127,8 @@ TEST_P(SentencePiece, MatchesTheReference) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, SentencePiece, ::testing::Values("sentencepiece_bytes", "sentencepiece_symbols", "sentencepiece_unknown"));
+INSTANTIATE_TEST_SUITE_P(All, SentencePiece,
+                         ::testing::Values("sentencepiece_bytes", "sentencepiece_symbols", "sentencepiece_unknown"));
 
 class TokenizerJson : public ::testing::TestWithParam<const char*> {};
 
@@ -90,7 +141,8 @@ TEST_P(TokenizerJson, MatchesTheReference) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, TokenizerJson,
-                         ::testing::Values("json_llama2", "json_gemma", "json_metaspace", "json_metaspace_split", "json_byte_level"));
+                         ::testing::Values("json_llama2", "json_gemma", "json_metaspace", "json_metaspace_split",
+                                           "json_byte_level"));
 
 // The model that ships in the repository.
 TEST(ShippedModel, ReadsTextAndGivesItBack) {

@@ -1,5 +1,5 @@
-// Long runs that backtracking expressions, quadratic merging or sorting would choke on. Each must take well under a second;
-// the limits leave room for slow machines and sanitizers, and quadratic time would pass them a thousandfold.
+// Long runs that backtracking expressions, quadratic merging or sorting would choke on. Each must take well under a
+// second; the limits leave room for slow machines and sanitizers, and quadratic time would pass them a thousandfold.
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -20,7 +20,8 @@ std::string repeated(std::string_view unit) {
 
 std::vector<std::string> hostile_texts() {
   std::vector<std::string> texts;
-  for (const char* unit : {"a", " ", "\n", "1", "\xFF", "!", "A", "'s", " a", " \n", "\r\n", "\u0301", "\u6F22", "\u2581", "<|im_", "\t", "\u0130"}) {
+  for (const char* unit : {"a", " ", "\n", "1", "\xFF", "!", "A", "'s", " a", " \n", "\r\n", "\u0301", "\u6F22",
+                           "\u2581", "<|im_", "\t", "\u0130"}) {
     texts.push_back(repeated(unit));
   }
   const std::string half = repeated("\u0301").substr(0, kBytes / 2), other = repeated("\u0316").substr(0, kBytes / 2);
@@ -43,17 +44,19 @@ void expect_fast(const Tokenizer& tokenizer) {
 class HostileText : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(HostileText, TakesLinearTime) {
-  const auto tokenizer = load_gguf_tokenizer(testing::byte_level_metadata(GetParam(), {"a a", "aa aa", "aaaa aaaa", "1 1", "\u0120 \u0120"}, {"<|im_end|>"}));
+  const auto tokenizer = load_gguf_tokenizer(
+      testing::byte_level_metadata(GetParam(), {"a a", "aa aa", "aaaa aaaa", "1 1", "\u0120 \u0120"}, {"<|im_end|>"}));
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.error().message;
   expect_fast(**tokenizer);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, HostileText,
-                         ::testing::Values("default", "llama-bpe", "gpt-2", "qwen2", "smollm", "command-r", "falcon", "deepseek-llm",
-                                           "deepseek-coder", "deepseek-v3", "tekken", "gpt-4o"));
+                         ::testing::Values("default", "llama-bpe", "gpt-2", "qwen2", "smollm", "command-r", "falcon",
+                                           "deepseek-llm", "deepseek-coder", "deepseek-v3", "tekken", "gpt-4o"));
 
 TEST(HostileTextPieces, SentencePieceTakesLinearTime) {
-  std::vector<testing::Piece> pieces = {{"\u2581", -5}, {"a", -5}, {"aa", -4}, {"aaaa", -3}, {"\u2581\u2581", -4}, {"\u2581a", -2}, {"\n\n", 0, 4}};
+  std::vector<testing::Piece> pieces = {{"\u2581", -5},       {"a", -5},       {"aa", -4},    {"aaaa", -3},
+                                        {"\u2581\u2581", -4}, {"\u2581a", -2}, {"\n\n", 0, 4}};
   const auto tokenizer = load_gguf_tokenizer(testing::sentencepiece_metadata(pieces));
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.error().message;
   expect_fast(**tokenizer);

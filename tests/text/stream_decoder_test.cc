@@ -1,8 +1,10 @@
+// Text that arrives token by token: whole characters only, and together what decoding at once gives.
 #include <gtest/gtest.h>
 
 #include <random>
 
 #include "text/gguf_tokenizer.h"
+#include "text/tokenizer.h"
 #include "text/unicode.h"
 #include "text/vocabularies.h"
 
@@ -11,72 +13,96 @@ namespace {
 
 using Ids = std::vector<TokenId>;
 
-std::unique_ptr<Tokenizer> bytes_tokenizer() {
-  return *load_gguf_tokenizer(testing::byte_level_metadata("gpt-2", {}, {"<|im_end|>"}));
+std::unique_ptr<Tokenizer> load(const Metadata& metadata) {
+  auto loaded = load_gguf_tokenizer(metadata);
+  if (!loaded.ok()) throw std::runtime_error(loaded.error().message);
+  return std::move(*loaded);
 }
 
-TEST(StreamDecoder, HoldsBackHalfACharacter) {
+Metadata bytes_of(const std::string& family) {
+  return testing::byte_level_metadata(family, {"a a", "\u0120 \u0120", "\u010A \u010A"}, {"<|im_end|>"});
+}
+
+Metadata pieces() {
+  return testing::sentencepiece_metadata({{"\u2581", -3}, {"a", -3}, {"ab", -2}, {"\u2581a", -1}, {"\n\n", 0, 4}});
+}
+
+bool is_whole(std::string_view text) {
+  std::string storage;
+  return valid_utf8(text, InvalidUtf8::kPerByte, storage).data() == text.data();
+}
+
+std::string stream(const Tokenizer& tokenizer, const Ids& ids, bool special = false) {
+  StreamDecoder decoder(tokenizer, special);
+  std::string out;
+  for (const TokenId id : ids) {
+    const std::string part = decoder.push(id);
+    EXPECT_TRUE(is_whole(part));
+    out += part;
+  }
+  const std::string rest = decoder.finish();
+  EXPECT_TRUE(is_whole(rest));
+  return out + rest;
+}
+
+std::unique_ptr<Tokenizer> bytes_tokenizer() { return load(bytes_of("gpt-2")); }
+
+TEST(StreamDecoder, NeverEmitsHalfACharacter) {
   const auto tokenizer = bytes_tokenizer();
-  StreamDecoder stream(*tokenizer);
-  const Ids ids = *tokenizer->encode("\u6F22!", {.add_special = false});
-  ASSERT_EQ(ids.size(), 4u);
-  EXPECT_EQ(stream.push(ids[0]), "");
-  EXPECT_EQ(stream.push(ids[1]), "");
-  EXPECT_EQ(stream.push(ids[2]), "\u6F22");
-  EXPECT_EQ(stream.push(ids[3]), "!");
-  EXPECT_EQ(stream.finish(), "");
+  StreamDecoder decoder(*tokenizer);
+  const std::string smile = "\xF0\x9F\x98\x80";
+  for (size_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(decoder.push(static_cast<uint8_t>(smile[i])), i < 3 ? "" : smile);
+  }
+  EXPECT_EQ(decoder.push('a'), "a");
+  EXPECT_EQ(decoder.finish(), "");
 }
 
-TEST(StreamDecoder, UnfinishedCharacterBecomesAReplacementAtTheEnd) {
+TEST(StreamDecoder, ReplacesWhatCannotBecomeACharacter) {
   const auto tokenizer = bytes_tokenizer();
-  StreamDecoder stream(*tokenizer);
-  const Ids ids = *tokenizer->encode("\u6F22", {.add_special = false});
-  EXPECT_EQ(stream.push(ids[0]), "");
-  EXPECT_EQ(stream.finish(), "\uFFFD");
+  const std::string bad = "\xEF\xBF\xBD";
+  EXPECT_EQ(stream(*tokenizer, {0xFF, 'a'}), bad + "a");
+  EXPECT_EQ(stream(*tokenizer, {0xC3, 'a'}), bad + "a");
+  EXPECT_EQ(stream(*tokenizer, {0xC3}), bad);
+  EXPECT_EQ(stream(*tokenizer, {0xE2, 0x82}), bad);
+  EXPECT_EQ(stream(*tokenizer, {0xED, 0xA0, 0x80}).find('\xED'), std::string::npos);
 }
 
-TEST(StreamDecoder, SpaceBeforeTextIsDroppedOnce) {
-  const auto tokenizer = *load_gguf_tokenizer(testing::sentencepiece_metadata({{"\u2581", -5}, {"a", -5}, {"\u2581a", -1}}));
-  StreamDecoder stream(*tokenizer, true);
-  EXPECT_EQ(stream.push(1), "<s>");
-  EXPECT_EQ(stream.push(261), "a");
-  EXPECT_EQ(stream.push(261), " a");
-  StreamDecoder alone(*tokenizer);
-  EXPECT_EQ(alone.push(1), "");
-  EXPECT_EQ(alone.push(259), "");  // the space itself
-  EXPECT_EQ(alone.push(261), " a");
-}
-
-// Any sequence of ids: every push is valid UTF-8, and all together are the decoded bytes with what is invalid replaced.
-TEST(StreamDecoder, PushesWholeCharactersOfAnyIds) {
-  const auto tokenizer = bytes_tokenizer();
-  std::mt19937 random(5);
-  for (int round = 0; round < 500; ++round) {
-    Ids ids;
-    const size_t length = random() % 30;
-    while (ids.size() < length) {
-      // Half of the time the bytes of a character, so that valid text is common.
-      if (random() % 2 == 0) {
-        std::string character;
-        append_utf8(character, 0x80 + random() % 0x700);
-        append_utf8(character, 0x1F600 + random() % 64);
-        const Ids part = *tokenizer->encode(character, {.add_special = false});
-        ids.insert(ids.end(), part.begin(), part.end() - static_cast<ptrdiff_t>(random() % 2));
-      } else {
-        ids.push_back(static_cast<TokenId>(random() % 257));
+TEST(StreamDecoder, EqualsDecodingAtOnce) {
+  std::mt19937 random(11);
+  const std::vector<std::string> parts = {"a",      " ",  "\n", "1",    "\u00E9",     "\U0001F600", "\u6F22",
+                                          "\u0301", "ab", "  ", "</s>", "<|im_end|>", "\n\n"};
+  for (const Metadata& metadata : {bytes_of("llama-bpe"), bytes_of("falcon"), pieces()}) {
+    const auto tokenizer = load(metadata);
+    for (int round = 0; round < 500; ++round) {
+      std::string text;
+      for (size_t n = random() % 16; n > 0; --n) text += parts[random() % parts.size()];
+      const Ids ids = tokenizer->encode(text).value();
+      for (const bool special : {false, true}) {
+        EXPECT_EQ(stream(*tokenizer, ids, special), tokenizer->decode(ids, special).value()) << text;
       }
     }
-    StreamDecoder stream(*tokenizer, true);
-    std::string joined, storage;
-    for (const TokenId id : ids) {
-      const std::string text = stream.push(id);
-      EXPECT_EQ(valid_utf8(text, InvalidUtf8::kPerByte, storage), text);
-      joined += text;
-    }
-    joined += stream.finish();
-    const std::string bytes = *tokenizer->decode(ids, true);
-    EXPECT_EQ(joined, valid_utf8(bytes, InvalidUtf8::kPerSequence, storage));
   }
+}
+
+// Ids that no text has: still whole characters, and still the same bytes after repair.
+TEST(StreamDecoder, TakesAnyIds) {
+  std::mt19937 random(13);
+  for (const Metadata& metadata : {bytes_of("gpt-2"), pieces()}) {
+    const auto tokenizer = load(metadata);
+    for (int round = 0; round < 500; ++round) {
+      Ids ids(random() % 12);
+      for (TokenId& id : ids) id = static_cast<TokenId>(random() % tokenizer->vocab_size());
+      std::string storage;
+      const std::string whole = tokenizer->decode(ids).value();
+      EXPECT_EQ(stream(*tokenizer, ids), std::string(valid_utf8(whole, InvalidUtf8::kPerSequence, storage)));
+    }
+  }
+}
+
+TEST(StreamDecoder, SkipsIdsOutsideTheVocabulary) {
+  const auto tokenizer = bytes_tokenizer();
+  EXPECT_EQ(stream(*tokenizer, {'a', -1, INT32_MAX, 'b'}), "ab");
 }
 
 }  // namespace

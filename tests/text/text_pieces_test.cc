@@ -24,18 +24,22 @@ TEST(Utf8, EveryCharacterSurvives) {
     std::string text;
     append_utf8(text, code);
     const Utf8Char c = utf8_at(text, 0);
-    EXPECT_TRUE(c.valid && c.code == code && c.length == text.size()) << code;
+    EXPECT_TRUE(c.valid && c.code == code && c.length == text.size()) << static_cast<uint32_t>(code);
   }
 }
 
 TEST(Utf8, InvalidSequencesAreReplacedAsAsked) {
   std::string storage;
-  const auto per_sequence = [&](std::string_view text) { return std::string(valid_utf8(text, InvalidUtf8::kPerSequence, storage)); };
-  const auto per_byte = [&](std::string_view text) { return std::string(valid_utf8(text, InvalidUtf8::kPerByte, storage)); };
+  const auto per_sequence = [&](std::string_view text) {
+    return std::string(valid_utf8(text, InvalidUtf8::kPerSequence, storage));
+  };
+  const auto per_byte = [&](std::string_view text) {
+    return std::string(valid_utf8(text, InvalidUtf8::kPerByte, storage));
+  };
   EXPECT_EQ(per_sequence("a\xE6\xBC!"), "a\uFFFD!");
   EXPECT_EQ(per_byte("a\xE6\xBC!"), "a\uFFFD\uFFFD!");
-  EXPECT_EQ(per_sequence("\xC0\x80"), "\uFFFD\uFFFD");                  // overlong
-  EXPECT_EQ(per_sequence("\xED\xA0\x80"), "\uFFFD\uFFFD\uFFFD");        // surrogate
+  EXPECT_EQ(per_sequence("\xC0\x80"), "\uFFFD\uFFFD");                      // overlong
+  EXPECT_EQ(per_sequence("\xED\xA0\x80"), "\uFFFD\uFFFD\uFFFD");            // surrogate
   EXPECT_EQ(per_sequence("\xF4\x90\x80\x80"), "\uFFFD\uFFFD\uFFFD\uFFFD");  // beyond the last
 }
 
@@ -80,8 +84,8 @@ TEST(NewerCharacters, StandInsKeepTheLength) {
     std::string a, b;
     append_utf8(a, code);
     append_utf8(b, known);
-    EXPECT_EQ(a.size(), b.size()) << code;
-    EXPECT_EQ(known_character(known), known) << code;
+    EXPECT_EQ(a.size(), b.size()) << static_cast<uint32_t>(code);
+    EXPECT_EQ(known_character(known), known) << static_cast<uint32_t>(code);
   }
   std::string storage;
   EXPECT_NE(with_known_characters("a\U00010D50", storage), "a\U00010D50");
@@ -102,7 +106,8 @@ TEST(NormalForms, AreIdempotent) {
   std::mt19937 random(3);
   for (int round = 0; round < 300; ++round) {
     std::string text;
-    for (int i = 0; i < 12; ++i) append_utf8(text, random() % 2 == 0 ? 0x300 + random() % 0x70 : 0x41 + random() % 0x400);
+    for (int i = 0; i < 12; ++i)
+      append_utf8(text, random() % 2 == 0 ? 0x300 + random() % 0x70 : 0x41 + random() % 0x400);
     for (const NormalForm form : {NormalForm::kNfc, NormalForm::kNfd, NormalForm::kNfkc, NormalForm::kNfkd}) {
       const std::string once = normal_form(text, form);
       EXPECT_EQ(normal_form(once, form), once);
@@ -115,20 +120,22 @@ using Split = std::vector<std::pair<std::string, TokenId>>;
 
 Split split(const AddedTokens& tokens, std::string_view text, bool special = true) {
   Split out;
-  for (const AddedTokens::Part& part : tokens.split(text, special)) out.emplace_back(part.text, part.token == nullptr ? -1 : part.token->id);
+  for (const AddedTokens::Part& part : tokens.split(text, special))
+    out.emplace_back(part.text, part.token == nullptr ? -1 : part.token->id);
   return out;
 }
 
 TEST(AddedTokens, LongestWinsAndPartsCoverTheText) {
-  const AddedTokens tokens = *AddedTokens::build({{.id = 1, .text = "ab", .special = true}, {.id = 2, .text = "abc"}, {.id = 3, .text = ""}});
+  const AddedTokens tokens =
+      *AddedTokens::build({{.id = 1, .text = "ab", .special = true}, {.id = 2, .text = "abc"}, {.id = 3, .text = ""}});
   EXPECT_THAT(split(tokens, "xabcabx"), ElementsAre(Pair("x", -1), Pair("abc", 2), Pair("ab", 1), Pair("x", -1)));
   EXPECT_THAT(split(tokens, "abxabc", false), ElementsAre(Pair("abx", -1), Pair("abc", 2)));
   EXPECT_TRUE(split(tokens, "").empty());
 }
 
 TEST(AddedTokens, FlagsTakeSpaceAndAskForWholeWords) {
-  const AddedTokens tokens =
-      *AddedTokens::build({{.id = 1, .text = "<m>", .left_strip = true, .right_strip = true}, {.id = 2, .text = "it", .single_word = true}});
+  const AddedTokens tokens = *AddedTokens::build({{.id = 1, .text = "<m>", .left_strip = true, .right_strip = true},
+                                                  {.id = 2, .text = "it", .single_word = true}});
   EXPECT_THAT(split(tokens, "a  <m>\t b"), ElementsAre(Pair("a", -1), Pair("  <m>\t ", 1), Pair("b", -1)));
   EXPECT_THAT(split(tokens, "it bit it\u00E9"), ElementsAre(Pair("it", 2), Pair(" bit it\u00E9", -1)));
 }

@@ -53,8 +53,9 @@ TEST(TokenizerJsonFile, ConfigNamesBosAndEos) {
 }
 
 TEST(TokenizerJsonFile, UnsupportedComponentsAreNamed) {
-  for (const auto& [field, type] : {std::pair("normalizer", "Precompiled"), std::pair("pre_tokenizer", "UnicodeScripts"),
-                                    std::pair("decoder", "WordPiece"), std::pair("post_processor", "Nonesuch")}) {
+  for (const auto& [field, type] :
+       {std::pair("normalizer", "Precompiled"), std::pair("pre_tokenizer", "UnicodeScripts"),
+        std::pair("decoder", "WordPiece"), std::pair("post_processor", "Nonesuch")}) {
     json source = minimal();
     source[field] = {{"type", type}};
     expect_error(source, ErrorCode::kUnsupported, type);

@@ -48,7 +48,8 @@ inline Metadata metadata_of(const nlohmann::json& gguf) {
 }
 
 // Every byte as a token, then the results of `merges`, then `control` tokens.
-inline Metadata byte_level_metadata(const std::string& family, const Strings& merges = {}, const Strings& control = {}) {
+inline Metadata byte_level_metadata(const std::string& family, const Strings& merges = {},
+                                    const Strings& control = {}) {
   Strings tokens;
   for (int byte = 0; byte < 256; ++byte) tokens.push_back(to_byte_level(std::string(1, static_cast<char>(byte))));
   for (const std::string& merge : merges) {

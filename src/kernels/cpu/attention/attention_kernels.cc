@@ -9,9 +9,12 @@ namespace loci {
 
 const AttentionKernels& attention_kernels(Isa isa) {
   switch (isa) {
-    case Isa::kAvx512: return kAttentionAvx512;
-    case Isa::kAvx2: return kAttentionAvx2;
-    case Isa::kScalar: break;
+    case Isa::kAvx512:
+      return kAttentionAvx512;
+    case Isa::kAvx2:
+      return kAttentionAvx2;
+    case Isa::kScalar:
+      break;
   }
   return kAttentionScalar;
 }

@@ -1,9 +1,9 @@
 // The arithmetic of a softmax read: rows of queries fold blocks of 64 decoded entries into running states.
 //
-// A state holds, per row, the maximum score m, the sum l of exp(score - m), and o = sum of exp(score - m) * v. States of
-// disjoint sets of entries merge into the state of their union (flash attention's rescaling), and an empty state is
-// m = -inf, l = 0, o = 0. A row's operations do not depend on the rows beside it, and a block in which a row sees nothing
-// leaves its state as it was, bit for bit.
+// A state holds, per row, the maximum score m, the sum l of exp(score - m), and o = sum of exp(score - m) * v. States
+// of disjoint sets of entries merge into the state of their union (flash attention's rescaling), and an empty state is
+// m = -inf, l = 0, o = 0. A row's operations do not depend on the rows beside it, and a block in which a row sees
+// nothing leaves its state as it was, bit for bit.
 #pragma once
 
 #include <cstddef>
@@ -27,7 +27,8 @@ struct SoftmaxState {
 };
 
 struct AttentionKernels {
-  // q [rows, dim] already scaled, keys [dim, 64], values [64, dim]; dim a multiple of 16. scores is scratch of [rows, 64].
+  // q [rows, dim] already scaled, keys [dim, 64], values [64, dim]; dim a multiple of 16. scores is scratch of [rows,
+  // 64].
   void (*fold_block)(const float* q, size_t rows, size_t dim, const float* keys, const float* values,
                      const VisibleSlots* visible, float* scores, SoftmaxState state);
   // into = the state of both sets.

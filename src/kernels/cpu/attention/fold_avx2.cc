@@ -4,6 +4,7 @@
 
 namespace loci {
 
-const AttentionKernels kAttentionAvx2 = kAttentionKernels<simd_avx2::Vec16, simd_avx2::kTileRows, simd_avx2::kTileVectors>;
+const AttentionKernels kAttentionAvx2 =
+    kAttentionKernels<simd_avx2::Vec16, simd_avx2::kTileRows, simd_avx2::kTileVectors>;
 
 }  // namespace loci

@@ -4,6 +4,7 @@
 
 namespace loci {
 
-const AttentionKernels kAttentionAvx512 = kAttentionKernels<simd_avx512::Vec16, simd_avx512::kTileRows, simd_avx512::kTileVectors>;
+const AttentionKernels kAttentionAvx512 =
+    kAttentionKernels<simd_avx512::Vec16, simd_avx512::kTileRows, simd_avx512::kTileVectors>;
 
 }  // namespace loci

@@ -1,8 +1,9 @@
-// The body of the attention kernels, written once over a vector namespace (Vec16 and its tile sizes) and instantiated by
-// fold_scalar.cc, fold_avx2.cc and fold_avx512.cc.
+// The body of the attention kernels, written once over a vector namespace (Vec16 and its tile sizes) and instantiated
+// by fold_scalar.cc, fold_avx2.cc and fold_avx512.cc.
 //
-// Every score is one chain of fused multiply-adds over the dimensions in ascending order, every output one chain over the 64
-// slots: tile shapes change speed, never bits. Near the FMA roof once a tile has kTileRows rows; below that, bound by loads.
+// Every score is one chain of fused multiply-adds over the dimensions in ascending order, every output one chain over
+// the 64 slots: tile shapes change speed, never bits. Near the FMA roof once a tile has kTileRows rows; below that,
+// bound by loads.
 #pragma once
 
 #include <limits>
@@ -61,7 +62,8 @@ struct BlockFold {
   template <int R>
   static void accumulate_rows(const float* p, const float* scale, size_t dim, const float* values, float* o) {
     size_t column = 0;
-    for (; column + 16 * V <= dim; column += 16 * V) accumulate_columns<R, V>(p, scale, dim, values + column, o + column);
+    for (; column + 16 * V <= dim; column += 16 * V)
+      accumulate_columns<R, V>(p, scale, dim, values + column, o + column);
     for (; column < dim; column += 16) accumulate_columns<R, 1>(p, scale, dim, values + column, o + column);
   }
 
@@ -103,8 +105,8 @@ struct BlockFold {
 };
 
 template <typename Vec16, int kRows, int kVectors>
-void fold_block(const float* q, size_t rows, size_t dim, const float* keys, const float* values, const VisibleSlots* visible,
-                float* scores, SoftmaxState state) {
+void fold_block(const float* q, size_t rows, size_t dim, const float* keys, const float* values,
+                const VisibleSlots* visible, float* scores, SoftmaxState state) {
   using Fold = BlockFold<Vec16, kVectors>;
   size_t row = 0;
   const auto fold = [&]<int R>() {

@@ -4,6 +4,7 @@
 
 namespace loci {
 
-const AttentionKernels kAttentionScalar = kAttentionKernels<simd_scalar::Vec16, simd_scalar::kTileRows, simd_scalar::kTileVectors>;
+const AttentionKernels kAttentionScalar =
+    kAttentionKernels<simd_scalar::Vec16, simd_scalar::kTileRows, simd_scalar::kTileVectors>;
 
 }  // namespace loci

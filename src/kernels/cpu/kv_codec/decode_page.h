@@ -11,7 +11,8 @@ template <typename Vec16>
 void decode_keys(const PageLayout& layout, const std::byte* page, float* tile) {
   if (layout.codec == KvCodec::kKv16) {
     const uint16_t* halves = reinterpret_cast<const uint16_t*>(page);
-    for (size_t i = 0; i < size_t{layout.padded_dim} * kPageSlots; i += 16) Vec16::load_half(halves + i).store(tile + i);
+    for (size_t i = 0; i < size_t{layout.padded_dim} * kPageSlots; i += 16)
+      Vec16::load_half(halves + i).store(tile + i);
     return;
   }
   const uint16_t* scales = reinterpret_cast<const uint16_t*>(page + layout.key_scales);
@@ -53,7 +54,8 @@ void decode_values(const PageLayout& layout, const std::byte* page, float* tile)
       const size_t column = dim / kCodeGroup * kPageSlots + slot;
       const Vec16 scale = Vec16::broadcast(to_float(Half{scales[column]}));
       const Vec16 minimum = Vec16::broadcast(to_float(Half{minimums[column]}));
-      fma(Vec16::load_field(words + dim * 4, shift, bytes ? 255u : 15u), scale, minimum).store(tile + slot * dims + dim);
+      fma(Vec16::load_field(words + dim * 4, shift, bytes ? 255u : 15u), scale, minimum)
+          .store(tile + slot * dims + dim);
     }
   }
 }

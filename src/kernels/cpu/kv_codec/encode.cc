@@ -67,7 +67,8 @@ CodePlace key_place(const PageLayout& layout, uint32_t slot, uint32_t dim) {
 }
 
 CodePlace value_place(const PageLayout& layout, uint32_t slot, uint32_t dim) {
-  if (layout.codec == KvCodec::kKv8) return {layout.values + (size_t{slot / 4} * layout.padded_dim + dim) * 4 + slot % 4, 0};
+  if (layout.codec == KvCodec::kKv8)
+    return {layout.values + (size_t{slot / 4} * layout.padded_dim + dim) * 4 + slot % 4, 0};
   return {layout.values + (size_t{slot / 8} * layout.padded_dim + dim) * 4 + slot % 4, slot % 8 < 4 ? 0 : 4};
 }
 

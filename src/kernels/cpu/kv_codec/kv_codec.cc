@@ -6,9 +6,12 @@ namespace loci {
 
 const KvDecodeKernels& kv_decode_kernels(Isa isa) {
   switch (isa) {
-    case Isa::kAvx512: return kKvDecodeAvx512;
-    case Isa::kAvx2: return kKvDecodeAvx2;
-    case Isa::kScalar: break;
+    case Isa::kAvx512:
+      return kKvDecodeAvx512;
+    case Isa::kAvx2:
+      return kKvDecodeAvx2;
+    case Isa::kScalar:
+      break;
   }
   return kKvDecodeScalar;
 }

@@ -1,8 +1,8 @@
 // Writing entries into pages and reading pages as fp32 tiles.
 //
-// Encoding is scalar code, the same on every instruction set: one entry at a time, a share of a percent of a forward pass.
-// Values beyond a half's range are clamped to it and NaN becomes 0, so a page never holds an infinity or a NaN: 0 * x in a
-// masked slot stays 0.
+// Encoding is scalar code, the same on every instruction set: one entry at a time, a share of a percent of a forward
+// pass. Values beyond a half's range are clamped to it and NaN becomes 0, so a page never holds an infinity or a NaN: 0
+// * x in a masked slot stays 0.
 #pragma once
 
 #include <cstddef>
@@ -15,8 +15,8 @@ namespace loci {
 
 // Encodes one entry into `slot` (0..63): k and v are [head_dim].
 //
-// kv8 and kv4 round the minimum down and the step up to halves, so codes cover the group and decode(encode(x)) is off by at
-// most half a step. Their keys are rotated (rotate_groups) before they are coded.
+// kv8 and kv4 round the minimum down and the step up to halves, so codes cover the group and decode(encode(x)) is off
+// by at most half a step. Their keys are rotated (rotate_groups) before they are coded.
 void encode_entry(const PageLayout& layout, std::byte* page, uint32_t slot, const float* k, const float* v);
 
 // Copies one encoded entry, bit for bit, from a page to another of the same layout.

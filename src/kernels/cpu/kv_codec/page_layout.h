@@ -4,18 +4,19 @@
 //   kv8   8-bit codes; per entry and group of 32 dimensions a half step s and a half minimum m:  x = s * code + m
 //   kv4   the same with 4-bit codes
 //
-// This is QServe's per-token, per-head asymmetric code (arXiv:2405.04532) with three changes, each for accuracy at depth: a
-// step per group of 32 dimensions instead of per head, since wide heads mix channels of very different range; keys (after
-// RoPE) rotated by a Hadamard matrix within each group, which spreads outlier channels and leaves q.k as it is once the query
-// is rotated too; and the minimum in place of the zero point, which leaves the range of a half when min / range is large.
+// This is QServe's per-token, per-head asymmetric code (arXiv:2405.04532) with three changes, each for accuracy at
+// depth: a step per group of 32 dimensions instead of per head, since wide heads mix channels of very different range;
+// keys (after RoPE) rotated by a Hadamard matrix within each group, which spreads outlier channels and leaves q.k as it
+// is once the query is rotated too; and the minimum in place of the zero point, which leaves the range of a half when
+// min / range is large.
 //
-// K lies across slots and V across dimensions ("tiles"), so that a vector holds 16 slots of a key dimension, or 16 dimensions
-// of a value, and integer dot products find four neighbours in a 32-bit word:
+// K lies across slots and V across dimensions ("tiles"), so that a vector holds 16 slots of a key dimension, or 16
+// dimensions of a value, and integer dot products find four neighbours in a 32-bit word:
 //
 //   kv16  K [dim][64 slots]                       V [64 slots][dim]
 //   kv8   K [dim / 4][64 slots][4 dims]           V [16 slot groups][dim][4 slots]
-//   kv4   K [dim / 8][64 slots][4 bytes]          V [8 slot groups][dim][4 bytes]     byte i: low nibble i, high nibble i + 4
-//   then, for kv8 and kv4: steps and minimums of K, steps and minimums of V, each [dim / 32][64 slots] halves.
+//   kv4   K [dim / 8][64 slots][4 bytes]          V [8 slot groups][dim][4 bytes]     byte i: low nibble i, high nibble
+//   i + 4 then, for kv8 and kv4: steps and minimums of K, steps and minimums of V, each [dim / 32][64 slots] halves.
 //
 // Dimensions are padded to a multiple of 32 with zeros: they add nothing to a dot product with a padded query.
 #pragma once
@@ -40,14 +41,14 @@ std::optional<KvCodec> kv_codec_from_name(std::string_view name);
 struct PageLayout {
   KvCodec codec = KvCodec::kKv16;
   uint32_t head_dim = 0;
-  uint32_t padded_dim = 0;   // head_dim rounded up to kCodeGroup
-  bool rotated = false;      // keys are stored rotated: queries must be too
-  uint32_t values = 0;       // byte offset of V; K is at 0
-  uint32_t key_scales = 0;   // byte offsets of the four arrays of halves; equal for kv16, which has none
+  uint32_t padded_dim = 0;  // head_dim rounded up to kCodeGroup
+  bool rotated = false;     // keys are stored rotated: queries must be too
+  uint32_t values = 0;      // byte offset of V; K is at 0
+  uint32_t key_scales = 0;  // byte offsets of the four arrays of halves; equal for kv16, which has none
   uint32_t key_minimums = 0;
   uint32_t value_scales = 0;
   uint32_t value_minimums = 0;
-  uint32_t bytes = 0;        // of a page, a multiple of 64
+  uint32_t bytes = 0;  // of a page, a multiple of 64
 };
 
 PageLayout page_layout(KvCodec codec, uint32_t head_dim);

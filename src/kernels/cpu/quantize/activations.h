@@ -58,8 +58,8 @@ struct GroupRow {
 using RoundRow = void (*)(const float* x, size_t columns, const GroupRow& to);
 RoundRow round_row(Isa isa);
 
-// rest = x - q * scale, product and difference each rounded once: what the rounded row `rounded` leaves of x. Equal bit for
-// bit on every instruction set.
+// rest = x - q * scale, product and difference each rounded once: what the rounded row `rounded` leaves of x. Equal bit
+// for bit on every instruction set.
 using RoundingRest = void (*)(const float* x, size_t columns, const GroupRow& rounded, float* rest);
 RoundingRest rounding_rest(Isa isa);
 

@@ -1,4 +1,5 @@
-// Sixteen floats in one AVX-512 register. Include only from *_avx512.cc. See vec16_scalar.h for what each operation means.
+// Sixteen floats in one AVX-512 register. Include only from *_avx512.cc. See vec16_scalar.h for what each operation
+// means.
 #pragma once
 
 #include <immintrin.h>
@@ -20,8 +21,8 @@ struct Vec16 {
   }
   static Vec16 load_field(const std::byte* words, int shift, uint32_t mask) {
     const __m512i word = _mm512_loadu_si512(words);
-    const __m512i field = _mm512_and_si512(_mm512_srl_epi32(word, _mm_cvtsi32_si128(shift)),
-                                           _mm512_set1_epi32(static_cast<int>(mask)));
+    const __m512i field =
+        _mm512_and_si512(_mm512_srl_epi32(word, _mm_cvtsi32_si128(shift)), _mm512_set1_epi32(static_cast<int>(mask)));
     return {_mm512_cvtepi32_ps(field)};
   }
   void store(float* p) const { _mm512_storeu_ps(p, v); }

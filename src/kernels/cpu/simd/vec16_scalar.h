@@ -1,5 +1,5 @@
-// Sixteen floats, in plain C++: the reference of vec16_avx2.h and vec16_avx512.h. The three offer the same operations with
-// the same rounding, so a kernel written once over Vec16 gives the same bits on every instruction set.
+// Sixteen floats, in plain C++: the reference of vec16_avx2.h and vec16_avx512.h. The three offer the same operations
+// with the same rounding, so a kernel written once over Vec16 gives the same bits on every instruction set.
 #pragma once
 
 #include <cmath>
