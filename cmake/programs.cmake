@@ -18,3 +18,7 @@ foreach(source IN LISTS example_sources)
   set_target_properties(example_${name} PROPERTIES LINKER_LANGUAGE CXX)
   add_test(NAME examples.${name} COMMAND example_${name} ${PROJECT_SOURCE_DIR}/models/needle-14m-q8_0.gguf)
 endforeach()
+
+# The tokenizers' side of tools/tokenizers/compare.py, built on request.
+add_executable(tokenize_batch EXCLUDE_FROM_ALL ${PROJECT_SOURCE_DIR}/tools/tokenizers/tokenize_batch.cc)
+target_link_libraries(tokenize_batch PRIVATE loci_text)

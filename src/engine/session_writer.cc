@@ -46,8 +46,8 @@ Status check_text(const char* what, std::string_view text) {
 
 // Makes a rename durable.
 Status sync_folder_of(const std::string& path) {
-  std::string folder = std::filesystem::path(path).parent_path().string();
-  if (folder.empty()) folder = ".";
+  const std::filesystem::path parent = std::filesystem::path(path).parent_path();
+  const std::string folder = parent.empty() ? "." : parent.string();
   const int file = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (file < 0) return system_error("open folder", folder);
   const bool synced = ::fsync(file) == 0 || errno == EINVAL;  // some file systems know no sync of folders

@@ -41,13 +41,16 @@ Result<TokenKind> token_kind(size_t token, int64_t value) {
 // Texts and kinds as the file has them.
 Result<Vocabulary> read_tokens(const Metadata& metadata) {
   LOCI_TRY(const auto* texts, array<std::string>(metadata, "tokenizer.ggml.tokens"));
-  if (texts == nullptr) return fail(ErrorCode::kCorrupt, "the vocabulary is empty: tokenizer.ggml.tokens has no elements");
+  if (texts == nullptr || texts->empty())
+    return fail(ErrorCode::kCorrupt, "the vocabulary is empty: tokenizer.ggml.tokens has no elements");
   if (texts->size() > kMaxTokens) {
-    return fail(ErrorCode::kLimit, "tokenizer.ggml.tokens has {} elements, at most {} are allowed", texts->size(), kMaxTokens);
+    return fail(ErrorCode::kLimit, "tokenizer.ggml.tokens has {} elements, at most {} are allowed", texts->size(),
+                kMaxTokens);
   }
   LOCI_TRY(const auto* types, array<int64_t>(metadata, "tokenizer.ggml.token_type"));
   if (types != nullptr && types->size() != texts->size()) {
-    return fail(ErrorCode::kCorrupt, "tokenizer.ggml.token_type has {} elements, tokenizer.ggml.tokens {}", types->size(), texts->size());
+    return fail(ErrorCode::kCorrupt, "tokenizer.ggml.token_type has {} elements, tokenizer.ggml.tokens {}",
+                types->size(), texts->size());
   }
   Vocabulary vocabulary{*texts, std::vector<TokenKind>(texts->size(), TokenKind::kNormal)};
   for (size_t i = 0; types != nullptr && i < types->size(); ++i) {
@@ -78,7 +81,8 @@ Result<AddedTokens> added_tokens(const Vocabulary& vocabulary, std::initializer_
   for (size_t i = 0; i < vocabulary.size(); ++i) {
     const auto id = static_cast<TokenId>(i);
     for (const TokenKind kind : kinds) {
-      if (vocabulary.kinds[i] == kind) tokens.push_back({.id = id, .text = vocabulary.bytes[i], .special = vocabulary.is_special(id)});
+      if (vocabulary.kinds[i] == kind)
+        tokens.push_back({.id = id, .text = vocabulary.bytes[i], .special = vocabulary.is_special(id)});
     }
   }
   return AddedTokens::build(std::move(tokens));
@@ -93,7 +97,8 @@ Result<std::vector<std::pair<std::string, std::string>>> read_merges(const Metad
   for (const std::string& merge : *merges) {
     const size_t space = merge.find(' ', 1);
     if (merge.empty() || space == std::string::npos) {
-      return fail(ErrorCode::kCorrupt, "tokenizer.ggml.merges[{}] is '{}', which is not two tokens", pairs.size(), merge);
+      return fail(ErrorCode::kCorrupt, "tokenizer.ggml.merges[{}] is '{}', which is not two tokens", pairs.size(),
+                  merge);
     }
     pairs.emplace_back(merge.substr(0, space), merge.substr(space + 1));
   }
@@ -120,7 +125,8 @@ Result<std::unique_ptr<Tokenizer>> load_bpe(const Metadata& metadata) {
     if (auto bytes = from_byte_level(text)) text = std::move(*bytes);
   }
   LOCI_TRY(parts.model, BpeModel::build(tables));
-  LOCI_TRY(parts.added, added_tokens(parts.vocabulary, {TokenKind::kControl, TokenKind::kUnknown, TokenKind::kUserDefined}));
+  LOCI_TRY(parts.added,
+           added_tokens(parts.vocabulary, {TokenKind::kControl, TokenKind::kUnknown, TokenKind::kUserDefined}));
   LOCI_CHECK(read_special(metadata, family.add_bos, parts));
   return std::unique_ptr<Tokenizer>(std::make_unique<PipelineTokenizer>(std::move(parts)));
 }
@@ -150,15 +156,19 @@ Result<std::unique_ptr<Tokenizer>> load_sentencepiece(const Metadata& metadata) 
   parts.kind = "sentencepiece";
   parts.invalid_utf8 = InvalidUtf8::kPerByte;
   LOCI_TRY(const bool collapse, metadata.flag_or("tokenizer.ggml.remove_extra_whitespaces", false));
-  if (collapse) return fail(ErrorCode::kUnsupported, "tokenizer.ggml.remove_extra_whitespaces is true, which is not supported for 'llama' vocabularies");
-  for (size_t i = 0; i < parts.vocabulary.size(); ++i) LOCI_CHECK(read_piece(i, parts.vocabulary.kinds[i], parts.vocabulary.bytes[i]));
+  if (collapse)
+    return fail(ErrorCode::kUnsupported,
+                "tokenizer.ggml.remove_extra_whitespaces is true, which is not supported for 'llama' vocabularies");
+  for (size_t i = 0; i < parts.vocabulary.size(); ++i)
+    LOCI_CHECK(read_piece(i, parts.vocabulary.kinds[i], parts.vocabulary.bytes[i]));
 
   TokenId unknown = parts.vocabulary.kinds[0] == TokenKind::kUnknown ? 0 : -1;
   if (metadata.find("tokenizer.ggml.unknown_token_id") != nullptr) {
     LOCI_TRY(unknown, token_id(metadata, "tokenizer.ggml.unknown_token_id", parts.vocabulary));
   }
   LOCI_TRY(const auto* scores, array<double>(metadata, "tokenizer.ggml.scores"));
-  if (scores == nullptr) return fail(ErrorCode::kCorrupt, "the vocabulary has no scores: tokenizer.ggml.scores has no elements");
+  if (scores == nullptr)
+    return fail(ErrorCode::kCorrupt, "the vocabulary has no scores: tokenizer.ggml.scores has no elements");
   LOCI_TRY(parts.model, SentencePieceModel::build(parts.vocabulary, *scores, unknown));
 
   LOCI_TRY(parts.space_before_text, metadata.flag_or("tokenizer.ggml.add_space_prefix", true));
@@ -180,7 +190,8 @@ Result<std::unique_ptr<Tokenizer>> load_gguf_tokenizer(const Metadata& metadata)
   LOCI_TRY(const std::string model, metadata.text("tokenizer.ggml.model"));
   if (model == "gpt2") return load_bpe(metadata);
   if (model == "llama") return load_sentencepiece(metadata);
-  return fail(ErrorCode::kUnsupported, "tokenizer.ggml.model is '{}', supported are 'gpt2' (byte-level BPE) and 'llama' (SentencePiece)", model);
+  return fail(ErrorCode::kUnsupported,
+              "tokenizer.ggml.model is '{}', supported are 'gpt2' (byte-level BPE) and 'llama' (SentencePiece)", model);
 }
 
 }  // namespace loci

@@ -73,7 +73,7 @@ TEST(GgufBpe, BosFollowsTheFileThenTheFamily) {
 
 TEST(GgufBpe, SpecialTextIsPlainOnRequest) {
   const auto tokenizer = load(byte_level_metadata("gpt-2", {}, {"<|im_end|>"}));
-  EXPECT_THAT(*tokenizer->encode("a<|im_end|>b", kBare), ElementsAre('a' - 33, 256, 'b' - 33));
+  EXPECT_THAT(*tokenizer->encode("a<|im_end|>b", kBare), ElementsAre('a', 256, 'b'));
   EXPECT_EQ(tokenizer->encode("<|im_end|>", {.add_special = false, .parse_special = false})->size(), 10u);
   EXPECT_EQ(*tokenizer->piece(256), "");
   EXPECT_EQ(*tokenizer->piece(256, true), "<|im_end|>");

@@ -79,7 +79,7 @@ TEST(TokenizerJsonFile, UnsupportedComponentsAreNamed) {
 
 TEST(TokenizerJsonFile, WrongVocabulariesAreErrors) {
   json source = minimal();
-  source["model"]["merges"] = {{"a", "zz"}};
+  source["model"]["merges"] = json::array({json::array({"a", "zz"})});
   expect_error(source, ErrorCode::kCorrupt, "zz");
   source = minimal();
   source["model"]["vocab"]["b"] = 1;
