@@ -85,7 +85,11 @@ Status Core::forward(std::span<const Feed> feeds, const Cancelled& cancelled, co
     rows += feed.tokens;
   }
   LOCI_ASSERT(rows <= layout_.pass_rows, "a pass has as many rows as were planned");
-  LOCI_CHECK(reserve(feeds));
+  const Status reserved = reserve(feeds);
+  if (!reserved.ok()) {  // the others' new pages go back
+    for (const Feed& feed : feeds) feed.sequence->cache.abandon_pass();
+    return reserved;
+  }
 
   const ThreadPool::Step step(*threads_);
   const Workspace::Mark mark(scratch_);

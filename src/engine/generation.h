@@ -21,6 +21,9 @@ class Generation {
   static Result<Generation> begin(Core& core, const Tokenizer& tokenizer, const Request& request, Sequence& sequence);
 
   bool done() const { return finish_.has_value(); }
+  // Set if the generation cannot go on.
+  const std::optional<Error>& error() const { return error_; }
+  void fail_with(Error error) { error_ = std::move(error); }
   uint32_t unfed() const { return sequence_->unfed(); }
   Sequence& sequence() { return *sequence_; }
   bool cancelled() const { return request_->cancelled != nullptr && request_->cancelled->load(); }
@@ -46,6 +49,7 @@ class Generation {
   StopStrings stops_;
   StreamDecoder decoder_;
   std::optional<Finish> finish_;
+  std::optional<Error> error_;
   std::vector<TokenId> generated_;
   std::string text_;
   uint32_t most_tokens_ = 0;   // that the sequence can come to

@@ -55,8 +55,11 @@ Status Scheduler::pass(std::span<Job> jobs) {
   const auto all_cancelled = [&] {
     return std::all_of(fed.begin(), fed.end(), [](Generation* g) { return g->cancelled(); });
   };
-  const Status done = core_.forward(feeds, all_cancelled, [&](size_t index, uint32_t, const Rows& logits) {
-    return fed[index]->take(logits.span(0));
+  // What fails at one job's logits is that job's error, not its neighbours'.
+  const Status done = core_.forward(feeds, all_cancelled, [&](size_t index, uint32_t, const Rows& logits) -> Status {
+    const Status taken = fed[index]->take(logits.span(0));
+    if (!taken.ok()) fed[index]->fail_with(taken.error());
+    return {};
   });
   if (!done.ok() && done.error().code != ErrorCode::kCancelled) return done;
   for (Generation* generation : fed) {
@@ -81,6 +84,8 @@ std::vector<Result<Completion>> Scheduler::run(std::span<const Request> requests
     for (size_t i = 0; i < jobs.size();) {
       if (!passed.ok()) {
         results[jobs[i].index] = passed.error();
+      } else if (jobs[i].generation->error()) {
+        results[jobs[i].index] = *jobs[i].generation->error();
       } else if (jobs[i].generation->done()) {
         results[jobs[i].index] = jobs[i].generation->complete();
       } else {
@@ -98,7 +103,8 @@ Result<Completion> Scheduler::run(const Request& request, Sequence& sequence) {
   std::vector<Job> jobs(1);
   jobs[0].generation = std::make_unique<Generation>(std::move(generation));
   while (!jobs[0].generation->done()) {
-    const Status passed = pass(jobs);
+    Status passed = pass(jobs);
+    if (passed.ok() && jobs[0].generation->error()) passed = *jobs[0].generation->error();
     if (!passed.ok()) {
       // The sequence keeps what was fed before the error.
       sequence.tokens.resize(sequence.cache.tokens());

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "engine/session_file.h"
+#include "kernels/cpu/kv_codec/kv_codec.h"
 
 namespace loci {
 namespace {
@@ -35,7 +36,13 @@ Status write_pages(SessionWriter& writer, uint32_t layer, const Table& table) {
   });
 }
 
-Status read_pages(const SessionReader& reader, uint32_t layer, uint32_t tokens, Table& table) {
+// Stripes that a sliding window may have passed when `tokens` have been fed: the next query still reads window - 1
+// before it.
+uint64_t most_absent_stripes(uint32_t window, uint32_t tokens) {
+  return window == 0 || tokens < window ? 0 : (tokens - window + 1) / kPageSlots;
+}
+
+Status read_pages(const SessionReader& reader, uint32_t layer, uint32_t window, uint32_t tokens, Table& table) {
   const std::string name = section_name(layer, "pages");
   LOCI_TRY(const std::span<const std::byte> data, reader.section(name));
   const uint64_t stripe_bytes = uint64_t{table.layout().bytes} * table.heads().size();
@@ -45,12 +52,20 @@ Status read_pages(const SessionReader& reader, uint32_t layer, uint32_t tokens, 
                 data.size(), stripes, stripe_bytes);
   }
   const uint32_t absent = static_cast<uint32_t>(stripes - data.size() / stripe_bytes);
+  if (absent > most_absent_stripes(window, tokens)) {
+    return fail(ErrorCode::kCorrupt, "section '{}' lacks {} stripes of {} tokens, at most {} may be missing", name,
+                absent, tokens, most_absent_stripes(window, tokens));
+  }
   for (uint32_t stripe = 0; stripe < absent; ++stripe) table.append_shared({});
   LOCI_CHECK(table.reserve(tokens - table.length()));
   while (table.length() < tokens) table.append(TokenPos(table.length()));
   const std::byte* from = data.data();
   for (uint32_t stripe = absent; stripe < stripes; ++stripe) {
     for (size_t h = 0; h < table.heads().size(); ++h, from += table.layout().bytes) {
+      // A NaN would spread: the weight of an unseen slot is 0, and 0 * NaN is NaN.
+      if (!page_is_finite(table.layout(), from)) {
+        return fail(ErrorCode::kCorrupt, "section '{}' has a page with a number that is not finite", name);
+      }
       std::memcpy(table.page_of(SlotId(stripe * kPageSlots), h), from, table.layout().bytes);
     }
   }
@@ -98,7 +113,7 @@ Result<Sequence> load_sequence(Core& core, const std::string& path) {
     }
   }
   LOCI_CHECK(sequence.cache.restore(state.fed_tokens, [&](LayerId layer, Table& table) {
-    return read_pages(reader, layer.value, state.fed_tokens, table);
+    return read_pages(reader, layer.value, core.cache_layout().shape(layer).window, state.fed_tokens, table);
   }));
   sequence.prompt_tokens = state.prompt_tokens;
   // Its blocks were not taken from this engine's prefix index, and its pages are its own.

@@ -162,6 +162,21 @@ TEST(KvCodec, InstructionSetsAgree) {
   }
 }
 
+TEST(KvCodec, FindsNumbersThatAreNotFinite) {
+  for (const KvCodec codec : kCodecs) {
+    Page page(page_layout(codec, 64));
+    EXPECT_TRUE(page_is_finite(page.layout, page.bytes.data()));
+    const size_t at = codec == KvCodec::kKv16 ? 300 : page.layout.value_minimums + 6;
+    for (const uint16_t bits : {0x7c00, 0xfc00, 0x7e01}) {
+      std::memcpy(page.bytes.data() + at, &bits, 2);
+      EXPECT_FALSE(page_is_finite(page.layout, page.bytes.data()));
+    }
+    const uint16_t largest = 0x7bff;
+    std::memcpy(page.bytes.data() + at, &largest, 2);
+    EXPECT_TRUE(page_is_finite(page.layout, page.bytes.data()));
+  }
+}
+
 TEST(KvCodec, BytesOfAPage) {
   EXPECT_EQ(page_layout(KvCodec::kKv16, 64).bytes, 64u * 64 * 2 * 2);
   EXPECT_EQ(page_layout(KvCodec::kKv8, 64).bytes, 64u * 2 * (64 + 2 * 4));

@@ -155,4 +155,12 @@ void copy_entry(const PageLayout& layout, const std::byte* from, uint32_t from_s
   }
 }
 
+bool page_is_finite(const PageLayout& layout, const std::byte* page) {
+  const size_t first = layout.codec == KvCodec::kKv16 ? 0 : layout.key_scales;
+  for (size_t at = first; at < layout.bytes; at += 2) {
+    if ((load_half(page + at).bits & 0x7c00u) == 0x7c00u) return false;
+  }
+  return true;
+}
+
 }  // namespace loci

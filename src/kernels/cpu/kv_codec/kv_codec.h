@@ -22,6 +22,10 @@ void encode_entry(const PageLayout& layout, std::byte* page, uint32_t slot, cons
 // Copies one encoded entry, bit for bit, from a page to another of the same layout.
 void copy_entry(const PageLayout& layout, const std::byte* from, uint32_t from_slot, std::byte* to, uint32_t to_slot);
 
+// True if no half of the page (entries of kv16, steps and minimums of the others) is an infinity or a NaN: for pages
+// that come from outside.
+bool page_is_finite(const PageLayout& layout, const std::byte* page);
+
 struct KvDecodeKernels {
   // tile [padded_dim][64]: a row holds one dimension of 64 keys, rotated if
   // layout.rotated.
