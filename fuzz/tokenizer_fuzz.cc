@@ -1,15 +1,15 @@
-// Any tokenizer.json with any text, and fixed vocabularies with any text: nothing crashes, every id is in the vocabulary, and
-// the lossless vocabularies give the text back. The input's first line is the text's length in bytes; the text follows, then
-// the tokenizer.json.
+// Any tokenizer.json with any text, and fixed vocabularies with any text: nothing crashes, every id is in the
+// vocabulary, and the lossless vocabularies give the text back. The input's first line is the text's length in bytes;
+// the text follows, then the tokenizer.json.
 #include <cstdlib>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "text/byte_level.h"
 #include "text/gguf_tokenizer.h"
 #include "text/tokenizer_json.h"
-#include "text/byte_level.h"
 #include "text/unicode.h"
 
 namespace loci {
@@ -23,7 +23,8 @@ void require(bool holds) {
 Metadata byte_level_vocabulary(const std::string& family) {
   std::vector<std::string> tokens;
   for (int byte = 0; byte < 256; ++byte) tokens.push_back(to_byte_level(std::string(1, static_cast<char>(byte))));
-  const std::vector<std::string> merges = {"a a", "aa aa", "\u0120 a", "\u0120 \u0120", "1 1", "' s", "\u010A \u010A", "\u00CC \u0123"};
+  const std::vector<std::string> merges = {"a a", "aa aa", "\u0120 a",      "\u0120 \u0120",
+                                           "1 1", "' s",   "\u010A \u010A", "\u00CC \u0123"};
   for (const std::string& merge : merges) tokens.push_back(replace_all(merge, " ", ""));
   std::vector<int64_t> types(tokens.size(), 1);
   tokens.insert(tokens.end(), {"<|im_end|>", "  x"});

@@ -42,7 +42,8 @@ Result<AddedTokens> AddedTokens::build(std::vector<AddedToken> tokens) {
   for (size_t i = 0; i < added.tokens_.size(); ++i) {
     const std::string& text = added.tokens_[i].text;
     if (text.size() > kMaxTokenBytes) {
-      return fail(ErrorCode::kLimit, "added token {} has {} bytes, at most {} are allowed", added.tokens_[i].id, text.size(), kMaxTokenBytes);
+      return fail(ErrorCode::kLimit, "added token {} has {} bytes, at most {} are allowed", added.tokens_[i].id,
+                  text.size(), kMaxTokenBytes);
     }
     if (!text.empty()) added.insert(text, static_cast<int32_t>(i));
   }

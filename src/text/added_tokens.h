@@ -1,6 +1,6 @@
-// Tokens that are found in the text before anything else: control tokens ("<|im_end|>") and text that is never cut. At each
-// position the longest wins. Immutable once built; any thread may use it. Time is linear in the text (times the longest
-// token, which is bounded).
+// Tokens that are found in the text before anything else: control tokens ("<|im_end|>") and text that is never cut. At
+// each position the longest wins. Immutable once built; any thread may use it. Time is linear in the text (times the
+// longest token, which is bounded).
 #pragma once
 
 #include <cstdint>

@@ -70,14 +70,16 @@ Status BpeModel::add_merges(const BpeTables& tables) {
   for (const auto& [left, right] : tables.merges) {
     const auto a = tables.ids.find(left), b = tables.ids.find(right), both = tables.ids.find(left + right);
     if (a == tables.ids.end() || b == tables.ids.end() || both == tables.ids.end()) {
-      return fail(ErrorCode::kCorrupt, "merge {} ('{}' + '{}') names a token that is not in the vocabulary", rank, left, right);
+      return fail(ErrorCode::kCorrupt, "merge {} ('{}' + '{}') names a token that is not in the vocabulary", rank, left,
+                  right);
     }
     put(pair_key(a->second, b->second), rank++, both->second);
     if (tables.bytes) continue;
     borders_.add_token(both->first);
     // These stand for characters other than their text: where words end cannot be told from the text.
     for (const TokenId id : {a->second, b->second}) {
-      if (id == tables.unknown || std::find(byte_ids_.begin(), byte_ids_.end(), id) != byte_ids_.end()) cut_at_borders_ = false;
+      if (id == tables.unknown || std::find(byte_ids_.begin(), byte_ids_.end(), id) != byte_ids_.end())
+        cut_at_borders_ = false;
     }
   }
   return {};
@@ -120,7 +122,8 @@ void BpeModel::character_symbols(std::string_view part, std::vector<Symbol>& sym
     }
     const auto has_token = [&](char byte) { return byte_ids_[static_cast<uint8_t>(byte)] >= 0; };
     if (byte_fallback_ && std::all_of(bytes.begin(), bytes.end(), has_token)) {
-      for (uint32_t i = 0; i < length; ++i) symbols.push_back({begin + i, 1, byte_ids_[static_cast<uint8_t>(bytes[i])]});
+      for (uint32_t i = 0; i < length; ++i)
+        symbols.push_back({begin + i, 1, byte_ids_[static_cast<uint8_t>(bytes[i])]});
       after_unknown = false;
     } else if (unknown_ >= 0 && after_unknown && fuse_unknown_) {
       symbols.back().length += length;
@@ -167,7 +170,8 @@ void BpeModel::encode(std::string_view piece, SubwordWorkspace& workspace, std::
   if (bytes_ || !fuse_unknown_ || unknown_ < 0) return;
   // A run of unknown characters may have been cut at a border.
   const auto first = ids.begin() + static_cast<ptrdiff_t>(before);
-  ids.erase(std::unique(first, ids.end(), [&](TokenId a, TokenId b) { return a == unknown_ && b == unknown_; }), ids.end());
+  ids.erase(std::unique(first, ids.end(), [&](TokenId a, TokenId b) { return a == unknown_ && b == unknown_; }),
+            ids.end());
 }
 
 }  // namespace loci

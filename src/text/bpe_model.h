@@ -18,13 +18,13 @@ namespace loci {
 
 // The vocabulary as written in the file.
 struct BpeTables {
-  std::unordered_map<std::string, TokenId> ids;                // text of every token that merging may use
-  std::vector<std::pair<std::string, std::string>> merges;    // best first
-  bool bytes = true;                                           // symbols are bytes, else characters
-  bool ignore_merges = false;                                  // a piece that is a token is that token
-  bool byte_fallback = false;                                  // unknown characters become "<0xE2>"...
-  bool fuse_unknown = false;                                   // a run of unknown characters is one token
-  TokenId unknown = -1;                                        // -1: unknown symbols are dropped
+  std::unordered_map<std::string, TokenId> ids;             // text of every token that merging may use
+  std::vector<std::pair<std::string, std::string>> merges;  // best first
+  bool bytes = true;                                        // symbols are bytes, else characters
+  bool ignore_merges = false;                               // a piece that is a token is that token
+  bool byte_fallback = false;                               // unknown characters become "<0xE2>"...
+  bool fuse_unknown = false;                                // a run of unknown characters is one token
+  TokenId unknown = -1;                                     // -1: unknown symbols are dropped
 };
 
 class BpeModel final : public SubwordModel {
@@ -54,7 +54,7 @@ class BpeModel final : public SubwordModel {
 
   std::vector<Slot> merges_;  // a power of two of slots, at most half of them used
   uint64_t mask_ = 0;
-  std::array<TokenId, 256> byte_ids_{};                           // bytes, or the fallback tokens of characters
+  std::array<TokenId, 256> byte_ids_{};  // bytes, or the fallback tokens of characters
   std::unordered_map<char32_t, TokenId> character_ids_;
   std::unordered_map<std::string, TokenId, SubwordWorkspace::Hash, std::equal_to<>> whole_;  // for ignore_merges
   WordBorders borders_;

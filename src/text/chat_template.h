@@ -27,7 +27,8 @@ class ChatTemplate {
 
   // kUnsupported names the construct and the line where `source` leaves the supported subset.
   static Result<ChatTemplate> parse(std::string_view source);
-  // kInvalidArgument carries the template's own raise_exception text; kLimit if the bounds of time or output are passed.
+  // kInvalidArgument carries the template's own raise_exception text; kLimit if the bounds of time or output are
+  // passed.
   Result<std::string> render(const ChatContext& context) const;
 
  private:

@@ -6,9 +6,18 @@
 namespace loci {
 namespace {
 
-constexpr std::array<std::string_view, 12> kEndTexts = {
-    "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|endoftext|>", "<|end_of_text|>", "<end_of_turn>",
-    "<|end|>",    "</s>",       "<|eot|>",    "<|return|>",    "<|END_OF_TURN_TOKEN|>", "<\uFF5Cend\u2581of\u2581sentence\uFF5C>"};
+constexpr std::array<std::string_view, 12> kEndTexts = {"<|im_end|>",
+                                                        "<|eot_id|>",
+                                                        "<|eom_id|>",
+                                                        "<|endoftext|>",
+                                                        "<|end_of_text|>",
+                                                        "<end_of_turn>",
+                                                        "<|end|>",
+                                                        "</s>",
+                                                        "<|eot|>",
+                                                        "<|return|>",
+                                                        "<|END_OF_TURN_TOKEN|>",
+                                                        "<\uFF5Cend\u2581of\u2581sentence\uFF5C>"};
 constexpr std::array<std::string_view, 2> kEndKeys = {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"};
 
 }  // namespace
@@ -34,14 +43,16 @@ Result<std::set<TokenId>> end_tokens(const Metadata& metadata, const Vocabulary&
     if (ids == nullptr) return fail(ErrorCode::kCorrupt, "loci.eos_token_ids is not an array of integers");
     for (const int64_t id : *ids) {
       if (!vocabulary.contains(id)) {
-        return fail(ErrorCode::kCorrupt, "loci.eos_token_ids names {}, but the vocabulary has {} tokens", id, vocabulary.size());
+        return fail(ErrorCode::kCorrupt, "loci.eos_token_ids names {}, but the vocabulary has {} tokens", id,
+                    vocabulary.size());
       }
       ends.insert(static_cast<TokenId>(id));
     }
   }
   for (size_t i = 0; i < vocabulary.size(); ++i) {
     if (vocabulary.kinds[i] != TokenKind::kControl) continue;
-    if (std::find(kEndTexts.begin(), kEndTexts.end(), vocabulary.bytes[i]) != kEndTexts.end()) ends.insert(static_cast<TokenId>(i));
+    if (std::find(kEndTexts.begin(), kEndTexts.end(), vocabulary.bytes[i]) != kEndTexts.end())
+      ends.insert(static_cast<TokenId>(i));
   }
   return ends;
 }

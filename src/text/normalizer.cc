@@ -48,7 +48,8 @@ std::vector<utf8proc_int32_t> decompose(std::string_view text, bool compatibilit
   for (size_t at = 0; at < text.size();) {
     const Utf8Char c = utf8_at(text, at);
     at += c.length;
-    const auto count = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c.code), parts, 32, static_cast<utf8proc_option_t>(options), nullptr);
+    const auto count = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c.code), parts, 32,
+                                               static_cast<utf8proc_option_t>(options), nullptr);
     if (count < 1 || count > 32) {
       codes.push_back(static_cast<utf8proc_int32_t>(c.code));
     } else {
@@ -81,14 +82,16 @@ Result<std::string> replace(const ReplaceStep& step, std::string_view text) {
     Pattern::Matcher matcher(*step.pattern);
     LOCI_CHECK(matcher.find_all(with_known_characters(text, storage), matches));
   } else {
-    for (size_t at = text.find(step.text); at != std::string_view::npos; at = text.find(step.text, at + step.text.size())) {
+    for (size_t at = text.find(step.text); at != std::string_view::npos;
+         at = text.find(step.text, at + step.text.size())) {
       matches.emplace_back(static_cast<uint32_t>(at), static_cast<uint32_t>(at + step.text.size()));
     }
   }
   const size_t added = matches.size() * step.content.size();
   constexpr size_t kMaxBytes = size_t{1} << 31;
   if (added > kMaxBytes || text.size() > kMaxBytes) {
-    return fail(ErrorCode::kLimit, "normalization makes {} bytes out of {} bytes of text, at most {} are allowed", added, text.size(), kMaxBytes);
+    return fail(ErrorCode::kLimit, "normalization makes {} bytes out of {} bytes of text, at most {} are allowed",
+                added, text.size(), kMaxBytes);
   }
   std::string out;
   out.reserve(text.size() + added);
@@ -104,7 +107,8 @@ Result<std::string> replace(const ReplaceStep& step, std::string_view text) {
 
 std::string strip(const StripStep& step, std::string_view text) {
   size_t begin = 0, end = text.size(), at = 0;
-  while (step.left && begin < text.size() && is_whitespace(utf8_at(text, begin).code)) begin += utf8_at(text, begin).length;
+  while (step.left && begin < text.size() && is_whitespace(utf8_at(text, begin).code))
+    begin += utf8_at(text, begin).length;
   if (step.right) {
     end = begin;
     for (at = begin; at < text.size();) {

@@ -1,5 +1,5 @@
-// What is done to text before it is cut: Unicode normal forms, replacements, the leading space of SentencePiece. A chain of
-// steps, immutable once built; any thread may use it. Linear time.
+// What is done to text before it is cut: Unicode normal forms, replacements, the leading space of SentencePiece. A
+// chain of steps, immutable once built; any thread may use it. Linear time.
 #pragma once
 
 #include <memory>

@@ -1,5 +1,6 @@
-// The merging loop that byte pair encoding and SentencePiece share: of all adjacent pairs of symbols that form a token, the
-// best is merged (the leftmost of equals), until no pair forms one. A heap over a linked list: n log n for n symbols.
+// The merging loop that byte pair encoding and SentencePiece share: of all adjacent pairs of symbols that form a token,
+// the best is merged (the leftmost of equals), until no pair forms one. A heap over a linked list: n log n for n
+// symbols.
 #pragma once
 
 #include <algorithm>

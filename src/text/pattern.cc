@@ -10,7 +10,8 @@ namespace loci {
 namespace {
 
 constexpr size_t kMaxPatternBytes = 1 << 16;
-constexpr std::string_view kSpaceMembers = "\\t-\\r \\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}\\x{205F}\\x{3000}";
+constexpr std::string_view kSpaceMembers =
+    "\\t-\\r \\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}\\x{205F}\\x{3000}";
 
 Error unsupported(std::string_view source, size_t at, std::string_view what) {
   return fail(ErrorCode::kUnsupported, "pre-tokenizer pattern '{}': {} at byte {} is not supported", source, what, at);
@@ -149,7 +150,8 @@ Pattern::~Pattern() = default;
 
 Result<Pattern> Pattern::compile(std::string_view source) {
   if (source.size() > kMaxPatternBytes) {
-    return fail(ErrorCode::kLimit, "a pre-tokenizer pattern has {} bytes, at most {} are allowed", source.size(), kMaxPatternBytes);
+    return fail(ErrorCode::kLimit, "a pre-tokenizer pattern has {} bytes, at most {} are allowed", source.size(),
+                kMaxPatternBytes);
   }
   std::string storage;
   if (valid_utf8(source, InvalidUtf8::kPerByte, storage).data() != source.data()) {
@@ -163,8 +165,9 @@ Result<Pattern> Pattern::compile(std::string_view source) {
   auto compiled = std::make_unique<Compiled>();
   compiled->source = source;
   compiled->trusted = is_family_pattern(source);
-  compiled->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),
-                                 PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &code, &at, nullptr);
+  compiled->code =
+      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),
+                    PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &code, &at, nullptr);
   if (compiled->code == nullptr) {
     std::string message(256, '\0');
     const int length = pcre2_get_error_message(code, reinterpret_cast<PCRE2_UCHAR*>(message.data()), message.size());
@@ -190,19 +193,22 @@ Status Pattern::Matcher::find_all(std::string_view subject, std::vector<std::pai
   }
   constexpr size_t kStepsPerByte = 64;
   constexpr size_t kStepsAtLeast = 100'000;
-  const size_t steps = compiled.trusted ? UINT32_MAX : std::min<size_t>(UINT32_MAX, kStepsAtLeast + kStepsPerByte * subject.size());
+  const size_t steps =
+      compiled.trusted ? UINT32_MAX : std::min<size_t>(UINT32_MAX, kStepsAtLeast + kStepsPerByte * subject.size());
   pcre2_set_match_limit(state_->context, static_cast<uint32_t>(steps));
   for (size_t start = 0; start < subject.size();) {
     const int rc = pcre2_match(compiled.code, reinterpret_cast<PCRE2_SPTR>(subject.data()), subject.size(), start,
                                PCRE2_NO_UTF_CHECK, state_->data, state_->context);
     if (rc == PCRE2_ERROR_NOMATCH) break;
     if (rc < 0) {
-      return fail(ErrorCode::kLimit, "pre-tokenizer pattern '{}' needs more than {} steps on {} bytes of text (code {})", compiled.source,
+      return fail(ErrorCode::kLimit,
+                  "pre-tokenizer pattern '{}' needs more than {} steps on {} bytes of text (code {})", compiled.source,
                   steps, subject.size(), rc);
     }
     const size_t* range = pcre2_get_ovector_pointer(state_->data);
     matches.emplace_back(static_cast<uint32_t>(range[0]), static_cast<uint32_t>(range[1]));
-    start = range[1] > range[0] ? range[1] : range[1] + (range[1] < subject.size() ? utf8_at(subject, range[1]).length : 1);
+    start =
+        range[1] > range[0] ? range[1] : range[1] + (range[1] < subject.size() ? utf8_at(subject, range[1]).length : 1);
   }
   return {};
 }

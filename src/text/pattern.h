@@ -1,5 +1,5 @@
-// A regular expression of a pre-tokenizer, compiled once and matched by any number of threads. Patterns are written in the
-// dialect of tokenizer.json (Oniguruma) and translated to PCRE2's where the two differ.
+// A regular expression of a pre-tokenizer, compiled once and matched by any number of threads. Patterns are written in
+// the dialect of tokenizer.json (Oniguruma) and translated to PCRE2's where the two differ.
 //
 // Patterns that Loci itself names are compiled to machine code and take linear time. Others come with model files: they
 // run under a bound of steps that grows with the text, so a pattern that backtracks wildly is an error, not a hang.

@@ -9,7 +9,8 @@ constexpr size_t kMaxTextBytes = (size_t{1} << 31) - 1;
 
 Result<std::vector<TokenId>> PipelineTokenizer::encode(std::string_view text, EncodeOptions options) const {
   if (text.size() > kMaxTextBytes) {
-    return fail(ErrorCode::kInvalidArgument, "the text has {} bytes, at most {} can be encoded at once", text.size(), kMaxTextBytes);
+    return fail(ErrorCode::kInvalidArgument, "the text has {} bytes, at most {} can be encoded at once", text.size(),
+                kMaxTextBytes);
   }
   std::string repaired;
   text = valid_utf8(text, p_.invalid_utf8, repaired);
@@ -37,7 +38,8 @@ Status PipelineTokenizer::encode_plain(std::string_view text, bool first, bool r
     text = storage;
   }
   if (text.size() > kMaxTextBytes) {
-    return fail(ErrorCode::kInvalidArgument, "the normalized text has {} bytes, at most {} can be encoded at once", text.size(), kMaxTextBytes);
+    return fail(ErrorCode::kInvalidArgument, "the normalized text has {} bytes, at most {} can be encoded at once",
+                text.size(), kMaxTextBytes);
   }
   for (const AddedTokens::Part& part : p_.added_normalized.split(text, read_special)) {
     if (part.token != nullptr) {
@@ -50,7 +52,8 @@ Status PipelineTokenizer::encode_plain(std::string_view text, bool first, bool r
   return {};
 }
 
-Status PipelineTokenizer::encode_normalized(std::string_view text, bool first, Workspace& workspace, std::vector<TokenId>& ids) const {
+Status PipelineTokenizer::encode_normalized(std::string_view text, bool first, Workspace& workspace,
+                                            std::vector<TokenId>& ids) const {
   Pieces pieces{std::string(text), {static_cast<uint32_t>(text.size())}};
   LOCI_CHECK(p_.pre_tokenizer.run(pieces, first, workspace.pre_tokenizer));
   uint32_t begin = 0;
@@ -63,7 +66,8 @@ Status PipelineTokenizer::encode_normalized(std::string_view text, bool first, W
 
 Result<std::string> PipelineTokenizer::piece(TokenId id, bool special) const {
   if (!p_.vocabulary.contains(id)) {
-    return fail(ErrorCode::kInvalidArgument, "token id {} is outside the vocabulary of {} tokens", id, p_.vocabulary.size());
+    return fail(ErrorCode::kInvalidArgument, "token id {} is outside the vocabulary of {} tokens", id,
+                p_.vocabulary.size());
   }
   if (p_.vocabulary.is_special(id) && !special) return std::string();
   return p_.vocabulary.bytes[static_cast<size_t>(id)];

@@ -1,5 +1,5 @@
-// The one tokenizer behind every format: added tokens, normalizer, added tokens again, pre-tokenizer, model; and back from
-// ids to bytes by the vocabulary alone. The readers of GGUF metadata and of tokenizer.json fill in its parts.
+// The one tokenizer behind every format: added tokens, normalizer, added tokens again, pre-tokenizer, model; and back
+// from ids to bytes by the vocabulary alone. The readers of GGUF metadata and of tokenizer.json fill in its parts.
 #pragma once
 
 #include <memory>
@@ -21,7 +21,7 @@ struct PipelineParts {
   std::string kind;
   Vocabulary vocabulary;
   InvalidUtf8 invalid_utf8 = InvalidUtf8::kPerSequence;
-  AddedTokens added;             // found in the text as given
+  AddedTokens added;  // found in the text as given
   Normalizer normalizer;
   AddedTokens added_normalized;  // found in the normalized text
   PreTokenizer pre_tokenizer;
@@ -50,7 +50,8 @@ class PipelineTokenizer final : public Tokenizer {
     PreTokenizer::Workspace pre_tokenizer;
     SubwordWorkspace model;
   };
-  Status encode_plain(std::string_view text, bool first, bool read_special, Workspace& workspace, std::vector<TokenId>& ids) const;
+  Status encode_plain(std::string_view text, bool first, bool read_special, Workspace& workspace,
+                      std::vector<TokenId>& ids) const;
   Status encode_normalized(std::string_view text, bool first, Workspace& workspace, std::vector<TokenId>& ids) const;
 
   PipelineParts p_;

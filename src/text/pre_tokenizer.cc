@@ -88,7 +88,8 @@ void apply_behavior(SplitBehavior behavior, std::vector<Segment>& segments) {
 
 // Cuts every piece by what `find(piece, matches)` reports.
 template <typename Find>
-Status cut(Pieces& pieces, std::string_view subject, SplitBehavior behavior, bool invert, std::vector<Range>& matches, Find&& find) {
+Status cut(Pieces& pieces, std::string_view subject, SplitBehavior behavior, bool invert, std::vector<Range>& matches,
+           Find&& find) {
   std::vector<uint32_t> ends;
   ends.reserve(pieces.ends.size() * 2);
   std::string kept;
@@ -213,14 +214,16 @@ void from_alphabet(Pieces& pieces) {
 void PreTokenizer::add(PreTokenizerStep step) { steps_.push_back(std::move(step)); }
 
 bool PreTokenizer::byte_level() const {
-  return std::any_of(steps_.begin(), steps_.end(), [](const PreTokenizerStep& s) { return std::holds_alternative<ByteLevelStep>(s); });
+  return std::any_of(steps_.begin(), steps_.end(),
+                     [](const PreTokenizerStep& s) { return std::holds_alternative<ByteLevelStep>(s); });
 }
 
 PreTokenizer::Workspace PreTokenizer::workspace() const {
   Workspace workspace;
   for (const PreTokenizerStep& step : steps_) {
     const auto* split_step = std::get_if<SplitStep>(&step);
-    workspace.matchers.push_back(split_step == nullptr ? nullptr : std::make_unique<Pattern::Matcher>(split_step->pattern));
+    workspace.matchers.push_back(split_step == nullptr ? nullptr
+                                                       : std::make_unique<Pattern::Matcher>(split_step->pattern));
   }
   return workspace;
 }

@@ -1,6 +1,6 @@
-// Cuts text into the pieces inside which tokens are merged. A pre-tokenizer is a chain of steps, each cutting the pieces of
-// the one before; offsets are bytes. Immutable once built, any thread may use it with its own Workspace. Linear time for
-// the steps that Loci names itself.
+// Cuts text into the pieces inside which tokens are merged. A pre-tokenizer is a chain of steps, each cutting the
+// pieces of the one before; offsets are bytes. Immutable once built, any thread may use it with its own Workspace.
+// Linear time for the steps that Loci names itself.
 #pragma once
 
 #include <cstdint>
@@ -39,7 +39,8 @@ struct MetaspaceStep {
   Prepend prepend = Prepend::kAlways;
   bool split = true;  // before every replacement
 };
-using PreTokenizerStep = std::variant<SplitStep, DigitsStep, PunctuationStep, ByteLevelStep, PrefixSpaceStep, MetaspaceStep>;
+using PreTokenizerStep =
+    std::variant<SplitStep, DigitsStep, PunctuationStep, ByteLevelStep, PrefixSpaceStep, MetaspaceStep>;
 
 // Text cut into consecutive pieces: piece i is [ends[i - 1], ends[i]).
 struct Pieces {

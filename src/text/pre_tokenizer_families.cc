@@ -7,16 +7,14 @@
 namespace loci {
 namespace {
 
-constexpr std::string_view kGpt2 =
-    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+constexpr std::string_view kGpt2 = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 constexpr std::string_view kLlama3 =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 constexpr std::string_view kQwen2 =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr std::string_view kTekken =
-    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|)"
-    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|)"
-    R"(\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr std::string_view kTekken = R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|)"
+                                     R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|)"
+                                     R"(\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 constexpr std::string_view kGpt4o =
     R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|)"
     R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|)"
@@ -29,10 +27,13 @@ constexpr std::string_view kTrailingSpace = R"(\s+$)";
 constexpr std::string_view kCjkAndHangul = "[\u4E00-\u9FA5\u0800-\u4E00\uAC00-\uD7FF]+";
 // DeepSeek LLM names the cased letters of Unicode 11 one range at a time.
 constexpr std::string_view kCasedLetters =
-    "\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-\u1F7Dᾀ-ᾴᾶ-ᾼ\u1FBE"
-    "ῂ-ῄῆ-ῌῐ-\u1FD3ῖ-\u1FDBῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤ\u2126ℨ\u212A-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲"
+    "\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-"
+    "ὗὙὛὝὟ-\u1F7Dᾀ-ᾴᾶ-ᾼ\u1FBE"
+    "ῂ-ῄῆ-ῌῐ-\u1FD3ῖ-\u1FDBῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤ\u2126ℨ\u212A-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-"
+    "Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲"
     "𐳀-𐳲𑢠-𑣟𞤀-𞥃]+";
-constexpr std::string_view kAsciiAndWidePunctuation = "\\s?[!-/:-~\uFF01-\uFF0F\uFF1A-\uFF5E\u2018-\u201F\u3000-\u3002]+";
+constexpr std::string_view kAsciiAndWidePunctuation =
+    "\\s?[!-/:-~\uFF01-\uFF0F\uFF1A-\uFF5E\u2018-\u201F\u3000-\u3002]+";
 constexpr std::string_view kDigitTriples = R"(\p{N}{1,3})";
 constexpr std::string_view kCjkAndKana = "[\u4E00-\u9FA5\u3040-\u309F\u30A0-\u30FF]+";
 constexpr std::string_view kDeepSeek3 =
@@ -41,11 +42,24 @@ constexpr std::string_view kThreeDigits = R"([0-9][0-9][0-9])";
 constexpr std::string_view kDefaultPunctuation = R"([\p{P}\$\+<=>\^~\|]+)";
 constexpr std::string_view kNumbers = R"(\p{N}+)";
 
-constexpr std::array kPatterns = {kGpt2,          kLlama3,       kQwen2,        kTekken,
-                                  kGpt4o,         kLineEnds,     kLetters,      kPunctuation,
-                                  kTrailingSpace, kCjkAndHangul, kCasedLetters, kAsciiAndWidePunctuation,
-                                  kDigitTriples,  kCjkAndKana,   kDeepSeek3,    kThreeDigits,
-                                  kDefaultPunctuation, kNumbers};
+constexpr std::array kPatterns = {kGpt2,
+                                  kLlama3,
+                                  kQwen2,
+                                  kTekken,
+                                  kGpt4o,
+                                  kLineEnds,
+                                  kLetters,
+                                  kPunctuation,
+                                  kTrailingSpace,
+                                  kCjkAndHangul,
+                                  kCasedLetters,
+                                  kAsciiAndWidePunctuation,
+                                  kDigitTriples,
+                                  kCjkAndKana,
+                                  kDeepSeek3,
+                                  kThreeDigits,
+                                  kDefaultPunctuation,
+                                  kNumbers};
 
 // A family is its steps in order: a pattern cuts, the tags are steps without one.
 enum class Tag { kPattern, kDigits, kNumberRuns, kPunctuationRuns, kByteLevel };
@@ -77,18 +91,23 @@ constexpr FamilySpec kFamilies[] = {
      .add_bos = true},
     {.name = "dbrx", .aliases = {"smaug-bpe"}, .steps = {cut_by(kLlama3), kBytes}},
     {.name = "gpt-2",
-     .aliases = {"gpt2", "phi-2", "jina-es", "jina-de", "gigachat", "jina-v2-es", "jina-v2-de", "a.x-4.0", "mellum", "olmo", "exaone4", "mpt"},
+     .aliases = {"gpt2", "phi-2", "jina-es", "jina-de", "gigachat", "jina-v2-es", "jina-v2-de", "a.x-4.0", "mellum",
+                 "olmo", "exaone4", "mpt"},
      .steps = {cut_by(kGpt2), kBytes}},
     {.name = "qwen2", .aliases = {"megrez"}, .steps = {cut_by(kQwen2), kBytes}, .nfc = true},
     {.name = "deepseek-r1-qwen", .aliases = {"stablelm2", "hunyuan", "kormo"}, .steps = {cut_by(kQwen2), kBytes}},
     {.name = "smollm", .aliases = {}, .steps = {kEachDigit, cut_by(kGpt2), kBytes}},
-    {.name = "starcoder", .aliases = {"refact", "codeshell", "exaone", "minerva-7b"}, .steps = {kEachDigit, cut_by(kGpt2), kBytes}},
+    {.name = "starcoder",
+     .aliases = {"refact", "codeshell", "exaone", "minerva-7b"},
+     .steps = {kEachDigit, cut_by(kGpt2), kBytes}},
     {.name = "command-r", .aliases = {}, .steps = {kEachDigit, cut_by(kGpt2), kBytes}, .nfc = true},
-    {.name = "falcon", .aliases = {}, .steps = {kPunctuationRun, cut_by(kGpt2), kBytes, kNumberRun, cut_by(kThreeDigits)}},
+    {.name = "falcon",
+     .aliases = {},
+     .steps = {kPunctuationRun, cut_by(kGpt2), kBytes, kNumberRun, cut_by(kThreeDigits)}},
     {.name = "deepseek-llm",
      .aliases = {},
-     .steps = {cut_by(kLineEnds), cut_by(kCasedLetters), cut_by(kAsciiAndWidePunctuation), cut_by(kTrailingSpace), cut_by(kCjkAndHangul),
-               kEachDigit, kBytes}},
+     .steps = {cut_by(kLineEnds), cut_by(kCasedLetters), cut_by(kAsciiAndWidePunctuation), cut_by(kTrailingSpace),
+               cut_by(kCjkAndHangul), kEachDigit, kBytes}},
     {.name = "deepseek-coder",
      .aliases = {},
      .steps = {cut_by(kLineEnds), cut_by(kLetters), cut_by(kPunctuation), cut_by(kCjkAndHangul), kEachDigit, kBytes}},
@@ -143,7 +162,9 @@ Result<PreTokenizerFamily> pre_tokenizer_family(std::string_view name) {
   return fail(ErrorCode::kUnsupported, "pre-tokenizer '{}' (tokenizer.ggml.pre) is not one of: {}", name, known);
 }
 
-bool is_family_pattern(std::string_view source) { return std::find(kPatterns.begin(), kPatterns.end(), source) != kPatterns.end(); }
+bool is_family_pattern(std::string_view source) {
+  return std::find(kPatterns.begin(), kPatterns.end(), source) != kPatterns.end();
+}
 
 std::string_view gpt2_pattern() { return kGpt2; }
 

@@ -10,7 +10,7 @@
 namespace loci {
 
 struct PreTokenizerFamily {
-  std::string_view name;       // canonical: "llama-bpe"
+  std::string_view name;  // canonical: "llama-bpe"
   PreTokenizer pre_tokenizer;
   bool nfc = false;            // text is brought to Unicode's NFC first
   bool ignore_merges = false;  // a piece that is a token as a whole is not merged up to

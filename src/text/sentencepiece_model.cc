@@ -7,7 +7,8 @@
 
 namespace loci {
 
-Result<std::unique_ptr<SentencePieceModel>> SentencePieceModel::build(const Vocabulary& vocabulary, const std::vector<double>& scores,
+Result<std::unique_ptr<SentencePieceModel>> SentencePieceModel::build(const Vocabulary& vocabulary,
+                                                                      const std::vector<double>& scores,
                                                                       TokenId unknown) {
   if (scores.size() != vocabulary.size()) {
     return fail(ErrorCode::kCorrupt, "the vocabulary has {} tokens but {} scores", vocabulary.size(), scores.size());
@@ -22,7 +23,8 @@ Result<std::unique_ptr<SentencePieceModel>> SentencePieceModel::build(const Voca
     if (kind == TokenKind::kByte) model->byte_ids_[static_cast<uint8_t>(text[0])] = id;
     const bool merges = kind == TokenKind::kNormal || kind == TokenKind::kUserDefined || kind == TokenKind::kUnused;
     if (!merges || text.empty()) continue;
-    if (!std::isfinite(scores[i])) return fail(ErrorCode::kCorrupt, "token {} ('{}') has score {}, which is no number", i, text, scores[i]);
+    if (!std::isfinite(scores[i]))
+      return fail(ErrorCode::kCorrupt, "token {} ('{}') has score {}, which is no number", i, text, scores[i]);
     const Token token{id, static_cast<float>(scores[i]), kind == TokenKind::kUnused};
     const auto [other, added] = model->tokens_.emplace(text, token);
     if (!added) return fail(ErrorCode::kCorrupt, "tokens {} and {} are both '{}'", other->second.id, i, text);
@@ -64,7 +66,8 @@ void SentencePieceModel::emit(std::string_view text, const LeftLengths& merged, 
   }
 }
 
-void SentencePieceModel::encode_part(std::string_view part, SubwordWorkspace& workspace, std::vector<TokenId>& ids) const {
+void SentencePieceModel::encode_part(std::string_view part, SubwordWorkspace& workspace,
+                                     std::vector<TokenId>& ids) const {
   std::vector<Symbol>& symbols = workspace.symbols;
   symbols.clear();
   for (size_t at = 0; at < part.size();) {
@@ -101,7 +104,9 @@ void SentencePieceModel::encode(std::string_view piece, SubwordWorkspace& worksp
   }
   // A run of unknown characters is one token.
   const auto first = ids.begin() + static_cast<ptrdiff_t>(before);
-  ids.erase(std::unique(first, ids.end(), [&](TokenId a, TokenId b) { return unknown_ >= 0 && a == unknown_ && b == unknown_; }), ids.end());
+  ids.erase(std::unique(first, ids.end(),
+                        [&](TokenId a, TokenId b) { return unknown_ >= 0 && a == unknown_ && b == unknown_; }),
+            ids.end());
 }
 
 }  // namespace loci

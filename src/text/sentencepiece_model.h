@@ -1,5 +1,5 @@
-// SentencePiece's BPE: any two neighbours whose text together is a token may merge, the highest score first. What is left
-// without a token falls back to byte tokens, or to the unknown token.
+// SentencePiece's BPE: any two neighbours whose text together is a token may merge, the highest score first. What is
+// left without a token falls back to byte tokens, or to the unknown token.
 #pragma once
 
 #include <array>
@@ -20,7 +20,8 @@ class SentencePieceModel final : public SubwordModel {
  public:
   // `vocabulary.bytes` holds spaces where SentencePiece writes U+2581, and so does the text to encode.
   // kCorrupt if `scores` has another length or a value that is no number, or two mergeable tokens are the same.
-  static Result<std::unique_ptr<SentencePieceModel>> build(const Vocabulary& vocabulary, const std::vector<double>& scores, TokenId unknown);
+  static Result<std::unique_ptr<SentencePieceModel>> build(const Vocabulary& vocabulary,
+                                                           const std::vector<double>& scores, TokenId unknown);
 
   void encode(std::string_view piece, SubwordWorkspace& workspace, std::vector<TokenId>& ids) const override;
 

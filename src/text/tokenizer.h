@@ -1,6 +1,6 @@
-// Text to token ids and back, exactly as the model was trained: byte-level BPE and SentencePiece-style vocabularies, from
-// GGUF metadata or tokenizer.json. Immutable after loading; any thread may use it. Encoding takes time linear in the text,
-// for hostile text too (up to a logarithm).
+// Text to token ids and back, exactly as the model was trained: byte-level BPE and SentencePiece-style vocabularies,
+// from GGUF metadata or tokenizer.json. Immutable after loading; any thread may use it. Encoding takes time linear in
+// the text, for hostile text too (up to a logarithm).
 #pragma once
 
 #include <cstdint>

@@ -22,7 +22,8 @@ constexpr JsonLimits kConfigLimits = {.bytes = size_t{1} << 24, .depth = 16, .va
 Result<TokenId> checked_id(const json& value, std::string_view text, size_t tokens) {
   const size_t limit = 2 * tokens + 65536;
   if (!value.is_number_unsigned() || value.get<uint64_t>() >= limit) {
-    return fail(ErrorCode::kCorrupt, "tokenizer.json: token '{}' has id {}, expected a whole number below {}", text, value.dump(), limit);
+    return fail(ErrorCode::kCorrupt, "tokenizer.json: token '{}' has id {}, expected a whole number below {}", text,
+                value.dump(), limit);
   }
   return static_cast<TokenId>(value.get<uint64_t>());
 }
@@ -67,7 +68,8 @@ std::optional<char> byte_of(std::string_view text) {
 
 class Reader {
  public:
-  Reader(const json& root, const json* config, const Metadata& metadata) : root_(root, "tokenizer.json"), config_(config), metadata_(metadata) {}
+  Reader(const json& root, const json* config, const Metadata& metadata)
+      : root_(root, "tokenizer.json"), config_(config), metadata_(metadata) {}
 
   Result<std::unique_ptr<Tokenizer>> run() {
     parts_.kind = "bpe/tokenizer.json";
@@ -89,7 +91,8 @@ class Reader {
     LOCI_TRY(const auto post_processor, root_.object("post_processor"));
     if (post_processor) LOCI_CHECK(read_post_processor(*post_processor, template_));
     if (decoder_.byte_level != parts_.pre_tokenizer.byte_level()) {
-      return fail(ErrorCode::kUnsupported, "tokenizer.json: pre-tokenizer and decoder must both be ByteLevel, or neither");
+      return fail(ErrorCode::kUnsupported,
+                  "tokenizer.json: pre-tokenizer and decoder must both be ByteLevel, or neither");
     }
     parts_.space_before_text = decoder_.strip_space;
     return {};
@@ -99,13 +102,15 @@ class Reader {
     LOCI_TRY(const auto model, root_.object("model"));
     if (!model) return fail(ErrorCode::kCorrupt, "tokenizer.json has no model");
     LOCI_TRY(const std::string type, model->text_or("type", "BPE"));
-    if (type != "BPE") return fail(ErrorCode::kUnsupported, "tokenizer.json: model type '{}' is not supported, only 'BPE' is", type);
+    if (type != "BPE")
+      return fail(ErrorCode::kUnsupported, "tokenizer.json: model type '{}' is not supported, only 'BPE' is", type);
     for (const std::string_view affix : {"continuing_subword_prefix", "end_of_word_suffix"}) {
       LOCI_TRY(const std::string text, model->text_or(affix, ""));
       if (!text.empty()) return fail(ErrorCode::kUnsupported, "tokenizer.json: {} '{}' is not supported", affix, text);
     }
     LOCI_TRY(const double dropout, model->number_or("dropout", 0));
-    if (dropout != 0) return fail(ErrorCode::kUnsupported, "tokenizer.json: dropout {} would make encoding random", dropout);
+    if (dropout != 0)
+      return fail(ErrorCode::kUnsupported, "tokenizer.json: dropout {} would make encoding random", dropout);
     tables_.bytes = decoder_.byte_level;
     LOCI_TRY(tables_.ignore_merges, model->flag_or("ignore_merges", false));
     LOCI_TRY(tables_.byte_fallback, model->flag_or("byte_fallback", false));
@@ -115,7 +120,8 @@ class Reader {
     LOCI_TRY(const auto unknown, model->text("unk_token"));
     if (unknown) {
       const auto id = tables_.ids.find(*unknown);
-      if (id == tables_.ids.end()) return fail(ErrorCode::kCorrupt, "tokenizer.json: unk_token '{}' is not in the vocabulary", *unknown);
+      if (id == tables_.ids.end())
+        return fail(ErrorCode::kCorrupt, "tokenizer.json: unk_token '{}' is not in the vocabulary", *unknown);
       tables_.unknown = id->second;
     }
     LOCI_TRY(parts_.model, BpeModel::build(tables_));
@@ -212,10 +218,12 @@ class Reader {
     LOCI_TRY(parts_.bos, configured_token("bos_token", "tokenizer.ggml.bos_token_id"));
     LOCI_TRY(parts_.eos, configured_token("eos_token", "tokenizer.ggml.eos_token_id"));
     LOCI_TRY(parts_.ends, end_tokens(metadata_, parts_.vocabulary, parts_.eos));
-    for (const auto& [from, to] : {std::pair(&template_.prefix, &parts_.prefix), std::pair(&template_.suffix, &parts_.suffix)}) {
+    for (const auto& [from, to] :
+         {std::pair(&template_.prefix, &parts_.prefix), std::pair(&template_.suffix, &parts_.suffix)}) {
       for (const int64_t id : *from) {
         if (!parts_.vocabulary.contains(id)) {
-          return fail(ErrorCode::kCorrupt, "tokenizer.json: post_processor names token {}, the vocabulary has {}", id, parts_.vocabulary.size());
+          return fail(ErrorCode::kCorrupt, "tokenizer.json: post_processor names token {}, the vocabulary has {}", id,
+                      parts_.vocabulary.size());
         }
         to->push_back(static_cast<TokenId>(id));
       }
@@ -235,7 +243,8 @@ class Reader {
 
 }  // namespace
 
-Result<std::unique_ptr<Tokenizer>> load_tokenizer_json(std::string_view text, std::string_view config, const Metadata& metadata) {
+Result<std::unique_ptr<Tokenizer>> load_tokenizer_json(std::string_view text, std::string_view config,
+                                                       const Metadata& metadata) {
   LOCI_TRY(const json root, parse_bounded_json(text, "tokenizer.json", kLimits));
   if (!root.is_object()) return fail(ErrorCode::kCorrupt, "tokenizer.json is not an object");
   json config_root;

@@ -12,6 +12,7 @@ namespace loci {
 
 // `config` is tokenizer_config.json (may be empty): the names of BOS and EOS. kUnsupported names the component that is
 // outside what Loci reads.
-Result<std::unique_ptr<Tokenizer>> load_tokenizer_json(std::string_view json, std::string_view config, const Metadata& metadata);
+Result<std::unique_ptr<Tokenizer>> load_tokenizer_json(std::string_view json, std::string_view config,
+                                                       const Metadata& metadata);
 
 }  // namespace loci

@@ -123,7 +123,8 @@ Status read_byte_level(const JsonFields& source, PreTokenizer& pre_tokenizer) {
 Result<int64_t> template_token(const JsonFields& source, const JsonFields& special, const std::string& name) {
   LOCI_TRY(const auto token, special.object(name));
   const json* ids = token ? token->find("ids") : nullptr;
-  if (ids == nullptr || !ids->is_array() || ids->size() != 1 || !ids->front().is_number_unsigned() || ids->front().get<uint64_t>() > INT32_MAX) {
+  if (ids == nullptr || !ids->is_array() || ids->size() != 1 || !ids->front().is_number_unsigned() ||
+      ids->front().get<uint64_t>() > INT32_MAX) {
     return fail(ErrorCode::kCorrupt, "{}: special token '{}' has no single id", source.where(), name);
   }
   return ids->front().get<int64_t>();
@@ -135,7 +136,8 @@ Status read_template(const JsonFields& source, JsonTemplate& out) {
   return for_each_in(source, "single", [&](const JsonFields& item) -> Status {
     LOCI_TRY(const auto token, item.object("SpecialToken"));
     if (!token) {
-      if (after_text || item.find("Sequence") == nullptr) return unsupported(item, "a template other than tokens around one sequence");
+      if (after_text || item.find("Sequence") == nullptr)
+        return unsupported(item, "a template other than tokens around one sequence");
       after_text = true;
       return {};
     }
@@ -167,7 +169,8 @@ std::string JsonDecoder::apply(std::string text) const {
 Status read_normalizer(const JsonFields& source, Normalizer& normalizer) {
   LOCI_TRY(const std::string type, required_text(source, "type"));
   if (type == "Sequence") {
-    return for_each_in(source, "normalizers", [&](const JsonFields& item) { return read_normalizer(item, normalizer); });
+    return for_each_in(source, "normalizers",
+                       [&](const JsonFields& item) { return read_normalizer(item, normalizer); });
   }
   if (type == "NFC") {
     normalizer.add(NormalForm::kNfc);
@@ -199,7 +202,8 @@ Status read_normalizer(const JsonFields& source, Normalizer& normalizer) {
 Status read_pre_tokenizer(const JsonFields& source, PreTokenizer& pre_tokenizer) {
   LOCI_TRY(const std::string type, required_text(source, "type"));
   if (type == "Sequence") {
-    return for_each_in(source, "pretokenizers", [&](const JsonFields& item) { return read_pre_tokenizer(item, pre_tokenizer); });
+    return for_each_in(source, "pretokenizers",
+                       [&](const JsonFields& item) { return read_pre_tokenizer(item, pre_tokenizer); });
   }
   if (type == "ByteLevel") return read_byte_level(source, pre_tokenizer);
   if (type == "Split") {
@@ -239,7 +243,8 @@ Status read_decoder(const JsonFields& source, JsonDecoder& decoder) {
     LOCI_TRY(const std::string content, source.text_or("content", " "));
     LOCI_TRY(const uint32_t start, source.u32_or("start", 0));
     LOCI_TRY(const uint32_t stop, source.u32_or("stop", 0));
-    if (content != " " || start > 1 || stop != 0) return unsupported(source, "stripping other than one space at the start");
+    if (content != " " || start > 1 || stop != 0)
+      return unsupported(source, "stripping other than one space at the start");
     decoder.strip_space = start == 1;
   } else if (type == "Metaspace") {
     LOCI_TRY(MetaspaceStep step, read_metaspace(source));

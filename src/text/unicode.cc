@@ -110,7 +110,8 @@ bool is_numeric(char32_t code) {
 }
 
 bool is_punctuation(char32_t code) {
-  if (code < 0x80) return code > 0x20 && code < 0x7F && !((code | 0x20) >= 'a' && (code | 0x20) <= 'z') && !is_numeric(code);
+  if (code < 0x80)
+    return code > 0x20 && code < 0x7F && !((code | 0x20) >= 'a' && (code | 0x20) <= 'z') && !is_numeric(code);
   const utf8proc_category_t c = category(code);
   return c >= UTF8PROC_CATEGORY_PC && c <= UTF8PROC_CATEGORY_PO;
 }

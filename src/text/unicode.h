@@ -31,9 +31,9 @@ bool is_numeric(char32_t code);      // general category N
 bool is_punctuation(char32_t code);  // general category P, and all of ASCII's punctuation and symbols
 bool is_word(char32_t code);         // letters, marks, decimal digits, connector punctuation, joiners
 
-// The regular expression library knows an older Unicode than the tokenizers we must agree with. A copy of `text` in which
-// every character unknown to it gives way to a known one of the same category and length, so that offsets stay; `text`
-// itself if there is nothing to do.
+// The regular expression library knows an older Unicode than the tokenizers we must agree with. A copy of `text` in
+// which every character unknown to it gives way to a known one of the same category and length, so that offsets stay;
+// `text` itself if there is nothing to do.
 std::string_view with_known_characters(std::string_view text, std::string& storage);
 
 }  // namespace loci

@@ -1,5 +1,5 @@
-// Where a text without pre-tokenizer may be cut before merging without changing the result: before a word's marker, if no
-// token holds that marker right after the character before it. Keeps merging within words, where it is fast.
+// Where a text without pre-tokenizer may be cut before merging without changing the result: before a word's marker, if
+// no token holds that marker right after the character before it. Keeps merging within words, where it is fast.
 #pragma once
 
 #include <string>
