@@ -1,5 +1,5 @@
-// The C API in one page: a conversation in a session, which reads every token once. A model without a chat template
-// gets the plain text.
+// The C API in one page: a conversation in a session. The chat template is applied to the whole conversation, and only
+// what the session does not hold yet is read. A model without a template simply goes on with the text.
 //
 //   example_chat MODEL.gguf [QUESTION...]
 #include <stdio.h>
@@ -8,76 +8,94 @@
 
 #include "loci/loci_c.h"
 
+enum { kMaxTurns = 8, kMaxTokens = 4096 };
+
+typedef struct chat {
+  loci_engine* engine;
+  loci_session* session;
+  loci_error error;
+  loci_message messages[2 * kMaxTurns];
+  size_t message_count;
+  char* answers[kMaxTurns];
+  size_t answer_count;
+  loci_token tokens[kMaxTokens];  // the conversation so far, or the new text
+} chat;
+
 static void print_text(const char* text, size_t bytes, void* user) {
   fwrite(text, 1, bytes, (FILE*)user);
   fflush((FILE*)user);
 }
 
-// The question as tokens, in an array for free(). Every function that fills an array is called twice: for the size and
-// for the content.
-static loci_token* read_question(const loci_engine* engine, const char* question, int first, size_t* count,
-                                 loci_error* error) {
-  const loci_message message = {"user", question};
-  loci_model_info info;
-  loci_model_info_init(&info, sizeof(info));
-  if (loci_engine_info(engine, &info, error) != LOCI_OK) return NULL;
-  const uint32_t flags = first ? LOCI_ADD_SPECIAL : 0;
-  loci_token* tokens = NULL;
-  size_t capacity = 0;
-  for (int pass = 0; pass < 2; ++pass) {
-    const loci_code code =
-        info.has_chat_template
-            ? loci_chat_prompt(engine, &message, 1, 1, tokens, capacity, count, error)
-            : loci_tokenize(engine, question, strlen(question), flags, tokens, capacity, count, error);
-    if (code != LOCI_OK || (pass == 0 && (tokens = malloc(*count * sizeof(*tokens) + 1)) == NULL)) {
-      free(tokens);
-      return NULL;
-    }
-    capacity = *count;
+// Fills chat->tokens with the conversation under the model's template and trims the session to what it has of it.
+// *first and *count say which tokens are still to be read.
+static loci_code prepare(chat* c, const char* question, size_t* first, size_t* count) {
+  loci_code code =
+      loci_chat_prompt(c->engine, c->messages, c->message_count, 1, c->tokens, kMaxTokens, count, &c->error);
+  *first = 0;
+  if (code == LOCI_UNSUPPORTED) {  // no template
+    const uint32_t flags = c->message_count == 1 ? LOCI_ADD_SPECIAL : 0;
+    return loci_tokenize(c->engine, question, strlen(question), flags, c->tokens, kMaxTokens, count, &c->error);
   }
-  return tokens;
+  if (code != LOCI_OK) return code;
+  size_t held = 0;
+  const loci_token* known = loci_session_tokens(c->session, &held);
+  while (*first < held && *first + 1 < *count && known[*first] == c->tokens[*first]) ++*first;
+  return loci_session_trim(c->session, (uint32_t)*first, &c->error);
 }
 
-static loci_code answer(const loci_engine* engine, loci_session* session, const char* question, int first,
-                        loci_error* error) {
+static loci_code ask(chat* c, const char* question) {
+  c->messages[c->message_count++] = (loci_message){"user", question};
+  size_t first = 0;
+  size_t count = 0;
+  loci_code code = prepare(c, question, &first, &count);
+  if (code != LOCI_OK) return code;
+
   loci_request request;
   loci_request_init(&request, sizeof(request));
-  loci_token* prompt = read_question(engine, question, first, &request.prompt_count, error);
-  if (prompt == NULL) return error->code == LOCI_OK ? LOCI_LIMIT : error->code;
-  request.prompt = prompt;
+  request.prompt = c->tokens + first;
+  request.prompt_count = count - first;
   request.max_new_tokens = 48;
   request.on_text = print_text;
   request.user = stdout;
-
   loci_completion* completion = NULL;
   printf("> %s\n", question);
-  const loci_code code = loci_session_generate(session, &request, &completion, error);
-  if (code == LOCI_OK) printf("\n[%zu tokens]\n", completion->token_count);
+  code = loci_session_generate(c->session, &request, &completion, &c->error);
+  if (code != LOCI_OK) return code;
+  printf("\n[%zu tokens read, %zu generated]\n", request.prompt_count, completion->token_count);
+
+  char* answer = malloc(completion->text_bytes + 1);
+  if (answer != NULL) {
+    memcpy(answer, completion->text, completion->text_bytes + 1);
+    c->answers[c->answer_count++] = answer;
+    c->messages[c->message_count++] = (loci_message){"assistant", answer};
+  }
   loci_completion_free(completion);
-  free(prompt);
-  return code;
+  return answer != NULL ? LOCI_OK : LOCI_LIMIT;
+}
+
+static loci_code open_chat(chat* c, const char* path) {
+  loci_engine_options options;
+  loci_engine_options_init(&options, sizeof(options));
+  options.context = kMaxTokens;
+  const loci_code code = loci_engine_load(path, &options, &c->engine, &c->error);
+  return code == LOCI_OK ? loci_session_open(c->engine, &c->session, &c->error) : code;
 }
 
 int main(int argc, char** argv) {
   static char* const kQuestions[] = {"Once upon a time there was", " The next morning"};
-  if (argc < 2) {
-    fprintf(stderr, "usage: %s MODEL.gguf [QUESTION...]\n", argv[0]);
+  static chat c;  // zeroes
+  if (argc < 2 || argc > 2 + kMaxTurns) {
+    fprintf(stderr, "usage: %s MODEL.gguf [QUESTION...], at most %d questions\n", argv[0], kMaxTurns);
     return 2;
   }
   char* const* questions = argc > 2 ? argv + 2 : kQuestions;
   const int count = argc > 2 ? argc - 2 : 2;
+  loci_code code = open_chat(&c, argv[1]);
+  for (int i = 0; i < count && code == LOCI_OK; ++i) code = ask(&c, questions[i]);
+  if (code != LOCI_OK) fprintf(stderr, "%s: %s\n", loci_code_name(code), c.error.message);
 
-  loci_error error = {LOCI_OK, ""};
-  loci_engine* engine = NULL;
-  loci_session* session = NULL;
-  loci_engine_options options;
-  loci_engine_options_init(&options, sizeof(options));
-  options.context = 2048;
-  loci_code code = loci_engine_load(argv[1], &options, &engine, &error);
-  if (code == LOCI_OK) code = loci_session_open(engine, &session, &error);
-  for (int i = 0; i < count && code == LOCI_OK; ++i) code = answer(engine, session, questions[i], i == 0, &error);
-  if (code != LOCI_OK) fprintf(stderr, "%s: %s\n", loci_code_name(code), error.message);
-  loci_session_free(session);
-  loci_engine_free(engine);
+  for (size_t i = 0; i < c.answer_count; ++i) free(c.answers[i]);
+  loci_session_free(c.session);
+  loci_engine_free(c.engine);
   return code == LOCI_OK ? 0 : 1;
 }

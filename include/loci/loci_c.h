@@ -67,13 +67,14 @@ const char* loci_code_name(loci_code code) LOCI_NOEXCEPT;
 
 typedef struct loci_engine_options {
   size_t struct_size;
-  int32_t threads;             /* 0: every core this process may use */
-  uint32_t context;            /* tokens one sequence may hold; 0: what the model was trained for */
-  uint32_t batch;              /* sequences alive at once, for the memory plan */
-  uint32_t chunk;              /* prompt tokens per forward pass */
+  int32_t threads;  /* 0: every core this process may use */
+  uint32_t context; /* tokens one sequence may hold; 0: what the model was trained for */
+  uint32_t batch;   /* sequences alive at once, for the memory plan */
+  uint32_t chunk;   /* prompt tokens per forward pass */
+  /* Three texts of which NULL is the library's default; loci.h says what they mean. */
   const char* attention;       /* the plan, such as "dense" or "store=kv4" */
   const char* isa;             /* "auto", "scalar", "avx2", "avx512" */
-  const char* activations;     /* "int8" or "f32" */
+  const char* activations;     /* "int16", "int8", "f32" */
   uint64_t memory_limit_bytes; /* refuse what needs more; 0: what the machine has free */
   int32_t prefix_cache;        /* 1: keep the pages of finished prompts for later ones */
   /* Called while weights load with the share done in [0, 1]; anything but 0 stops with LOCI_CANCELLED. May be NULL. */

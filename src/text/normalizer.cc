@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "text/unicode.h"
+#include "text/unnormalized_characters.h"
 
 namespace loci {
 namespace {
@@ -60,6 +61,22 @@ std::vector<utf8proc_int32_t> decompose(std::string_view text, bool compatibilit
   return codes;
 }
 
+// Capital letters younger than utf8proc's Unicode 15; those of a range lie as far from their lower case.
+struct NewerCapitals {
+  char32_t first, last, lower;
+};
+constexpr NewerCapitals kNewerCapitals[] = {
+    {0x1C89, 0x1C89, 0x1C8A},    {0xA7CB, 0xA7CB, 0x0264},   {0xA7CC, 0xA7CC, 0xA7CD}, {0xA7CE, 0xA7CE, 0xA7CF},
+    {0xA7D2, 0xA7D2, 0xA7D3},    {0xA7D4, 0xA7D4, 0xA7D5},   {0xA7DA, 0xA7DA, 0xA7DB}, {0xA7DC, 0xA7DC, 0x019B},
+    {0x10D50, 0x10D65, 0x10D70}, {0x16EA0, 0x16EB8, 0x16EBB}};
+
+char32_t lower_of(char32_t code) {
+  for (const NewerCapitals& c : kNewerCapitals) {
+    if (code >= c.first && code <= c.last) return c.lower + (code - c.first);
+  }
+  return static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(code)));
+}
+
 std::string lowercase(std::string_view text) {
   std::string out;
   out.reserve(text.size());
@@ -69,7 +86,7 @@ std::string lowercase(std::string_view text) {
     if (c.code == 0x130) {  // the one letter whose lower case is two characters
       out += "i\u0307";
     } else {
-      append_utf8(out, static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c.code))));
+      append_utf8(out, lower_of(c.code));
     }
   }
   return out;
@@ -120,19 +137,33 @@ std::string strip(const StripStep& step, std::string_view text) {
   return std::string(text.substr(begin, end - begin));
 }
 
-}  // namespace
-
-std::string normal_form(std::string_view text, NormalForm form) {
-  if (is_trivially_normal(text, form)) return std::string(text);
+void append_normal(std::string_view text, NormalForm form, std::string& out) {
   std::vector<utf8proc_int32_t> codes = decompose(text, form == NormalForm::kNfkc || form == NormalForm::kNfkd);
   if (form == NormalForm::kNfc || form == NormalForm::kNfkc) {
     const auto composed = utf8proc_normalize_utf32(codes.data(), static_cast<utf8proc_ssize_t>(codes.size()),
                                                    static_cast<utf8proc_option_t>(UTF8PROC_COMPOSE | UTF8PROC_STABLE));
     if (composed >= 0) codes.resize(static_cast<size_t>(composed));
   }
+  for (const utf8proc_int32_t code : codes) append_utf8(out, static_cast<char32_t>(code));
+}
+
+}  // namespace
+
+std::string normal_form(std::string_view text, NormalForm form) {
+  if (is_trivially_normal(text, form)) return std::string(text);
   std::string out;
   out.reserve(text.size());
-  for (const utf8proc_int32_t code : codes) append_utf8(out, static_cast<char32_t>(code));
+  size_t begin = 0;  // of the characters that the reference knows
+  for (size_t at = 0; at < text.size();) {
+    const Utf8Char c = utf8_at(text, at);
+    if (is_unnormalized(c.code)) {
+      append_normal(text.substr(begin, at - begin), form, out);
+      out += text.substr(at, c.length);
+      begin = at + c.length;
+    }
+    at += c.length;
+  }
+  append_normal(text.substr(begin), form, out);
   return out;
 }
 

@@ -39,7 +39,8 @@ class Normalizer {
   std::vector<NormalizerStep> steps_;
 };
 
-// `text` in one of Unicode's normal forms; linear for runs of combining marks of any length (up to a logarithm).
+// `text` in one of Unicode's normal forms, as the reference tokenizers know them: younger characters stay as they are.
+// Linear for runs of combining marks of any length (up to a logarithm).
 std::string normal_form(std::string_view text, NormalForm form);
 
 }  // namespace loci

@@ -105,6 +105,8 @@ bool is_whitespace(char32_t code) {
 
 bool is_numeric(char32_t code) {
   if (code < 0x80) return code >= '0' && code <= '9';
+  // Unicode 17, by which the reference tells digits though its expressions know 16.
+  if ((code >= 0x11DE0 && code <= 0x11DE9) || (code >= 0x16FF4 && code <= 0x16FF6)) return true;
   const utf8proc_category_t c = category(code);
   return c == UTF8PROC_CATEGORY_ND || c == UTF8PROC_CATEGORY_NL || c == UTF8PROC_CATEGORY_NO;
 }

@@ -71,6 +71,13 @@ TEST_F(CApi, GeneratesWhatTheCppApiGenerates) {
   options.threads = 1;
   auto engine = loci::Engine::load(kModel, options);
   ASSERT_TRUE(engine.ok());
+  // Scores agree to the bit only if every option of the two has the same default.
+  const auto ids = tokens(kPrompt);
+  const auto scores = engine->score(ids);
+  ASSERT_TRUE(scores.ok());
+  std::vector<float> nll(ids.size() - 1);
+  ASSERT_EQ(loci_score(engine_, ids.data(), ids.size(), 0, nullptr, nll.data(), &error_), LOCI_OK) << error_.message;
+  for (size_t i = 0; i < nll.size(); ++i) EXPECT_EQ(nll[i], (*scores)[i].nll);
   for (const float temperature : {0.0F, 0.9F}) {
     loci::Request request_cpp;
     request_cpp.prompt = *engine->tokenize(kPrompt);
@@ -340,6 +347,7 @@ TEST_F(CApi, SessionsForkTrimSaveAndLoad) {
   ASSERT_EQ(count, 3U);
   EXPECT_TRUE(std::equal(kept, kept + 3, prompt.begin()));
   EXPECT_EQ(loci_session_trim(session, 1000, &error_), LOCI_INVALID_ARGUMENT);
+  loci_session_free(loaded);
   EXPECT_EQ(loci_session_load(engine_, path.c_str(), &loaded, &error_), LOCI_NOT_FOUND);
   EXPECT_EQ(loaded, nullptr);
   loci_session_free(fork);

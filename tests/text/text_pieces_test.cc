@@ -102,6 +102,13 @@ TEST(NormalForms, ComposeDecomposeAndOrderMarks) {
   EXPECT_EQ(normal_form(std::string("a\0b", 3), NormalForm::kNfkc), std::string("a\0b", 3));
 }
 
+TEST(NormalForms, LeaveCharactersThatTheReferenceDoesNotKnow) {
+  EXPECT_EQ(normal_form("\u32FF\u32C0", NormalForm::kNfkc), "\u32FF1\u6708");
+  EXPECT_EQ(normal_form("\U00011935\U00011930", NormalForm::kNfc), "\U00011935\U00011930");
+  // A mark without class, to the reference, keeps others from passing it.
+  EXPECT_EQ(normal_form("q\u0345\u1ABF\u0334", NormalForm::kNfd), "q\u0345\u1ABF\u0334");
+}
+
 TEST(NormalForms, AreIdempotent) {
   std::mt19937 random(3);
   for (int round = 0; round < 300; ++round) {
