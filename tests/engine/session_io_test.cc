@@ -22,7 +22,9 @@ class LyingSession : public testing::Test {
     EngineOptions options;
     options.context = 256;
     core_ = std::move(*Core::load(**file, options));
-    path_ = (std::filesystem::temp_directory_path() / "loci_lying_session.bin").string();
+    path_ = (std::filesystem::temp_directory_path() /
+             (std::string("loci_lying_session_") + testing::UnitTest::GetInstance()->current_test_info()->name()))
+                .string();
   }
   void TearDown() override { std::remove(path_.c_str()); }
 
