@@ -26,6 +26,7 @@ constexpr std::string_view kTrailingSpace = R"(\s+$)";
 // U+4E00-U+9FA5, U+0800-U+4E00, U+AC00-U+D7FF
 constexpr std::string_view kCjkAndHangul = "[\u4E00-\u9FA5\u0800-\u4E00\uAC00-\uD7FF]+";
 // DeepSeek LLM names the cased letters of Unicode 11 one range at a time.
+// clang-format off: it breaks the string anew each time
 constexpr std::string_view kCasedLetters =
     "\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-"
     "ὅὈ-"
@@ -36,6 +37,7 @@ constexpr std::string_view kCasedLetters =
     "ﬗＡ-"
     "Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲"
     "𐳀-𐳲𑢠-𑣟𞤀-𞥃]+";
+// clang-format on
 constexpr std::string_view kAsciiAndWidePunctuation =
     "\\s?[!-/:-~\uFF01-\uFF0F\uFF1A-\uFF5E\u2018-\u201F\u3000-\u3002]+";
 constexpr std::string_view kDigitTriples = R"(\p{N}{1,3})";
