@@ -26,7 +26,8 @@ constexpr std::string_view kTrailingSpace = R"(\s+$)";
 // U+4E00-U+9FA5, U+0800-U+4E00, U+AC00-U+D7FF
 constexpr std::string_view kCjkAndHangul = "[\u4E00-\u9FA5\u0800-\u4E00\uAC00-\uD7FF]+";
 // DeepSeek LLM names the cased letters of Unicode 11 one range at a time.
-// clang-format off: it breaks the string anew each time
+// clang-format breaks this string anew each time.
+// clang-format off
 constexpr std::string_view kCasedLetters =
     "\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-"
     "ὅὈ-"
