@@ -1,6 +1,6 @@
 // Matrix products by weight layout and number of rows, beside what the machine can do at best.
 //
-//   build/cpu/kernels_bench --threads=2 --benchmark_filter=w4m
+//   build/cpu/kernels_bench --threads=2 --isa=avx512 --activations=int16 --benchmark_filter=w4m
 //
 // Every run reports the best of its iterations, since other processes share the machine: `GMAC/s` with its share of the
 // measured peak (of int8 dot products, or of fp32 multiply-adds for float layouts), `GB/s` of weights with its share of
@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -37,34 +38,43 @@ DType type_of(WeightLayout layout) {
 }
 
 // Finite weights: bytes that give every half-precision scale an exponent near 2^-7.
-Linear random_linear(WeightLayout layout, Shape shape, ThreadPool& pool) {
+Linear random_linear(WeightLayout layout, Shape shape, Activations activations, ThreadPool& pool) {
   const DType dtype = type_of(layout);
   std::vector<std::byte> bytes(size_t{shape.outputs} * *row_bytes(dtype, shape.columns));
   std::mt19937 rng(1);
   for (std::byte& b : bytes) b = static_cast<std::byte>((rng() & 0x03) | 0x20);
   const Tensor tensor{.name = "w", .dtype = dtype, .shape = {shape.outputs, shape.columns}, .data = bytes};
   std::vector<PackedMatrix> parts;
-  parts.push_back(std::move(PackedMatrix::pack(tensor, Activations::kInt8, pool)).value());
-  return Linear(std::move(parts));
+  parts.push_back(std::move(PackedMatrix::pack(tensor, activations, pool)).value());
+  return Linear(std::move(parts), activations);
+}
+
+// Rows as models have them: every column has a size of its own, the same in all rows, so that a few stick out.
+void fill_activations(std::vector<float>& x, uint32_t columns) {
+  std::mt19937 rng(2);
+  std::normal_distribution<float> normal;
+  std::vector<float> size(columns);
+  for (float& v : size) v = std::exp(0.6F * normal(rng));
+  for (size_t i = 0; i < x.size(); ++i) x[i] = size[i % columns] * normal(rng);
 }
 
 struct Bench {
   ThreadPool& pool;
   Roof roof;
   Isa isa;
+  Activations activations;
 };
 
 void run(benchmark::State& state, const Bench& bench, WeightLayout layout, Shape shape, uint32_t rows) {
   std::vector<Linear> copies;
-  copies.push_back(random_linear(layout, shape, bench.pool));
+  copies.push_back(random_linear(layout, shape, bench.activations, bench.pool));
   const size_t enough = rows <= 32 ? (size_t{256} << 20) / copies[0].bytes() + 1 : 1;
-  while (copies.size() < enough) copies.push_back(random_linear(layout, shape, bench.pool));
+  while (copies.size() < enough) copies.push_back(random_linear(layout, shape, bench.activations, bench.pool));
 
   Workspace scratch = std::move(Workspace::allocate(copies[0].scratch_bytes(rows, bench.pool.size()))).value();
   OpContext context{bench.pool, bench.isa, scratch};
   std::vector<float> x(size_t{rows} * shape.columns), y(size_t{rows} * shape.outputs);
-  std::mt19937 rng(2);
-  for (float& v : x) v = static_cast<float>(rng() % 2001) / 1000 - 1;
+  fill_activations(x, shape.columns);
   const Rows in{x.data(), rows, shape.columns, shape.columns};
   const Rows out{y.data(), rows, shape.outputs, shape.outputs};
 
@@ -113,12 +123,13 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "%s\n", isa.error().message.c_str());
     return 2;
   }
+  const bool coarse = take_option(argc, argv, "activations", "int16") == "int8";
   const Result<Roof> roof = measure_roof(pool, isa.value());
   if (!roof.ok()) {
     std::fprintf(stderr, "%s\n", roof.error().message.c_str());
     return 1;
   }
-  const Bench bench{pool, roof.value(), isa.value()};
+  const Bench bench{pool, roof.value(), isa.value(), coarse ? Activations::kInt8 : Activations::kInt16};
   std::printf("%d threads, %s; roof: read %.1f GB/s, int8 %.0f GMAC/s, fp32 %.0f GMAC/s\n", pool.size(),
               std::string(to_string(bench.isa)).c_str(), bench.roof.read_bytes_per_second / 1e9,
               bench.roof.int8_macs_per_second / 1e9, bench.roof.f32_macs_per_second / 1e9);

@@ -9,6 +9,7 @@ endfunction()
 # loci_module(NAME [SOURCES files...] [DEPENDS targets...]): a static library loci_NAME of every .cc file under src/NAME, but
 # for main.cc and cuda/ (see cuda.cmake), and of SOURCES.
 # Files named *_avx2.cc and *_avx512.cc are compiled for that instruction set; nothing else may use its instructions.
+# *_bf16_avx512.cc may use AVX512_BF16 besides.
 function(loci_module name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${name}/*.cc)
@@ -31,6 +32,9 @@ function(loci_module name)
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
         "-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx512vnni;-mavx2;-mfma;-mf16c;-mprefer-vector-width=512;-Wno-uninitialized;$<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>")
     endif()
+    if(source MATCHES "_bf16_avx512\\.cc$")
+      set_property(SOURCE ${source} APPEND PROPERTY COMPILE_OPTIONS "-mavx512bf16")
+    endif()
   endforeach()
 endfunction()
 
@@ -50,9 +54,10 @@ function(loci_tests folder)
   if(count GREATER 3)
     loci_precompile(test_${folder} <gmock/gmock.h> <gtest/gtest.h> <fmt/format.h>)
   endif()
-  gtest_discover_tests(test_${folder} DISCOVERY_MODE PRE_TEST TEST_FILTER "-*Slow*:*Download*" PROPERTIES TIMEOUT 600)
-  gtest_discover_tests(test_${folder} DISCOVERY_MODE PRE_TEST TEST_FILTER "*Slow*-*Download*"
+  gtest_discover_tests(test_${folder} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60 TEST_FILTER "-*Slow*:*Download*"
+                       PROPERTIES TIMEOUT ${LOCI_TEST_SECONDS})
+  gtest_discover_tests(test_${folder} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60 TEST_FILTER "*Slow*-*Download*"
                        PROPERTIES TIMEOUT 3600 LABELS slow)
-  gtest_discover_tests(test_${folder} DISCOVERY_MODE PRE_TEST TEST_FILTER "*Download*"
+  gtest_discover_tests(test_${folder} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60 TEST_FILTER "*Download*"
                        PROPERTIES TIMEOUT 3600 LABELS download)
 endfunction()

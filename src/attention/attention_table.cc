@@ -2,18 +2,24 @@
 
 #include <fmt/format.h>
 
-#include "kernels/cpu/kv_codec/page_layout.h"
+#include "kernels/cpu/attention/attention_kernels.h"
 
 namespace loci {
 
 std::vector<KernelEntry> attention_table(Isa isa) {
   std::vector<KernelEntry> table;
   for (const KvCodec codec : {KvCodec::kKv16, KvCodec::kKv8, KvCodec::kKv4}) {
-    table.push_back(
-        {"softmax read", fmt::format("{}, head_dim 1..{}, dense or window", to_string(codec), kMaxHeadDim), isa});
+    for (const ReadPhase phase : {ReadPhase::kPrompt, ReadPhase::kDecode}) {
+      const ReadKernel& kernel = read_kernel(isa, codec, phase, ReadPrecision::kFast);
+      table.push_back(
+          {phase == ReadPhase::kPrompt ? "prompt read" : "decode read",
+           fmt::format("{}, head_dim 1..{}, dense or window: {}", to_string(codec), kMaxHeadDim, kernel.arithmetic),
+           isa});
+    }
     // Encoding is a share of a percent of a pass and the same code everywhere.
     table.push_back({"encode", std::string(to_string(codec)), Isa::kScalar});
   }
+  table.push_back({"select", "scores, softmax, pooling, top_k, top_p", isa});
   return table;
 }
 

@@ -9,27 +9,59 @@
 #include "base/checked.h"
 #include "kernels/cpu/attention/attention_kernels.h"
 #include "kernels/cpu/kv_codec/hadamard.h"
-#include "kernels/cpu/kv_codec/kv_codec.h"
 
 namespace loci {
 namespace {
 
-constexpr uint32_t kItemBlocks = 8;    // 512 slots
-constexpr uint32_t kSegmentItems = 8;  // 4096 slots
-constexpr uint32_t kTargetTileRows = 64;
+constexpr uint32_t kItemBlocks = 8;        // 512 slots
+constexpr uint32_t kSegmentItems = 8;      // 4096 slots
+constexpr uint32_t kTargetTileRows = 192;  // a page is decoded once for them: a twentieth of the time
 constexpr uint32_t kRangesPerThread = 4;
-constexpr size_t kVisibleFloats = sizeof(VisibleSlots) / sizeof(float);
-constexpr uint32_t kWholeTilesFrom = 2;  // tiles per range from which tiles are not split
+constexpr uint32_t kFineRangesPerThread = 16;  // where no tile is split, for balance
+constexpr uint32_t kWholeTilesFrom = 2;        // tiles per range from which tiles are not split
 
 size_t state_floats(size_t rows, size_t dim) { return rows * (dim + 2); }
 
 SoftmaxState state_at(float* memory, size_t rows) { return {memory, memory + rows, memory + 2 * rows}; }
+
+// One worker's scratch, laid out over `memory` (null: to count the bytes).
+class WorkerScratch {
+ public:
+  WorkerScratch(std::byte* memory, size_t rows, size_t dim) : memory_(memory) {
+    block = take(block_bytes(dim));
+    queries = take(query_bytes(rows, dim));
+    query = reinterpret_cast<float*>(take(dim * sizeof(float)));
+    scores = reinterpret_cast<float*>(take(rows * kPageSlots * sizeof(float)));
+    visible = reinterpret_cast<VisibleSlots*>(take(rows * sizeof(VisibleSlots)));
+    for (SoftmaxState* state : {&item, &segment, &total})
+      *state = state_at(reinterpret_cast<float*>(take(state_floats(rows, dim) * sizeof(float))), rows);
+  }
+  size_t bytes() const { return bytes_; }
+
+  std::byte* block;    // the decoded page
+  std::byte* queries;  // as the kernel prepared them
+  float* query;        // one row
+  float* scores;
+  VisibleSlots* visible;
+  SoftmaxState item, segment, total;
+
+ private:
+  std::byte* take(size_t count) {
+    std::byte* at = memory_ == nullptr ? nullptr : memory_ + bytes_;
+    bytes_ += round_up(count, size_t{64});
+    return at;
+  }
+
+  std::byte* memory_;
+  size_t bytes_ = 0;
+};
 
 }  // namespace
 
 // Query rows of one KV head that share a walk over its entries.
 struct Executor::Tile {
   uint32_t read = 0;
+  const ReadKernel* kernel = nullptr;
   uint32_t head_index = 0;  // in the table's class
   uint32_t first_row = 0;   // in the batch
   uint32_t positions = 0;
@@ -62,31 +94,33 @@ WorkPlan Executor::plan(const ReadBounds& bounds, int threads) {
   plan.padded_dim = static_cast<uint32_t>(round_up(bounds.head_dim, kCodeGroup));
   plan.tile_positions = std::bit_floor(std::max(1u, kTargetTileRows / plan.group));
   plan.tile_rows = plan.tile_positions * plan.group;
+  plan.precision = bounds.precision;
   const size_t rows = plan.tile_rows;
   const size_t dim = plan.padded_dim;
-  // Keys, values, queries, scores, visible slots, and the states of item, segment and tile.
-  plan.worker_floats =
-      2 * dim * kPageSlots + rows * dim + rows * kPageSlots + rows * kVisibleFloats + 3 * state_floats(rows, dim);
+  plan.worker_bytes = WorkerScratch(nullptr, rows, dim).bytes();
   const size_t ranges = size_t{kRangesPerThread} * static_cast<size_t>(threads);
   const size_t segments = div_up(bounds.slots, size_t{kPageSlots} * kItemBlocks * kSegmentItems) + 1;
   plan.partial_states = (ranges - 1) * (segments + kSegmentItems + 1);
   const size_t partial_floats = plan.partial_states * state_floats(rows, dim);
-  plan.scratch_bytes = Workspace::bytes_of<float>(plan.worker_floats * static_cast<size_t>(threads)) +
+  plan.scratch_bytes = Workspace::bytes_of<std::byte>(plan.worker_bytes * static_cast<size_t>(threads)) +
                        Workspace::bytes_of<float>(partial_floats);
   return plan;
 }
 
-void Executor::list_tiles(const WorkPlan& plan, std::span<const Read> reads) {
+void Executor::list_tiles(const WorkPlan& plan, std::span<const Read> reads, Isa isa) {
   tiles_.clear();
   uint64_t items = 0;
   for (uint32_t r = 0; r < reads.size(); ++r) {
     const Read& read = reads[r];
     const uint32_t end = read.first_position.value + read.rows;
+    const uint32_t tile_positions = read.phase == ReadPhase::kDecode ? 1 : plan.tile_positions;
+    const ReadKernel& kernel = read_kernel(isa, read.table->layout().codec, read.phase, plan.precision);
     for (uint32_t h = 0; h < read.table->heads().size(); ++h) {
       for (uint32_t position = read.first_position.value; position < end;) {
-        const uint32_t next = std::min(end, (position / plan.tile_positions + 1) * plan.tile_positions);
+        const uint32_t next = std::min(end, (position / tile_positions + 1) * tile_positions);
         Tile tile;
         tile.read = r;
+        tile.kernel = &kernel;
         tile.head_index = h;
         tile.first_row = read.first_row + (position - read.first_position.value);
         tile.positions = next - position;
@@ -117,9 +151,10 @@ void Executor::cut_ranges(const WorkPlan& plan, int threads) {
   states_used_ = 0;
   if (tiles_.empty()) return;
   const uint64_t items = tiles_.back().items_before + (tiles_.back().last_item - tiles_.back().first_item);
-  const uint64_t wanted =
-      threads == 1 ? 1 : std::min<uint64_t>(items, uint64_t{kRangesPerThread} * static_cast<uint64_t>(threads));
+  const auto workers = static_cast<uint64_t>(threads);
+  uint64_t wanted = threads == 1 ? 1 : std::min<uint64_t>(items, kRangesPerThread * workers);
   const bool whole_tiles = tiles_.size() >= wanted * kWholeTilesFrom;
+  if (whole_tiles && threads > 1) wanted = std::min<uint64_t>(tiles_.size(), kFineRangesPerThread * workers);
   uint32_t tile = 0;
   uint64_t first = 0;
   for (uint64_t i = 1; i <= wanted && first < items; ++i) {
@@ -157,7 +192,7 @@ void Executor::cut_ranges(const WorkPlan& plan, int threads) {
 class Executor::Worker {
  public:
   Worker(Executor& executor, const WorkPlan& plan, std::span<const Read> reads, const Rows& q, float scale, Rows out,
-         std::span<float> lse, Isa isa, float* scratch, float* partials)
+         std::span<float> lse, MergeStates merge, std::byte* scratch, float* partials)
       : executor_(executor),
         plan_(plan),
         reads_(reads),
@@ -165,25 +200,9 @@ class Executor::Worker {
         scale_(scale),
         out_(out),
         lse_(lse),
-        attention_(attention_kernels(isa)),
-        decode_(kv_decode_kernels(isa)),
-        partials_(partials) {
-    const size_t rows = plan.tile_rows;
-    const size_t dim = plan.padded_dim;
-    const auto take = [&scratch](size_t count) {
-      float* block = scratch;
-      scratch += count;
-      return block;
-    };
-    keys_ = take(dim * kPageSlots);
-    values_ = take(dim * kPageSlots);
-    queries_ = take(rows * dim);
-    scores_ = take(rows * kPageSlots);
-    visible_ = reinterpret_cast<VisibleSlots*>(take(rows * kVisibleFloats));
-    item_ = state_at(take(state_floats(rows, dim)), rows);
-    segment_ = state_at(take(state_floats(rows, dim)), rows);
-    total_ = state_at(take(state_floats(rows, dim)), rows);
-  }
+        merge_(merge),
+        partials_(partials),
+        own_(scratch, plan.tile_rows, plan.padded_dim) {}
 
   void run(const Range& range) {
     for (uint32_t t = range.first_tile; t < executor_.tiles_.size(); ++t) {
@@ -202,7 +221,7 @@ class Executor::Worker {
 
   void fold_tile(const Tile& tile, uint32_t first_item, uint32_t last_item) {
     load_queries(tile);
-    clear(total_, rows(tile), plan_.padded_dim);
+    clear(own_.total, rows(tile), plan_.padded_dim);
     for (uint32_t item = first_item; item < last_item;) {
       const uint32_t segment = item / kSegmentItems;
       const uint32_t end = std::min(last_item, (segment + 1) * kSegmentItems);
@@ -228,13 +247,13 @@ class Executor::Worker {
       }
       return;
     }
-    const SoftmaxState state = tile.split ? published(slot) : segment_;
+    const SoftmaxState state = tile.split ? published(slot) : own_.segment;
     clear(state, rows(tile), plan_.padded_dim);
     for (uint32_t item = first; item < last; ++item) {
-      fold_item(tile, item, item_);
-      attention_.merge(state, item_, rows(tile), plan_.padded_dim);
+      fold_item(tile, item, own_.item);
+      merge_(state, own_.item, rows(tile), plan_.padded_dim);
     }
-    if (!tile.split) attention_.merge(total_, state, rows(tile), plan_.padded_dim);
+    if (!tile.split) merge_(own_.total, state, rows(tile), plan_.padded_dim);
   }
 
   void fold_item(const Tile& tile, uint32_t item, SoftmaxState state) {
@@ -242,31 +261,41 @@ class Executor::Worker {
     clear(state, rows(tile), plan_.padded_dim);
     const uint32_t first = std::max(tile.first_block, item * kItemBlocks);
     const uint32_t last = std::min(tile.last_block, (item + 1) * kItemBlocks);
-    for (uint32_t block = first; block < last; ++block) {
-      mark_visible(tile, block);
-      const std::byte* page = table.page_of(SlotId(block * kPageSlots), tile.head_index);
-      decode_.keys(table.layout(), page, keys_);
-      decode_.values(table.layout(), page, values_);
-      attention_.fold_block(queries_, rows(tile), plan_.padded_dim, keys_, values_, visible_, scores_, state);
+    BlockRead b{.queries = own_.queries,
+                .rows = rows(tile),
+                .dim = plan_.padded_dim,
+                .layout = &table.layout(),
+                .page = table.page_of(SlotId(first * kPageSlots), tile.head_index),
+                .next_page = table.page_of(SlotId(first * kPageSlots), tile.head_index),
+                .block = own_.block,
+                .visible = nullptr,
+                .scores = own_.scores,
+                .state = state};
+    for (uint32_t block = first; block < last; ++block, b.page = b.next_page) {
+      // A worker goes on to the tile's next item more often than not.
+      if (block + 1 < tile.last_block) b.next_page = table.page_of(SlotId((block + 1) * kPageSlots), tile.head_index);
+      b.visible = mark_visible(tile, block);
+      if (tile.kernel->load_block != nullptr) tile.kernel->load_block(table.layout(), b.page, own_.block);
+      tile.kernel->fold(b);
     }
   }
 
   void fold_published(const Tile& tile) {
-    clear(total_, rows(tile), plan_.padded_dim);
+    clear(own_.total, rows(tile), plan_.padded_dim);
     for (uint32_t segment = tile.first_item / kSegmentItems; segment <= (tile.last_item - 1) / kSegmentItems;
          ++segment) {
       const uint32_t slot = segment_slot(tile, segment);
       if ((slot & 0x80000000u) == 0) {
-        attention_.merge(total_, published(slot), rows(tile), plan_.padded_dim);
+        merge_(own_.total, published(slot), rows(tile), plan_.padded_dim);
         continue;
       }
       const uint32_t first = std::max(tile.first_item, segment * kSegmentItems);
       const uint32_t last = std::min(tile.last_item, (segment + 1) * kSegmentItems);
-      clear(segment_, rows(tile), plan_.padded_dim);
+      clear(own_.segment, rows(tile), plan_.padded_dim);
       for (uint32_t item = first; item < last; ++item) {
-        attention_.merge(segment_, published((slot & 0x7fffffffu) + item - first), rows(tile), plan_.padded_dim);
+        merge_(own_.segment, published((slot & 0x7fffffffu) + item - first), rows(tile), plan_.padded_dim);
       }
-      attention_.merge(total_, segment_, rows(tile), plan_.padded_dim);
+      merge_(own_.total, own_.segment, rows(tile), plan_.padded_dim);
     }
     finish(tile);
   }
@@ -285,30 +314,39 @@ class Executor::Worker {
   // Rows of the tile in the order [position][query head], scaled, padded, and rotated if the keys are.
   void load_queries(const Tile& tile) {
     const size_t dim = plan_.padded_dim;
-    float* to = queries_;
     const bool rotated = reads_[tile.read].table->layout().rotated;
-    for (uint32_t i = 0; i < tile.positions; ++i) {
-      const float* from = q_.row(tile.first_row + i) + size_t{first_query_head(tile)} * plan_.head_dim;
-      for (uint32_t g = 0; g < plan_.group; ++g, to += dim, from += plan_.head_dim) {
-        for (size_t d = 0; d < plan_.head_dim; ++d) to[d] = from[d] * scale_;
-        std::fill(to + plan_.head_dim, to + dim, 0.0F);
-        if (rotated) rotate_groups(to, dim);
-      }
+    for (size_t row = 0; row < rows(tile); ++row) {
+      const float* from = q_.row(tile.first_row + row / plan_.group) +
+                          (size_t{first_query_head(tile)} + row % plan_.group) * plan_.head_dim;
+      for (size_t d = 0; d < plan_.head_dim; ++d) own_.query[d] = from[d] * scale_;
+      std::fill(own_.query + plan_.head_dim, own_.query + dim, 0.0F);
+      if (rotated) rotate_groups(own_.query, dim);
+      tile.kernel->load_query(own_.query, row, rows(tile), dim, own_.queries);
     }
   }
 
-  void mark_visible(const Tile& tile, uint32_t block) {
+  // Null if every row sees the whole block.
+  const VisibleSlots* mark_visible(const Tile& tile, uint32_t block) {
     const Read& read = reads_[tile.read];
-    const int block_slot = static_cast<int>(block * kPageSlots);
-    for (uint32_t i = 0; i < tile.positions; ++i) {
-      const uint32_t position = tile.first_position.value + i;
-      const uint32_t window = read.slots.window;
-      const TokenPos oldest(window == 0 || position < window ? 0 : position - window + 1);
-      const int first = std::max(0, static_cast<int>(read.table->slots_before(oldest)) - block_slot);
-      const int last = std::min(static_cast<int>(kPageSlots),
-                                static_cast<int>(read.table->slots_before(TokenPos(position + 1))) - block_slot);
-      std::fill_n(visible_ + size_t{i} * plan_.group, plan_.group, VisibleSlots{first, last});
+    const uint32_t window = read.slots.window;
+    const auto oldest_of = [window](uint32_t position) {
+      return TokenPos(window == 0 || position < window ? 0 : position - window + 1);
+    };
+    const uint32_t begin = block * kPageSlots;
+    const TokenPos first = tile.first_position;
+    if (read.table->slots_before(TokenPos(first.value + 1)) >= begin + kPageSlots &&
+        read.table->slots_before(oldest_of(first.value + tile.positions - 1)) <= begin) {
+      return nullptr;
     }
+    for (uint32_t i = 0; i < tile.positions; ++i) {
+      const TokenPos position = first + i;
+      const int low = static_cast<int>(read.table->slots_before(oldest_of(position.value))) - static_cast<int>(begin);
+      const int high =
+          static_cast<int>(read.table->slots_before(TokenPos(position.value + 1))) - static_cast<int>(begin);
+      std::fill_n(own_.visible + size_t{i} * plan_.group, plan_.group,
+                  VisibleSlots{std::max(0, low), std::min(static_cast<int>(kPageSlots), high)});
+    }
+    return own_.visible;
   }
 
   void finish(const Tile& tile) {
@@ -317,11 +355,12 @@ class Executor::Worker {
     for (uint32_t i = 0; i < tile.positions; ++i) {
       float* to = out_.row(tile.first_row + i) + size_t{first_query_head(tile)} * plan_.head_dim;
       for (uint32_t g = 0; g < plan_.group; ++g, ++row, to += plan_.head_dim) {
-        const float inverse = total_.l[row] > 0.0F ? 1.0F / total_.l[row] : 0.0F;
-        for (size_t d = 0; d < plan_.head_dim; ++d) to[d] = total_.o[row * dim + d] * inverse;
+        const float inverse = own_.total.l[row] > 0.0F ? 1.0F / own_.total.l[row] : 0.0F;
+        for (size_t d = 0; d < plan_.head_dim; ++d) to[d] = own_.total.o[row * dim + d] * inverse;
         if (lse_.empty()) continue;
         const size_t heads = out_.width / plan_.head_dim;
-        lse_[(tile.first_row + i) * heads + first_query_head(tile) + g] = total_.m[row] + std::log(total_.l[row]);
+        lse_[(tile.first_row + i) * heads + first_query_head(tile) + g] =
+            own_.total.m[row] + std::log(own_.total.l[row]);
       }
     }
   }
@@ -333,20 +372,14 @@ class Executor::Worker {
   float scale_;
   Rows out_;
   std::span<float> lse_;
-  const AttentionKernels& attention_;
-  const KvDecodeKernels& decode_;
+  MergeStates merge_;
   float* partials_;
-  float* keys_;
-  float* values_;
-  float* queries_;
-  float* scores_;
-  SoftmaxState item_, segment_, total_;
-  VisibleSlots* visible_;
+  WorkerScratch own_;
 };
 
 void Executor::run(OpContext& context, const WorkPlan& plan, std::span<const Read> reads, const Rows& q, float scale,
                    Rows out, std::span<float> lse) {
-  list_tiles(plan, reads);
+  list_tiles(plan, reads, context.isa);
   cut_ranges(plan, context.pool.size());
   if (ranges_.empty()) return;
   if (arrival_count_ > arrivals_capacity_) {
@@ -355,11 +388,12 @@ void Executor::run(OpContext& context, const WorkPlan& plan, std::span<const Rea
   }
   for (size_t i = 0; i < arrival_count_; ++i) arrivals_[i].store(0, std::memory_order_relaxed);
   const Workspace::Mark mark(context.scratch);
-  float* scratch = context.scratch.take<float>(plan.worker_floats * static_cast<size_t>(context.pool.size())).data();
+  std::byte* scratch =
+      context.scratch.take<std::byte>(plan.worker_bytes * static_cast<size_t>(context.pool.size())).data();
   float* partials = context.scratch.take<float>(states_used_ * state_floats(plan.tile_rows, plan.padded_dim)).data();
   context.pool.parallel_for(ranges_.size(), [&](size_t index, int worker) {
-    Worker(*this, plan, reads, q, scale, out, lse, context.isa,
-           scratch + static_cast<size_t>(worker) * plan.worker_floats, partials)
+    Worker(*this, plan, reads, q, scale, out, lse, merge_states(context.isa),
+           scratch + static_cast<size_t>(worker) * plan.worker_bytes, partials)
         .run(ranges_[index]);
   });
 }

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "attention/read.h"
+#include "kernels/cpu/attention/attention_kernels.h"
 #include "ops/context.h"
 #include "tensor/rows.h"
 
@@ -28,16 +29,18 @@ struct ReadBounds {
   uint32_t query_heads = 1;
   uint32_t kv_heads = 1;
   uint32_t head_dim = 0;
+  ReadPrecision precision = ReadPrecision::kFast;
 };
 
 // What the executor prepares from bounds alone.
 struct WorkPlan {
   uint32_t group = 1;  // query heads per KV head
   uint32_t padded_dim = 0;
-  uint32_t tile_positions = 1;  // query rows per tile, per query head
+  uint32_t tile_positions = 1;  // query rows per tile of a prompt, per query head; a decode step has tiles of 1
   uint32_t tile_rows = 1;       // tile_positions * group
   uint32_t head_dim = 0;
-  size_t worker_floats = 0;   // scratch of one worker
+  ReadPrecision precision = ReadPrecision::kFast;
+  size_t worker_bytes = 0;    // scratch of one worker
   size_t partial_states = 0;  // states that can be published
   size_t scratch_bytes = 0;   // of a run, in all
 };
@@ -57,7 +60,7 @@ class Executor {
   struct Range;
   class Worker;
 
-  void list_tiles(const WorkPlan& plan, std::span<const Read> reads);
+  void list_tiles(const WorkPlan& plan, std::span<const Read> reads, Isa isa);
   void cut_ranges(const WorkPlan& plan, int threads);
 
   std::vector<Tile> tiles_;

@@ -5,6 +5,7 @@
 
 #include "cache/ids.h"
 #include "cache/table.h"
+#include "kernels/cpu/attention/attention_kernels.h"
 
 namespace loci {
 
@@ -21,6 +22,7 @@ struct Read {
   TokenPos first_position{0};  // of the first row; the others follow
   Pattern slots;
   PartId part{0};
+  ReadPhase phase = ReadPhase::kPrompt;
 };
 
 }  // namespace loci

@@ -39,6 +39,9 @@ CpuInfo detect() {
   info.avx512 = info.avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                 __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
                 __builtin_cpu_supports("avx512vnni");
+  eax = 7, ecx = 1;
+  __asm__ volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
+  info.fast_bf16 = info.avx512 && ((eax >> 5) & 1u) != 0 && __builtin_cpu_is("amd");
   eax = 7, ecx = 0;
   __asm__ volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
   info.amx_int8 = (edx >> 25) & 1u;

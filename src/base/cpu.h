@@ -21,6 +21,9 @@ struct CpuInfo {
   int cores = 1;        // that this process may run on
   bool avx2 = false;    // AVX2, FMA and F16C together
   bool avx512 = false;  // F, BW, DQ, VL and VNNI together
+  // AVX512_BF16 whose dot products run at the rate of fused multiply-adds, so at twice their products: AMD Zen 4 and
+  // later. Intel's first ones are slower than fp32.
+  bool fast_bf16 = false;
   bool amx_int8 = false;
 };
 

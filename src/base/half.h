@@ -1,5 +1,5 @@
 // Scalar conversions between float and the two 16-bit float formats. Vector code has its own instructions; results
-// agree bit for bit (round to nearest even).
+// agree bit for bit (round to nearest even). Without an instruction the compiler's own conversion is a slow call.
 #pragma once
 
 #include <bit>
@@ -20,7 +20,7 @@ struct BFloat16 {
 }
 
 [[gnu::always_inline]] inline float to_float(Half x) {
-#if defined(__FLT16_MAX__)
+#if defined(__FLT16_MAX__) && defined(__F16C__)
   return static_cast<float>(std::bit_cast<_Float16>(x.bits));
 #else
   const uint32_t sign = static_cast<uint32_t>(x.bits & 0x8000u) << 16;
@@ -36,7 +36,7 @@ struct BFloat16 {
 }
 
 [[gnu::always_inline]] inline Half to_half(float f) {
-#if defined(__FLT16_MAX__)
+#if defined(__FLT16_MAX__) && defined(__F16C__)
   return Half{std::bit_cast<uint16_t>(static_cast<_Float16>(f))};
 #else
   const uint32_t bits = std::bit_cast<uint32_t>(f);

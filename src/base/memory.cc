@@ -17,6 +17,7 @@ namespace {
 
 constexpr size_t kAlignment = 64;
 constexpr size_t kHugePage = size_t{2} << 20;
+constexpr size_t kArenaBlock = size_t{64} << 20;
 constexpr size_t kMapFrom = size_t{1} << 20;  // blocks of this size and more are mapped
 
 // The number after `key` in a file of "key: number kB" lines, in bytes; 0 if there is none.
@@ -26,6 +27,19 @@ uint64_t kilobyte_field(const char* path, const std::string& key) {
     if (line.rfind(key, 0) == 0) return std::strtoull(line.c_str() + key.size(), nullptr, 10) * 1024;
   }
   return 0;
+}
+
+// `bytes` (whole huge pages) that begin on a huge page, so that the system can back them with such; null if there are
+// none.
+std::byte* map_aligned(size_t bytes) {
+  const size_t room = bytes + kHugePage;
+  void* all = mmap(nullptr, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (all == MAP_FAILED) return nullptr;
+  auto* begin = static_cast<std::byte*>(all);
+  const size_t before = (kHugePage - reinterpret_cast<uintptr_t>(begin) % kHugePage) % kHugePage;
+  if (before > 0) munmap(begin, before);
+  munmap(begin + before + bytes, room - bytes - before);
+  return begin + before;
 }
 
 uint64_t number_in(const char* path) {
@@ -47,11 +61,11 @@ Result<Buffer> Buffer::allocate(size_t bytes) {
   if (!checked_add(bytes, kHugePage)) return error();
   if (bytes >= kMapFrom) {
     const size_t mapped = round_up(bytes, kHugePage);
-    void* p = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (p == MAP_FAILED) return error();
+    std::byte* p = map_aligned(mapped);
+    if (p == nullptr) return error();
     // Only where a whole huge page is used: else a block could hold more than its size.
-    if (bytes >= 4 * kHugePage) madvise(p, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
-    out.data_ = static_cast<std::byte*>(p);
+    (void)madvise(p, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
+    out.data_ = p;
     out.mapped_ = mapped;
   } else {
     void* p = std::aligned_alloc(kAlignment, round_up(bytes, kAlignment));
@@ -63,8 +77,25 @@ Result<Buffer> Buffer::allocate(size_t bytes) {
   return out;
 }
 
+Result<Buffer> Arena::take(size_t bytes) {
+  if (bytes >= kArenaBlock || !checked_add(bytes, kAlignment)) return Buffer::allocate(bytes);
+  const size_t room = round_up(bytes, kAlignment);
+  if (block_ == nullptr || block_->size() - used_ < room) {
+    LOCI_TRY(Buffer block, Buffer::allocate(kArenaBlock));
+    block_ = std::make_shared<Buffer>(std::move(block));
+    used_ = 0;
+  }
+  Buffer out;
+  if (bytes == 0) return out;
+  out.data_ = block_->data() + used_;
+  out.size_ = bytes;
+  out.block_ = block_;
+  used_ += room;
+  return out;
+}
+
 Buffer::~Buffer() {
-  if (data_ == nullptr) return;
+  if (data_ == nullptr || block_ != nullptr) return;
   if (mapped_ > 0) {
     munmap(data_, mapped_);
   } else {
@@ -75,12 +106,14 @@ Buffer::~Buffer() {
 Buffer::Buffer(Buffer&& other) noexcept
     : data_(std::exchange(other.data_, nullptr)),
       size_(std::exchange(other.size_, 0)),
-      mapped_(std::exchange(other.mapped_, 0)) {}
+      mapped_(std::exchange(other.mapped_, 0)),
+      block_(std::move(other.block_)) {}
 
 Buffer& Buffer::operator=(Buffer&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
   std::swap(mapped_, other.mapped_);
+  std::swap(block_, other.block_);
   return *this;
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 
 #include "base/error.h"
@@ -34,7 +35,23 @@ class Buffer {
  private:
   std::byte* data_ = nullptr;
   size_t size_ = 0;
-  size_t mapped_ = 0;  // bytes mapped with mmap; 0 if `data_` came from aligned_alloc
+  size_t mapped_ = 0;  // bytes mapped with mmap; 0 if `data_` came from aligned_alloc or lies in block_
+  std::shared_ptr<Buffer> block_;
+
+  friend class Arena;
+};
+
+// Hands out pieces of large blocks. Many pieces of a few hundred KiB that are read one after the other then lie on huge
+// pages, which small blocks of their own could not; that is worth half the bandwidth again. A block lives as long as a
+// piece of it.
+class Arena {
+ public:
+  // As Buffer::allocate.
+  Result<Buffer> take(size_t bytes);
+
+ private:
+  std::shared_ptr<Buffer> block_;
+  size_t used_ = 0;  // bytes of block_
 };
 
 // Bytes of memory that a new allocation could use now without swapping (MemAvailable, bounded by the cgroup's limit).

@@ -7,7 +7,8 @@
 namespace loci {
 namespace {
 
-constexpr uint64_t kExtentBytes = uint64_t{2} << 20;
+// Many huge pages, of which the system gives those that are touched.
+constexpr uint64_t kExtentBytes = uint64_t{32} << 20;
 
 }  // namespace
 

@@ -65,10 +65,10 @@ uint32_t Table::slots_before(TokenPos position) const {
 
 TokenPos Table::position(SlotId slot) const { return affine() ? TokenPos(slot.value) : positions_[slot.value]; }
 
-Status Table::own_last_stripe() {
-  if (length_ % kPageSlots == 0) return {};
-  const std::span<PageId> last = std::span(pages_).last(heads_.size());
-  for (PageId& page : last) {
+// Entries go to the stripe that the table ends in and to reserved ones after it; a fork shares both.
+Status Table::own_open_stripes() {
+  const size_t full = std::min(pages_.size(), length_ / kPageSlots * heads_.size());
+  for (PageId& page : std::span(pages_).subspan(full)) {
     if (page == kNoPage || pool_->references(group_, page) == 1) continue;
     LOCI_TRY(const PageId own, pool_->allocate_page(group_));
     std::memcpy(pool_->data(group_, own), pool_->data(group_, page), layout_->bytes);
@@ -79,7 +79,7 @@ Status Table::own_last_stripe() {
 }
 
 Status Table::reserve(uint32_t count) {
-  LOCI_CHECK(own_last_stripe());
+  LOCI_CHECK(own_open_stripes());
   const size_t needed = div_up(size_t{length_} + count, kPageSlots) * heads_.size();
   while (pages_.size() < needed) {
     const bool whole = pool_->heads(group_) == heads_.size();

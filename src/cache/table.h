@@ -39,9 +39,10 @@ class Table {
   uint32_t slots_before(TokenPos position) const;
   TokenPos position(SlotId slot) const;
 
-  // Makes room for `count` more slots: new stripes, and a private copy of a shared last page.
+  // Makes room for `count` more slots: new stripes, and private copies of shared pages that are not full. On kLimit
+  // nothing is lost and the call may be repeated.
   Status reserve(uint32_t count);
-  // Appends one entry per head, at `position`, into reserved room. The caller fills the slot with entry_page().
+  // Appends one entry per head, at `position`, into reserved room. The caller fills the slot of each page_of().
   SlotId append(TokenPos position);
   // The page that holds `slot` for the class's `head_index`-th head.
   std::byte* page_of(SlotId slot, size_t head_index);
@@ -73,7 +74,7 @@ class Table {
   static constexpr PageId kNoPage{0xffffffffu};
 
   void release_all();
-  Status own_last_stripe();
+  Status own_open_stripes();
 
   PagePool* pool_;
   PageGroup group_;

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "base/log.h"
+#include "base/spelling.h"
 #include "cli/commands.h"
 #include "cli/help.h"
 #include "cli/terminal_text.h"
@@ -24,38 +25,6 @@ constexpr const char* kExamples =
     "  loci chat -m smollm2                        talk to a small model\n"
     "  loci run -m smollm2 -f notes.txt -p 'What is to be done by Friday?'\n"
     "  loci COMMAND --help                         what a command does, with examples\n";
-
-// Edits (insert, delete, replace a letter, swap neighbours counted as two) that turn one word into the other.
-size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
-    }
-  }
-  return row[b.size()];
-}
-
-// The known word nearest to `word`, if any is near enough to have been meant.
-std::string nearest(std::string_view word, const std::vector<std::string>& known) {
-  std::string best;
-  size_t best_distance = std::max<size_t>(2, word.size() / 3) + 1;
-  for (const std::string& candidate : known) {
-    // A beginning counts as near: "--att" for "--attention".
-    const bool prefix = word.size() >= 4 && candidate.compare(0, word.size(), word) == 0;
-    const size_t distance = prefix ? 1 : edit_distance(word, candidate);
-    if (distance < best_distance) {
-      best = candidate;
-      best_distance = distance;
-    }
-  }
-  return best;
-}
 
 std::vector<std::string> option_names(const CLI::App& command) {
   std::vector<std::string> out;
@@ -94,20 +63,19 @@ std::string usage_message(const CLI::App& app, const CLI::ParseError& error) {
   const CLI::App* command = chosen_command(app, name);
   const std::string extra = unexpected_argument(app);
   std::string message = error.what();
-  std::string guess;
+  std::string guess;  // an end of the sentence
   const bool lacks_command = !command_names(*command).empty();
   if (!extra.empty() && lacks_command && extra[0] != '-') {
     message = fmt::format("unknown command '{}'", extra);
-    guess = nearest(extra, command_names(*command));
+    guess = did_you_mean(extra, command_names(*command));
   } else if (!extra.empty()) {
     message = fmt::format("{} '{}'", extra[0] == '-' ? "unknown option" : "unexpected argument", extra);
-    if (extra[0] == '-') guess = nearest(extra.substr(0, extra.find('=')), option_names(*command));
+    if (extra[0] == '-') guess = did_you_mean(extra.substr(0, extra.find('=')), option_names(*command));
   } else if (lacks_command) {
     message = "a command is needed";
   }
   std::replace(message.begin(), message.end(), '\n', ' ');
-  if (!guess.empty()) message += fmt::format("; did you mean '{}'?", guess);
-  return fmt::format("{}: {}\nTry '{} --help'.", name, terminal_text(message), name);
+  return fmt::format("{}: {}\nTry '{} --help'.", name, terminal_text(message + guess), name);
 }
 
 void declare(CLI::App& app, Choice& choice, std::string& log_level) {
@@ -126,6 +94,7 @@ void declare(CLI::App& app, Choice& choice, std::string& log_level) {
   add_eval(app, choice);
   add_tokenize(app, choice);
   add_inspect(app, choice);
+  add_methods(app, choice);
   add_plan(app, choice);
   add_pull(app, choice);
   add_doctor(app, choice);

@@ -45,6 +45,7 @@ void add_bench(CLI::App& app, Choice& choice);
 void add_eval(CLI::App& app, Choice& choice);
 void add_tokenize(CLI::App& app, Choice& choice);
 void add_inspect(CLI::App& app, Choice& choice);
+void add_methods(CLI::App& app, Choice& choice);
 void add_plan(CLI::App& app, Choice& choice);
 void add_pull(CLI::App& app, Choice& choice);
 void add_doctor(CLI::App& app, Choice& choice);

@@ -54,8 +54,9 @@ CLI::Option* add_bytes_option(CLI::App& command, const std::string& name, uint64
 void add_model_options(CLI::App& command, ModelOptions& options) {
   add_model_option(command, options.model);
   command
-      .add_option("--attention", options.attention,
-                  "Plan: which tokens are kept and how they are stored: dense, or store=kv16, store=kv8, store=kv4")
+      .add_option(
+          "--attention", options.attention,
+          "Plan: what is kept, stored, read and mixed: dense, or e.g. store=kv4,kv8@0-1; 'loci methods' explains")
       ->capture_default_str()
       ->type_name("PLAN")
       ->group(kModelGroup);
@@ -80,10 +81,9 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       ->type_name("ISA")
       ->group(kEngineGroup);
   command
-      .add_option(
-          "--activations", options.activations,
-          "int16: activations as two 8-bit terms per block of 32; int8: one term, half the work of a prompt, coarser; "
-          "f32: everything in fp32, slow, the yardstick")
+      .add_option("--activations", options.activations,
+                  "int16: activations in up to 16 bits, where columns stick out of their block; int8: 8 bits, coarser; "
+                  "f32: everything in fp32, slow, the yardstick")
       ->capture_default_str()
       ->check(CLI::IsMember({"int16", "int8", "f32"}))
       ->type_name("TYPE")

@@ -1,5 +1,6 @@
 // loci run: read a document, answer a question about it.
 #include <algorithm>
+#include <chrono>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -97,10 +98,11 @@ double prefill_rate(const Completion& done) {
   return per_second(done.prompt_tokens - done.cached_tokens, done.prefill_seconds);
 }
 
-nlohmann::ordered_json run_json(const Completion& done, const ModelInfo& info) {
+nlohmann::ordered_json run_json(const Completion& done, const ModelInfo& info, double load_seconds) {
   return {{"text", done.text},
           {"prompt_tokens", done.prompt_tokens},
           {"generated_tokens", done.tokens.size()},
+          {"load_s", load_seconds},
           {"prefill_tok_s", prefill_rate(done)},
           {"decode_tok_s", per_second(done.decode_steps, done.decode_seconds)},
           {"kv_bytes", done.kv_bytes},
@@ -129,12 +131,14 @@ Result<int> run(const Console& console, const RunCommand& command) {
     LOCI_TRY(const ModelHeader header, ModelHeader::open(path));
     LOCI_TRY(options.context, choose_context(header, command, document));
   }
+  const auto begin = std::chrono::steady_clock::now();
   LOCI_TRY(Engine engine, load_engine(path, options, console));
+  const std::chrono::duration<double> loading = std::chrono::steady_clock::now() - begin;
   LOCI_TRY(DocumentPrompt prompt, build_prompt(engine, command, document));
   LOCI_CHECK(check_room(prompt, command, engine.info()));
   LOCI_TRY(const Completion done, generate(engine, command, std::move(prompt), console));
   if (command.json) {
-    console.write_json(run_json(done, engine.info()));
+    console.write_json(run_json(done, engine.info(), loading.count()));
   } else {
     console.write("\n");
     note_summary(console, done, engine.info());
@@ -165,8 +169,8 @@ void add_run(CLI::App& app, Choice& choice) {
   add_sampling_options(*command, options->sampling);
   command->add_flag("--ignore-eos", options->ignore_eos, "Go on after the model ends its text")->group("Sampling");
   command->add_flag("--json", options->json,
-                    "Print one JSON object: text, prompt_tokens, generated_tokens, prefill_tok_s, decode_tok_s,\n"
-                    "kv_bytes, kept_tokens, cached_tokens, finish, attention");
+                    "Print one JSON object: text, prompt_tokens, generated_tokens, load_s, prefill_tok_s,\n"
+                    "decode_tok_s, kv_bytes, kept_tokens, cached_tokens, finish, attention");
   set_action(command, choice, options, run, [file, prompt] { require_options({file, prompt}, 1, 2); });
 }
 

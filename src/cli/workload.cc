@@ -37,7 +37,9 @@ Workload decode_workload(const ModelInfo& info, uint32_t steps, uint32_t depth) 
 double prefill_roof_share(const Workload& work, const Roof& roof, bool f32_activations, double seconds) {
   if (seconds <= 0) return 0;
   const double linear_rate = f32_activations ? roof.f32_macs_per_second : roof.int8_macs_per_second;
-  return (work.linear_macs / linear_rate + work.attention_macs / roof.f32_macs_per_second) / seconds;
+  const bool bf16 = !f32_activations && roof.bf16_macs_per_second > 0;
+  const double attention_rate = bf16 ? roof.bf16_macs_per_second : roof.f32_macs_per_second;
+  return (work.linear_macs / linear_rate + work.attention_macs / attention_rate) / seconds;
 }
 
 double decode_roof_share(const Workload& work, const Roof& roof, double seconds) {

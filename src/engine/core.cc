@@ -33,7 +33,7 @@ Result<std::unique_ptr<Core>> Core::load(const ModelFile& file, const EngineOpti
       std::unique_ptr<Core>(new Core(std::move(model), std::move(layout), std::move(threads), std::move(scratch), isa));
   core->fingerprint_ = model_fingerprint(file);
   if (options.prefix_cache) {
-    PrefixSeed seed{.model = core->fingerprint_, .plan = core->layout_.attention.canonical(), .salt = ""};
+    PrefixSeed seed{.model = core->fingerprint_, .plan = core->layout_.attention.prompt_part().canonical(), .salt = ""};
     LOCI_TRY(core->prefix_, PrefixStore::make(*core->cache_layout_, std::move(seed)));
   }
   return core;
@@ -79,7 +79,9 @@ Status Core::forward(std::span<const Feed> feeds, const Cancelled& cancelled, co
   for (const Feed& feed : feeds) {
     SequenceCache& cache = feed.sequence->cache;
     LOCI_ASSERT(feed.tokens > 0 && feed.tokens <= feed.sequence->unfed(), "a feed takes tokens that the sequence has");
-    items.push_back({&cache, rows, feed.tokens, TokenPos(cache.tokens())});
+    const bool decode = feed.tokens == 1 && cache.tokens() >= feed.sequence->decode_from;
+    items.push_back(
+        {&cache, rows, feed.tokens, TokenPos(cache.tokens()), decode ? ReadPhase::kDecode : ReadPhase::kPrompt});
     const auto first = feed.sequence->tokens.begin() + cache.tokens();
     ids.insert(ids.end(), first, first + feed.tokens);
     rows += feed.tokens;

@@ -45,6 +45,7 @@ Result<Generation> Generation::begin(Core& core, const Tokenizer& tokenizer, con
     sequence.cache.trim(0);
     sequence.remembered_blocks = 0;
   }
+  sequence.decode_from = static_cast<uint32_t>(sequence.tokens.size());
   const uint64_t most =
       std::min<uint64_t>(core.layout().context, uint64_t{sequence.tokens.size()} + request.max_new_tokens);
   out.most_tokens_ = static_cast<uint32_t>(most);

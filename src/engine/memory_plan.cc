@@ -24,6 +24,8 @@ Result<EngineLayout> lay_out(const ModelMeasure& model, const EngineOptions& opt
   const ModelConfig& config = model.config;
   EngineLayout out;
   LOCI_TRY(out.attention, AttentionPlan::parse(options.attention));
+  LOCI_CHECK(
+      out.attention.check({.layers = config.layers, .kv_heads = config.kv_heads, .query_heads = config.query_heads}));
   LOCI_TRY(out.activations, parse_activations(options.activations));
   out.context = options.context == 0 ? config.trained_context : options.context;
   if (out.context > config.trained_context) {
@@ -47,19 +49,23 @@ Result<EngineLayout> lay_out(const ModelMeasure& model, const EngineOptions& opt
   for (uint32_t i = 0; i < config.layers; ++i) {
     out.layers.push_back({.kv_heads = config.kv_heads,
                           .head_dim = config.head_dim,
-                          .codec = out.attention.store,
+                          .codec = out.attention.codec(LayerId{i}),
                           .window = config.layer_window(i)});
   }
-  out.work = Executor::plan({.rows = out.pass_rows,
-                             .reads = out.batch,
-                             .slots = out.context,
-                             .query_heads = config.query_heads,
-                             .kv_heads = config.kv_heads,
-                             .head_dim = config.head_dim},
-                            threads);
+  out.work =
+      Executor::plan({.rows = out.pass_rows,
+                      .reads = out.batch,
+                      .slots = out.context,
+                      .query_heads = config.query_heads,
+                      .kv_heads = config.kv_heads,
+                      .head_dim = config.head_dim,
+                      .precision = out.activations == Activations::kF32 ? ReadPrecision::kFp32 : ReadPrecision::kFast},
+                     threads);
   MemoryPlan& memory = out.memory;
   memory.weights_bytes = model.weights_bytes;
-  memory.kv_bytes = out.batch * CacheLayout::sequence_bytes(out.layers, out.context, out.chunk);
+  // A page more than a sequence has: a fork that goes on copies the page that its origin ends in.
+  memory.kv_bytes = out.batch * (CacheLayout::sequence_bytes(out.layers, out.context, out.chunk) +
+                                 CacheLayout::sequence_bytes(out.layers, kPageSlots, out.chunk));
   memory.scratch_bytes = Model::scratch_bytes(config, out.pass_rows, out.logit_rows, threads, out.work.scratch_bytes);
   memory.total_bytes = memory.weights_bytes + memory.kv_bytes + memory.state_bytes + memory.scratch_bytes;
   memory.available_bytes = options.memory_limit_bytes > 0 ? options.memory_limit_bytes : available_memory_bytes();

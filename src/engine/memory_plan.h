@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "attention/executor.h"
-#include "attention/plan.h"
+#include "attention/plan/plan.h"
 #include "cache/sequence_cache.h"
 #include "loci/loci.h"
 #include "model/model.h"

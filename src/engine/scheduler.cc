@@ -81,6 +81,12 @@ std::vector<Result<Completion>> Scheduler::run(std::span<const Request> requests
     }
     if (jobs.empty()) continue;
     const Status passed = pass(jobs);
+    if (!passed.ok() && passed.error().code == ErrorCode::kLimit && jobs.size() > 1) {
+      // Sessions hold pages that were admitted to nobody here: the youngest gives way.
+      results[jobs.back().index] = passed.error();
+      jobs.pop_back();
+      continue;
+    }
     for (size_t i = 0; i < jobs.size();) {
       if (!passed.ok()) {
         results[jobs[i].index] = passed.error();

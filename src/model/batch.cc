@@ -72,7 +72,8 @@ Rows Batch::attend(LayerId layer, const Rows& q, const Rows& k, const Rows& v) {
                         .first_row = item.first_row,
                         .rows = item.rows,
                         .first_position = item.first_position,
-                        .slots = {.window = config_.layer_window(layer.value)}});
+                        .slots = {.window = config_.layer_window(layer.value)},
+                        .phase = item.phase});
     }
   }
   Rows out = take(config_.q_width());

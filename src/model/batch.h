@@ -20,6 +20,7 @@ struct BatchItem {
   uint32_t first_row = 0;
   uint32_t rows = 0;
   TokenPos first_position{0};
+  ReadPhase phase = ReadPhase::kPrompt;
 };
 
 class Batch {

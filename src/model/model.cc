@@ -54,6 +54,7 @@ Result<Model> Model::load(const ModelFile& file, Activations activations, Thread
   }
   const char* head = tied ? "token_embd.weight" : "output.weight";
   LOCI_TRY(model.head_, weights.linear({{head, config.vocabulary, config.hidden}}));
+  model.head_.round_finer();
   if (weights.bytes() != model.measure_.weights_bytes) {
     return fail(ErrorCode::kInternal, "the weights take {} bytes, but {} were planned", weights.bytes(),
                 model.measure_.weights_bytes);

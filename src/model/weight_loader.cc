@@ -34,8 +34,9 @@ Status WeightLoader::took(const Tensor& tensor) {
 Result<PackedMatrix> WeightLoader::matrix(const MatrixName& name) {
   LOCI_ASSERT(!measuring(), "a matrix is packed only when loading; measure with linear()");
   LOCI_TRY(const Tensor* tensor, find(name));
-  LOCI_TRY(PackedMatrix packed, PackedMatrix::pack(*tensor, activations_, *pool_,
-                                                   [this](std::span<const std::byte> done) { file_.release(done); }));
+  LOCI_TRY(PackedMatrix packed, PackedMatrix::pack(
+                                    *tensor, activations_, *pool_,
+                                    [this](std::span<const std::byte> done) { file_.release(done); }, &arena_));
   bytes_ += packed.bytes();
   LOCI_CHECK(took(*tensor));
   return packed;

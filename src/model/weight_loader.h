@@ -52,6 +52,7 @@ class WeightLoader {
   Activations activations_;
   ThreadPool* pool_;
   OnLoad on_load_;
+  Arena arena_;  // of the packed matrices
   uint64_t bytes_ = 0;
   uint64_t macs_ = 0;
   uint64_t parameters_ = 0;

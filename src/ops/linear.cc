@@ -1,6 +1,7 @@
 #include "ops/linear.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "base/assert.h"
 #include "kernels/cpu/gemm/gemm.h"
@@ -12,8 +13,18 @@ namespace {
 
 constexpr size_t kReleaseBytes = size_t{4} << 20;  // file bytes packed between two calls of `packed`
 constexpr size_t kItemWeightBytes = 24 << 10;      // of panels in a work item: about a microsecond of memory bandwidth
-constexpr uint32_t kItemRows = 96;                 // activation rows in a work item: they stay in a core's cache
-constexpr uint32_t kSpanRows = 24;                 // activation rows that one worker rounds at a time
+constexpr size_t kItemCachedBytes = 96 << 10;      // the same where many rows share them: they stay in a core's cache
+constexpr uint32_t kManyRows = 24;
+constexpr uint32_t kItemRows = 96;     // activation rows in a work item: they stay in a core's cache
+constexpr uint32_t kSpanRows = 24;     // activation rows that one worker rounds at a time
+constexpr size_t kItemsPerWorker = 4;  // at least, where there are enough panels
+
+// Half a step is what rounding may move an activation, in shares of its row's mean. 0.016 keeps the mean error of
+// log-probabilities at about 0.012 (docs/accuracy.md); it grows in proportion, and plain 8 bits give 0.06. Larger steps
+// are faster: fewer columns stick out.
+constexpr Precision kInt16{0.016F};
+constexpr Precision kInt16Finer{0.01F};
+constexpr Precision kInt8{std::numeric_limits<float>::infinity()};
 
 }  // namespace
 
@@ -25,7 +36,7 @@ uint64_t PackedMatrix::planned_bytes(DType dtype, uint64_t rows, uint64_t column
 }
 
 Result<PackedMatrix> PackedMatrix::pack(const Tensor& tensor, Activations activations, ThreadPool& pool,
-                                        const std::function<void(std::span<const std::byte>)>& packed) {
+                                        const std::function<void(std::span<const std::byte>)>& packed, Arena* arena) {
   const uint64_t rows = tensor.rows(), columns = tensor.columns();
   if (rows == 0 || columns == 0 || rows > UINT32_MAX - kPanelRows || columns > UINT32_MAX / 8) {
     return fail(ErrorCode::kCorrupt, "tensor '{}' is {} x {}: a matrix has 1 to 2^29 rows and columns", tensor.name,
@@ -41,7 +52,8 @@ Result<PackedMatrix> PackedMatrix::pack(const Tensor& tensor, Activations activa
   m.rows_ = static_cast<uint32_t>(rows);
   m.columns_ = static_cast<uint32_t>(columns);
   m.panel_bytes_ = panel_shape(m.layout_, m.columns_).bytes;
-  LOCI_TRY(m.data_, Buffer::allocate(m.panels() * m.panel_bytes_));
+  const size_t bytes = m.panels() * m.panel_bytes_;
+  LOCI_TRY(m.data_, arena == nullptr ? Buffer::allocate(bytes) : arena->take(bytes));
 
   // A stretch of panels per loop, so that `packed` hears of file bytes while the rest is still being packed.
   const size_t stretch = std::max<size_t>(1, kReleaseBytes / (kPanelRows * *row_stride));
@@ -72,70 +84,77 @@ void PackedMatrix::unpack_row(uint32_t row, std::span<float> out) const {
 
 namespace {
 
-// A part's share of the work: items are (chunk of rows, range of panels).
+// Activation rows in a work item: whole groups, spread evenly.
+uint32_t item_rows(uint32_t rows) {
+  const uint32_t items = static_cast<uint32_t>(div_up(rows, kItemRows));
+  return static_cast<uint32_t>(round_up(div_up(rows, items), size_t{kGroupsMeet}));
+}
+
+// Whole tiles, so many that their weights stay in a core's cache and every worker gets several items, evenly.
+size_t panels_per_item(size_t panels, size_t panel_bytes, uint32_t rows, int workers) {
+  const size_t row_items = div_up(rows, item_rows(rows));
+  const size_t wanted = (rows >= kManyRows ? kItemCachedBytes : kItemWeightBytes) / panel_bytes;
+  const size_t ranges = std::max(div_up(panels, std::max<size_t>(1, wanted)),
+                                 div_up(kItemsPerWorker * static_cast<size_t>(workers), row_items));
+  return round_up(div_up(panels, ranges), kTilePanels);
+}
+
+// A part's share of the work: items are (some rows, range of panels).
 struct PartWork {
   const PackedMatrix* matrix;
+  bool integer;
   const std::byte* activations;  // rounded or float, as the layout reads
   size_t row_bytes;              // of the activations
-  uint32_t terms;                // rows of activations whose products add up to one row of `out`
   Rows out;
-  MultiplyPanel multiply;
+  MultiplyTile multiply;
   PanelShape shape;
   size_t panels_per_item;
-  size_t ranges;      // panel ranges
+  size_t ranges;      // of panels
   size_t first_item;  // of this part
 };
 
-// Adds the products of the terms of each row, in order.
-void add_terms(const float* products, uint32_t rows, uint32_t outputs, Rows out, uint32_t first_row, size_t column) {
-  for (uint32_t row = 0; row < rows; row += 2) {
-    float* to = out.row((first_row + row) / 2) + column;
-    const float* from = products + size_t{row} * kPanelRows;
-    for (uint32_t i = 0; i < outputs; ++i) to[i] = from[i] + from[kPanelRows + i];
-  }
-}
-
-// `rows` counts the rows of activations: each row of `out` has `terms` of them, next to each other.
-void run_item(const PartWork& w, Isa isa, size_t item, uint32_t rows) {
+// A group's rows meet all tiles of the item before the next group does: the pattern of wide columns, which kernels
+// branch on, is the group's.
+void run_item(const PartWork& w, Isa isa, size_t item) {
   Rows out = w.out;
-  float products[kMaxGroupRows * kPanelRows];
+  const uint32_t rows_per_item = item_rows(out.rows);
   const size_t first_panel = item % w.ranges * w.panels_per_item;
   const size_t last_panel = std::min(first_panel + w.panels_per_item, w.matrix->panels());
-  const auto first_row = static_cast<uint32_t>(item / w.ranges * kItemRows);
-  const uint32_t last_row = std::min(first_row + kItemRows, rows);
-  for (size_t panel = first_panel; panel < last_panel; ++panel) {
-    PanelProduct p{};
-    p.panel = w.matrix->panel(panel);
-    p.shape = w.shape;
-    p.columns = w.matrix->columns();
-    p.out_stride = w.terms == 1 ? out.stride : kPanelRows;
-    p.outputs = static_cast<uint32_t>(std::min<size_t>(kPanelRows, w.matrix->rows() - panel * kPanelRows));
-    for (uint32_t row = first_row; row < last_row; row += p.rows) {
-      p.rows = group_rows(isa, last_row - row);
-      p.group = w.activations + row * w.row_bytes;
-      p.out = w.terms == 1 ? out.row(row) + panel * kPanelRows : products;
-      w.multiply(p);
-      if (w.terms == 2) add_terms(products, p.rows, p.outputs, out, row, panel * kPanelRows);
+  const auto first_row = static_cast<uint32_t>(item / w.ranges * rows_per_item);
+  const uint32_t last_row = std::min(first_row + rows_per_item, out.rows);
+  TileProduct t{};
+  t.shape = w.shape;
+  t.columns = w.matrix->columns();
+  t.out_stride = out.stride;
+  for (uint32_t row = first_row; row < last_row; row += t.rows) {
+    t.rows = group_rows(isa, w.integer, last_row - row);
+    t.group = w.activations + row * w.row_bytes;
+    for (size_t panel = first_panel; panel < last_panel; panel += t.panels) {
+      t.panel = w.matrix->panel(panel);
+      t.panels = tile_panels(w.integer, t.rows, last_panel - panel);
+      t.out = out.row(row) + panel * kPanelRows;
+      t.outputs = static_cast<uint32_t>(std::min<size_t>(t.panels * kPanelRows, out.width - panel * kPanelRows));
+      w.multiply(t);
     }
   }
 }
 
-// Calls place(row, GroupRow) for rows 0, step, 2 step, ... of `rows`: the groups are those that run_item walks. With a
-// step of 2 a group holds both rows of a pair.
+// Calls place(row, GroupRow) for every row: the groups are those that run_item walks.
 template <typename Place>
-void place_rows(OpContext& context, uint32_t rows, uint32_t step, std::byte* to, size_t row_bytes, Place&& place) {
-  constexpr uint32_t kSpansPerChunk = kItemRows / kSpanRows;
-  const auto place_span = [&](size_t item, int worker) {
-    const auto first = static_cast<uint32_t>(item / kSpansPerChunk) * kItemRows;
-    const auto span = static_cast<uint32_t>(item % kSpansPerChunk);
-    const uint32_t last = std::min(first + kItemRows, rows);
+void place_rows(OpContext& context, bool integer, uint32_t rows, std::byte* to, size_t row_bytes, Place&& place) {
+  const uint32_t rows_per_item = item_rows(rows);
+  const uint32_t spans_per_item = static_cast<uint32_t>(div_up(rows_per_item, kSpanRows));
+  const auto place_span = [&](size_t item, int) {
+    const auto first = static_cast<uint32_t>(item / spans_per_item) * rows_per_item;
+    const auto span = static_cast<uint32_t>(item % spans_per_item);
+    const uint32_t last = std::min(first + rows_per_item, rows);
     for (uint32_t row = first, group; row < last; row += group) {
-      group = group_rows(context.isa, last - row);
+      group = group_rows(context.isa, integer, last - row);
       if ((row - first) / kSpanRows != span) continue;
-      for (uint32_t r = 0; r < group; r += step) place(row + r, GroupRow{to + row * row_bytes, group, r}, worker);
+      for (uint32_t r = 0; r < group; ++r) place(row + r, GroupRow{to + row * row_bytes, group, r});
     }
   };
-  const size_t spans = div_up(rows, kSpanRows);
+  const size_t spans = div_up(rows, rows_per_item) * spans_per_item;
   if (spans == 1) return place_span(0, 0);
   context.pool.parallel_for(spans, place_span);
 }
@@ -143,10 +162,14 @@ void place_rows(OpContext& context, uint32_t rows, uint32_t step, std::byte* to,
 }  // namespace
 
 Linear::Linear(std::vector<PackedMatrix> parts, Activations activations)
-    : parts_(std::move(parts)), terms_(activations == Activations::kInt16 ? 2 : 1) {
+    : parts_(std::move(parts)), precision_(activations == Activations::kInt16 ? kInt16 : kInt8) {
   for (const PackedMatrix& m : parts_) {
     LOCI_ASSERT(m.columns() == parts_.front().columns(), "the parts of a Linear multiply the same input");
   }
+}
+
+void Linear::round_finer() {
+  if (precision_.step == kInt16.step) precision_ = kInt16Finer;
 }
 
 void Linear::project(OpContext& context, const Rows& x, std::span<Rows> out) const {
@@ -161,23 +184,15 @@ void Linear::project(OpContext& context, const Rows& x, std::span<Rows> out) con
   std::byte* rounded = nullptr;
   std::byte* floats = nullptr;
   if (any_integer) {
-    rounded = context.scratch.take<std::byte>(x.rows * terms_ * rounded_row_bytes(columns)).data();
-    const auto workers = static_cast<size_t>(context.pool.size());
-    float* rests = terms_ == 2 ? context.scratch.take<float>(workers * columns).data() : nullptr;
+    rounded = context.scratch.take<std::byte>(x.rows * rounded_row_bytes(columns)).data();
     const RoundRow round = round_row(context.isa);
-    place_rows(context, x.rows * terms_, terms_, rounded, rounded_row_bytes(columns),
-               [&](uint32_t row, const GroupRow& to, int worker) {
-                 round(x.row(row / terms_), columns, to);
-                 if (terms_ == 1) return;
-                 float* rest = rests + static_cast<size_t>(worker) * columns;
-                 rounding_rest(context.isa)(x.row(row / 2), columns, to, rest);
-                 round(rest, columns, GroupRow{to.group, to.rows, to.in_group + 1});
-               });
+    place_rows(context, true, x.rows, rounded, rounded_row_bytes(columns),
+               [&](uint32_t row, const GroupRow& to) { round(x.row(row), columns, precision_, to); });
   }
   if (any_float) {
     floats = context.scratch.take<std::byte>(x.rows * float_row_bytes(columns)).data();
-    place_rows(context, x.rows, 1, floats, float_row_bytes(columns),
-               [&](uint32_t row, const GroupRow& to, int) { place_row(x.row(row), columns, to); });
+    place_rows(context, false, x.rows, floats, float_row_bytes(columns),
+               [&](uint32_t row, const GroupRow& to) { place_row(x.row(row), columns, to); });
   }
 
   const std::span<PartWork> work = context.scratch.take<PartWork>(parts_.size());
@@ -188,24 +203,23 @@ void Linear::project(OpContext& context, const Rows& x, std::span<Rows> out) con
                 "an output has the input's rows and the part's width");
     PartWork& w = work[i];
     const bool integer = info(m.layout()).integer;
-    w = {&m,
-         integer ? rounded : floats,
-         integer ? rounded_row_bytes(columns) : float_row_bytes(columns),
-         integer ? terms_ : 1u,
-         out[i],
-         multiply_panel(m.layout(), context.isa),
-         panel_shape(m.layout(), m.columns()),
-         0,
-         0,
-         items};
-    w.panels_per_item = std::clamp<size_t>(kItemWeightBytes / w.shape.bytes, 1, std::max<size_t>(1, m.panels() / 8));
+    w = {};
+    w.matrix = &m;
+    w.integer = integer;
+    w.activations = integer ? rounded : floats;
+    w.row_bytes = integer ? rounded_row_bytes(columns) : float_row_bytes(columns);
+    w.out = out[i];
+    w.multiply = multiply_tile(m.layout(), context.isa);
+    w.shape = panel_shape(m.layout(), m.columns());
+    w.panels_per_item = panels_per_item(m.panels(), w.shape.bytes, x.rows, context.pool.size());
     w.ranges = div_up(m.panels(), w.panels_per_item);
-    items += w.ranges * div_up(x.rows * w.terms, kItemRows);
+    w.first_item = items;
+    items += w.ranges * div_up(x.rows, item_rows(x.rows));
   }
   context.pool.parallel_for(items, [&](size_t item, int) {
     size_t part = work.size() - 1;
     while (work[part].first_item > item) --part;
-    run_item(work[part], context.isa, item - work[part].first_item, x.rows * work[part].terms);
+    run_item(work[part], context.isa, item - work[part].first_item);
   });
 }
 
@@ -214,24 +228,21 @@ void Linear::project(OpContext& context, const Rows& x, Rows out) const {
   project(context, x, std::span<Rows>(&out, 1));
 }
 
-size_t Linear::scratch_bytes(size_t rows, int threads) const {
+size_t Linear::scratch_bytes(size_t rows, int /*threads*/) const {
   if (parts_.empty()) return 0;
   const size_t columns = parts_.front().columns();
   size_t bytes = Workspace::bytes_of<PartWork>(parts_.size());
   bool any_integer = false, any_float = false;
   for (const PackedMatrix& m : parts_) (info(m.layout()).integer ? any_integer : any_float) = true;
-  if (any_integer) bytes += Workspace::bytes_of<std::byte>(rows * terms_ * rounded_row_bytes(columns));
-  if (any_integer && terms_ == 2) bytes += Workspace::bytes_of<float>(static_cast<size_t>(threads) * columns);
+  if (any_integer) bytes += Workspace::bytes_of<std::byte>(rows * rounded_row_bytes(columns));
   if (any_float) bytes += Workspace::bytes_of<std::byte>(rows * float_row_bytes(columns));
   return bytes;
 }
 
-size_t Linear::scratch_bound(size_t rows, size_t columns, int threads) {
+size_t Linear::scratch_bound(size_t rows, size_t columns, int /*threads*/) {
   constexpr size_t kMostParts = 16;
   const size_t padded = round_up(columns, 32);
-  return Workspace::bytes_of<PartWork>(kMostParts) +
-         Workspace::bytes_of<std::byte>(rows * 2 * rounded_row_bytes(padded)) +
-         Workspace::bytes_of<float>(static_cast<size_t>(threads) * padded) +
+  return Workspace::bytes_of<PartWork>(kMostParts) + Workspace::bytes_of<std::byte>(rows * rounded_row_bytes(padded)) +
          Workspace::bytes_of<std::byte>(rows * float_row_bytes(padded));
 }
 

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "io/model_file.h"
 #include "kernels/cpu/gemm/layout.h"
+#include "kernels/cpu/quantize/activations.h"
 #include "ops/context.h"
 #include "tensor/rows.h"
 
@@ -19,7 +20,7 @@ namespace loci {
 
 enum class Activations {
   kInt8,   // rounded to 8 bits per block of 32 (row-local), integer dot products inside a block
-  kInt16,  // the sum of two such terms, the second of what the first leaves: twice the products, 1/256 of the error
+  kInt16,  // up to 16 bits, with a step relative to the row's mean: columns that stick out are multiplied twice
   kF32,    // fp32 activations; every weight decoded to fp32
 };
 
@@ -27,8 +28,10 @@ enum class Activations {
 class PackedMatrix {
  public:
   // Packs `tensor` [rows, columns] in parallel. `packed` (may be empty) is called with file bytes that are done with.
+  // The memory comes from `arena` if there is one.
   static Result<PackedMatrix> pack(const Tensor& tensor, Activations activations, ThreadPool& pool,
-                                   const std::function<void(std::span<const std::byte>)>& packed = {});
+                                   const std::function<void(std::span<const std::byte>)>& packed = {},
+                                   Arena* arena = nullptr);
   // Bytes that pack() will own.
   static uint64_t planned_bytes(DType dtype, uint64_t rows, uint64_t columns, Activations activations);
 
@@ -59,6 +62,9 @@ class Linear {
   // The parts were packed for the same `activations`.
   explicit Linear(std::vector<PackedMatrix> parts, Activations activations = Activations::kInt8);
 
+  // For matrices whose outputs are logits: their error is nowhere averaged, and few rows of a prompt reach them.
+  void round_finer();
+
   // out[i] = parts[i] x; x [tokens, columns], out[i] [tokens, parts[i].rows]. Allocates only from context.scratch.
   void project(OpContext& context, const Rows& x, std::span<Rows> out) const;
   // The only part's product.
@@ -75,7 +81,7 @@ class Linear {
 
  private:
   std::vector<PackedMatrix> parts_;
-  uint32_t terms_ = 1;  // rounded rows per row of x
+  Precision precision_{};
 };
 
 }  // namespace loci

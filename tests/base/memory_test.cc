@@ -6,6 +6,7 @@
 #include <cstring>
 #include <limits>
 #include <utility>
+#include <vector>
 
 namespace loci {
 namespace {
@@ -32,6 +33,27 @@ TEST(Buffer, MovesItsMemory) {
   c = std::move(b);
   EXPECT_EQ(c.size(), 100u);
   EXPECT_EQ(c.data()[7], std::byte{42});
+}
+
+TEST(Arena, PiecesAreApartAlignedAndOutliveIt) {
+  std::vector<Buffer> pieces;
+  {
+    Arena arena;
+    // Together more than a block, and one that is larger than a block.
+    for (const size_t bytes :
+         {size_t{1}, size_t{100}, size_t{40} << 20, size_t{30} << 20, size_t{80} << 20, size_t{0}}) {
+      Result<Buffer> piece = arena.take(bytes);
+      ASSERT_TRUE(piece.ok());
+      EXPECT_EQ(piece->size(), bytes);
+      EXPECT_EQ(reinterpret_cast<uintptr_t>(piece->data()) % 64, 0u);
+      pieces.push_back(*std::move(piece));
+    }
+  }
+  for (size_t i = 0; i < pieces.size(); ++i) std::memset(pieces[i].data(), static_cast<int>(i + 1), pieces[i].size());
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    const std::byte* data = pieces[i].data();
+    EXPECT_TRUE(std::all_of(data, data + pieces[i].size(), [i](std::byte b) { return b == std::byte(i + 1); })) << i;
+  }
 }
 
 TEST(Buffer, ViewsAsNumbers) {

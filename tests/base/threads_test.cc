@@ -98,5 +98,80 @@ TEST(ThreadPool, BothWorkersTakePart) {
   EXPECT_TRUE(met.load());
 }
 
+// Uneven work: whoever is done takes from the others' shares, and every index still runs once.
+TEST(ThreadPool, IndicesOfASlowWorkerAreTakenOver) {
+  ThreadPool pool(3);
+  const ThreadPool::Step step(pool);
+  std::mt19937 random(7);
+  for (int round = 0; round < 200; ++round) {
+    const size_t count = 2 + random() % 50;
+    const size_t slow = random() % count;
+    std::vector<std::atomic<int>> seen(count);
+    std::atomic<size_t> others{0};
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    pool.parallel_for(count, [&](size_t i, int) {
+      if (i == slow) {  // ends only when all other indices have run elsewhere
+        while (others.load() + 1 < count && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
+      } else {
+        ++others;
+      }
+      ++seen[i];
+    });
+    ASSERT_LT(std::chrono::steady_clock::now(), deadline);
+    for (size_t i = 0; i < count; ++i) ASSERT_EQ(seen[i].load(), 1) << i;
+  }
+}
+
+// Results may not depend on who runs what, but speed does: each worker reads one run of memory.
+TEST(ThreadPool, SharesAreContiguous) {
+  ThreadPool pool(2);
+  const ThreadPool::Step step(pool);
+  std::vector<int> worker_of(64, -1);
+  std::atomic<int> inside{0};
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  pool.parallel_for(worker_of.size(), [&](size_t i, int worker) {
+    // Both have begun before either goes on: neither takes the other's share at once.
+    if (i == 0 || i == worker_of.size() / 2) {
+      ++inside;
+      while (inside.load() < 2 && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
+    }
+    worker_of[i] = worker;
+  });
+  EXPECT_EQ(worker_of.front(), 0);
+  EXPECT_EQ(worker_of[worker_of.size() / 2], 1);
+  int changes = 0;
+  for (size_t i = 1; i < worker_of.size(); ++i) changes += worker_of[i] != worker_of[i - 1];
+  EXPECT_LE(changes, 3);
+}
+
+TEST(ThreadPool, NobodyIsWokenInsideAStep) {
+  ThreadPool pool(3);
+  const ThreadPool::Step step(pool);
+  std::atomic<int> inside{0};
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  pool.parallel_for(3, [&](size_t, int) {  // ends when all three are awake
+    ++inside;
+    while (inside.load() < 3 && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
+  });
+  const uint64_t before = pool.wakes();
+  for (int loop = 0; loop < 200; ++loop) {
+    if (loop % 50 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(3));  // outside a step they would sleep
+    pool.parallel_for(16, [](size_t, int) {});
+  }
+  EXPECT_EQ(pool.wakes(), before);
+}
+
+TEST(ThreadPool, WorkersSleepWhenNothingIsToDo) {
+  ThreadPool pool(2);
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  uint64_t before = pool.wakes();
+  // A loop has to wake the worker once it sleeps: it does so after some 100 microseconds of nothing.
+  while (pool.wakes() == before && std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    pool.parallel_for(4, [](size_t, int) {});
+  }
+  EXPECT_GT(pool.wakes(), before);
+}
+
 }  // namespace
 }  // namespace loci

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,7 +20,13 @@ struct Outcome {
   std::string out;
   std::string err;
 
-  nlohmann::json json() const { return nlohmann::json::parse(out, nullptr, false); }
+  // `out` as JSON. Of an outcome with a name it lives as long as that, so that a loop may run over its parts.
+  nlohmann::json& json() const& {
+    if (!parsed) parsed = nlohmann::json::parse(out, nullptr, false);
+    return *parsed;
+  }
+  nlohmann::json json() && { return nlohmann::json::parse(out, nullptr, false); }
+  mutable std::optional<nlohmann::json> parsed = {};
 };
 
 inline std::string content_of(std::FILE* file) {

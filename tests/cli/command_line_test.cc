@@ -12,8 +12,8 @@ using ::testing::StartsWith;
 
 const std::vector<std::vector<std::string>>& commands() {
   static const std::vector<std::vector<std::string>> all{
-      {"run"},  {"chat"}, {"bench"},  {"eval"}, {"eval", "perplexity"}, {"tokenize"}, {"inspect"},
-      {"plan"}, {"pull"}, {"doctor"}, {"demo"}};
+      {"run"},  {"chat"},   {"bench"}, {"eval"},   {"eval", "perplexity"}, {"tokenize"}, {"inspect"}, {"plan"},
+      {"pull"}, {"doctor"}, {"demo"},  {"methods"}};
   return all;
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Presses Ctrl-C in every phase of `loci run` and looks at what it leaves. Standard library only.
+"""Presses Ctrl-C in every phase of `loci run` and in `loci pull`, and looks at what it leaves. Standard library only.
 
     python3 tests/cli/ctrl_c.py --loci build/cpu/loci MODEL
 
@@ -7,8 +7,13 @@ A signal in the load, in the prompt and in the answer ends the program with stat
 an error of the code "cancelled" from a load, else a result whose "finish" is "cancelled". Progress bars, which a terminal
 on stderr makes visible, tell the phase. A signal that misses its phase is tried again; the status and the JSON
 must hold wherever it comes.
+
+A pull, from a slow server on this machine, ends likewise with an error of the code "cancelled". No file stands under the
+model's name then, and the next pull fetches the rest alone and gives the whole file.
 """
 import argparse
+import hashlib
+import http.server
 import json
 import os
 import pathlib
@@ -18,6 +23,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 BOOK = pathlib.Path(__file__).resolve().parents[2] / "data" / "books" / "moby-dick.txt"
@@ -51,10 +57,9 @@ def wait_for(terminal, label):
     return True
 
 
-def interrupt(binary, model, document, arguments, label, delay):
-    """(status, stdout) of a run that was interrupted `delay` seconds after `label` showed."""
+def interrupt(command, document, label, delay):
+    """(stdout, status) of a command that was interrupted `delay` seconds after `label` showed."""
     terminal, other = pty.openpty()
-    command = [binary, "run", "-m", model, "--raw", "--json", *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=other, stdin=document)
     os.close(other)
     try:
@@ -71,7 +76,8 @@ def try_phase(binary, model, document, arguments, label, delay, lies_in_phase):
     """None if Ctrl-C in this phase does what it should, else what it did."""
     for attempt in range(1, TRIES + 1):
         document.seek(0)
-        output, status = interrupt(binary, model, document, arguments, label, delay * attempt)
+        command = [binary, "run", "-m", model, "--raw", "--json", *arguments]
+        output, status = interrupt(command, document, label, delay * attempt)
         try:
             outcome = json.loads(output)
         except ValueError:
@@ -85,20 +91,87 @@ def try_phase(binary, model, document, arguments, label, delay, lies_in_phase):
     return f"{TRIES} signals missed it; the last left {outcome}"
 
 
+class SlowServer(http.server.ThreadingHTTPServer):
+    """Serves one file as /model.gguf, slowly while `slow` is set. `asked` holds the first byte each request wanted."""
+    daemon_threads = True
+
+    def __init__(self, data):
+        super().__init__(("127.0.0.1", 0), SlowReply)
+        self.data, self.slow, self.asked = data, True, []
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def handle_error(self, request, client_address):
+        pass  # the client went away: that is the test
+
+
+class SlowReply(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        data, wanted = self.server.data, self.headers.get("Range")
+        first = int(wanted.split("=")[1].split("-")[0]) if wanted else 0
+        self.server.asked.append(first)
+        self.send_response(206 if wanted else 200)
+        self.send_header("Content-Length", str(len(data) - first))
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("ETag", '"1"')
+        if wanted:
+            self.send_header("Content-Range", f"bytes {first}-{len(data) - 1}/{len(data)}")
+        self.end_headers()
+        for at in range(first, len(data), 16384):
+            self.wfile.write(data[at : at + 16384])
+            if self.server.slow:
+                time.sleep(0.05)
+
+    def log_message(self, *_):
+        pass
+
+
+def try_pull(binary, model):
+    """None if Ctrl-C in a pull does what it should, else what it did."""
+    data = pathlib.Path(model).read_bytes()
+    server = SlowServer(data)
+    os.environ["no_proxy"] = "127.0.0.1"
+    url = f"http://127.0.0.1:{server.server_port}/model.gguf"
+    with tempfile.TemporaryDirectory() as folder:
+        digest = hashlib.sha256(data).hexdigest()
+        command = [binary, "pull", url, "--sha256", digest, "--cache-dir", folder, "--json"]
+        for _ in range(2):
+            output, status = interrupt(command, subprocess.DEVNULL, b"%", 0.4)
+            if status != 130 or json.loads(output).get("error", {}).get("code") != "cancelled":
+                return f"status {status}: {output[-300:]!r}"
+            models = [path for path in pathlib.Path(folder).rglob("*") if path.suffix == ".gguf"]
+            if models:
+                return f"it left {models}"
+        server.slow = False
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=PATIENCE)
+        if done.returncode != 0:
+            return f"the next pull ended with status {done.returncode}: {done.stderr.decode()[-300:]}"
+        if pathlib.Path(json.loads(done.stdout)["path"]).read_bytes() != data:
+            return "the next pull gave another file"
+        if len(server.asked) != 3 or not 0 == server.asked[0] < server.asked[1] < server.asked[2]:
+            return f"the pulls did not go on from each other: they asked from bytes {server.asked}"
+    return None
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--loci", required=True)
     parser.add_argument("model")
     options = parser.parse_args()
     failed = 0
+
+    def report(name, began, problem):
+        nonlocal failed
+        failed += problem is not None
+        print(f"Ctrl-C in the {name}: {problem or 'ok'} ({time.monotonic() - began:.1f} s)", flush=True)
+
     with tempfile.TemporaryFile() as document:
         document.write(BOOK.read_bytes()[:PROMPT_BYTES])
         document.flush()
         for name, *phase in PHASES:
             began = time.monotonic()
-            problem = try_phase(options.loci, options.model, document, *phase)
-            failed += problem is not None
-            print(f"Ctrl-C in the {name}: {problem or 'ok'} ({time.monotonic() - began:.1f} s)", flush=True)
+            report(name, began, try_phase(options.loci, options.model, document, *phase))
+    began = time.monotonic()
+    report("pull", began, try_pull(options.loci, options.model))
     return 1 if failed else 0
 
 

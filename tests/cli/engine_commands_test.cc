@@ -26,7 +26,10 @@ TEST(Plan, TotalIsTheSumAndGrowsWithContextAndBatch) {
   EXPECT_EQ(bytes(one, "total_bytes"), bytes(one, "weights_bytes") + bytes(one, "kv_bytes") +
                                            bytes(one, "state_bytes") + bytes(one, "scratch_bytes"));
   EXPECT_TRUE(one["fits"].get<bool>());
-  EXPECT_EQ(bytes(plan({"--ctx", "8192"}), "kv_bytes"), 2 * bytes(one, "kv_bytes"));
+  const uint64_t two = bytes(plan({"--ctx", "8192"}), "kv_bytes");
+  EXPECT_EQ(bytes(plan({"--ctx", "12288"}), "kv_bytes") - two, two - bytes(one, "kv_bytes"));
+  // A fork copies the page that its origin ends in: a page of 64 tokens comes on top.
+  EXPECT_EQ((two - bytes(one, "kv_bytes")) * (4096 + 64) / 4096, bytes(one, "kv_bytes"));
   EXPECT_EQ(bytes(plan({"--ctx", "4096", "--batch", "3"}), "kv_bytes"), 3 * bytes(one, "kv_bytes"));
   EXPECT_LT(bytes(plan({"--ctx", "4096", "--attention", "store=kv4"}), "kv_bytes"), bytes(one, "kv_bytes") / 2);
 }
@@ -160,13 +163,32 @@ TEST(Bench, RowsHaveTheirNumbers) {
   EXPECT_EQ(rows[1]["test"], "decode");
   EXPECT_EQ(rows[3]["depth"], 64);
   for (const nlohmann::json& row : rows) {
-    for (const char* key :
-         {"tok_s", "gb_s", "gmac_s", "roof_share", "kv_bytes", "roof_gb_s", "roof_int8_gmac_s", "roof_f32_gmac_s"}) {
+    for (const char* key : {"tok_s", "gb_s", "gmac_s", "roof_share", "kv_bytes", "roof_gb_s", "roof_one_thread_gb_s",
+                            "roof_int8_gmac_s", "roof_f32_gmac_s", "load_s"}) {
       EXPECT_GT(row[key].get<double>(), 0) << key;
     }
     EXPECT_EQ(row["threads"], 1);
     EXPECT_EQ(row["attention"], "store=kv4");
   }
+}
+
+// The session of that depth ends inside a page, which every repetition's fork copies.
+TEST(Bench, DepthNeedNotEndAtAPage) {
+  const Outcome outcome = loci_run({"bench", "-m", "needle", "--prompt", "127", "--gen", "4", "--depth", "63", "--reps",
+                                    "2", "--threads", "1", "--json"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(outcome.json().size(), 2u);
+}
+
+TEST(Bench, BatchesCountTheTokensOfAllSequences) {
+  const Outcome outcome = loci_run({"bench", "-m", "needle", "--gen", "8", "--depth", "100", "--batch", "3", "--chunk",
+                                    "64", "--reps", "1", "--threads", "1", "--json"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const nlohmann::json rows = outcome.json();
+  ASSERT_EQ(rows.size(), 1u);
+  EXPECT_EQ(rows[0]["test"], "decode");
+  EXPECT_EQ(rows[0]["batch"], 3);
+  EXPECT_GT(rows[0]["tok_s"].get<double>(), 0);
 }
 
 TEST(Demo, FindsTheFactWithBothCaches) {

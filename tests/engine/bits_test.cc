@@ -15,13 +15,20 @@ struct Case {
   std::string model;
   std::string store;
   Isa isa;
+  std::string activations = "int16";
 };
 
-void PrintTo(const Case& c, std::ostream* out) { *out << c.model << " " << c.store << " " << to_string(c.isa); }
+void PrintTo(const Case& c, std::ostream* out) {
+  *out << c.model << " " << c.store << " " << to_string(c.isa) << " " << c.activations;
+}
 
 std::vector<Case> cases() {
   std::vector<Case> out;
   for (const Isa isa : supported_isas()) {
+    for (const char* activations : {"int8", "f32"}) {
+      out.push_back({"tests/data/parity/tiny-gemma3", "dense", isa, activations});
+      if (isa == best_isa()) out.push_back({"models/needle-14m-q8_0.gguf", "dense", isa, activations});
+    }
     for (const char* store : {"dense", "store=kv8", "store=kv4"}) {
       // Windows and head norms; and head_dim 64 with groups of two. The scalar reference is too slow for the larger
       // one.
@@ -46,6 +53,7 @@ class Bits : public testing::TestWithParam<Case> {
     options.batch = 4;
     options.attention = GetParam().store;
     options.isa = to_string(GetParam().isa);
+    options.activations = GetParam().activations;
     options.prefix_cache = prefix_cache;
     auto core = Core::load(**file, options);
     EXPECT_TRUE(core.ok()) << core.error().message;

@@ -49,6 +49,29 @@ TEST(Engine, TellsTheSameStoryInABatchAndAlone) {
   }
 }
 
+TEST(Engine, TellsTheSameWithEveryKindOfActivationsBatchedAndInChunks) {
+  for (const char* activations : {"int8", "f32"}) {
+    Engine engine = load(kNeedle, {.context = 256, .batch = 3, .activations = activations, .prefix_cache = false});
+    Engine small_chunks =
+        load(kNeedle, {.context = 256, .batch = 3, .chunk = 9, .activations = activations, .prefix_cache = false});
+    std::vector<Request> requests;
+    for (const char* beginning :
+         {"The ship went down the river in the night, and nobody saw it.", "It", "A man and a"}) {
+      requests.push_back(story(engine, beginning, 8));
+    }
+    requests[1].sampling = {.temperature = 0.9F, .seed = 5};
+    const auto together = engine.generate(requests);
+    const auto chunked = small_chunks.generate(requests);
+    for (size_t i = 0; i < requests.size(); ++i) {
+      ASSERT_TRUE(together[i].ok() && chunked[i].ok());
+      EXPECT_EQ(together[i]->tokens, engine.generate(requests[i])->tokens) << activations;
+      EXPECT_EQ(together[i]->tokens, chunked[i]->tokens) << activations;
+    }
+    const auto whole = *engine.score(requests[0].prompt), parts = *small_chunks.score(requests[0].prompt);
+    for (size_t i = 0; i < whole.size(); ++i) EXPECT_EQ(whole[i].nll, parts[i].nll) << activations;
+  }
+}
+
 TEST(Engine, OneRefusedRequestHarmsNobody) {
   Engine engine = load(kStories, {.context = 128, .batch = 2});
   std::vector<Request> requests = {story(engine, "Once upon a time", 10), Request{}, story(engine, "The dog", 10)};
@@ -184,6 +207,37 @@ TEST(Session, ForksTrimsAndComesBackFromDisk) {
   const Result<Session> refused = other.load_session(file);
   ASSERT_FALSE(refused.ok());
   EXPECT_EQ(refused.error().code, ErrorCode::kInvalidArgument);
+  std::remove(file.c_str());
+}
+
+TEST(Session, IsRefusedByAnEngineOfAnotherPlanModelOrContext) {
+  const std::string file = (std::filesystem::temp_directory_path() / "loci_foreign_session_test.bin").string();
+  const auto expect_refused = [&](Engine engine, ErrorCode code, const std::vector<std::string>& words) {
+    const Result<Session> session = engine.load_session(file);
+    ASSERT_FALSE(session.ok());
+    EXPECT_EQ(session.error().code, code);
+    for (const std::string& word : words) {
+      EXPECT_NE(session.error().message.find(word), std::string::npos) << session.error().message;
+    }
+    // The engine is as good as new.
+    EXPECT_EQ(engine.generate(story(engine, "Once upon a time", 3))->tokens.size(), 3u);
+  };
+  {
+    Engine engine = load(kStories, {.context = 256, .attention = "store=kv8"});
+    Session session = *engine.open_session();
+    ASSERT_TRUE(session.generate(story(engine, "Once upon a time", 90)).ok());
+    ASSERT_TRUE(session.save(file).ok());
+  }
+  for (const char* other : {"dense", "store=kv4"}) {
+    expect_refused(load(kStories, {.attention = other}), ErrorCode::kInvalidArgument, {"'store=kv8'", other, "plan"});
+  }
+  expect_refused(load(kNeedle, {.attention = "store=kv8"}), ErrorCode::kInvalidArgument, {"model"});
+  expect_refused(load(kStories, {.context = 64, .attention = "store=kv8"}), ErrorCode::kLimit, {"64", "context"});
+  // Threads, chunks and the context beyond it may differ.
+  Engine same = load(kStories, {.threads = 1, .context = 512, .chunk = 16, .attention = "store=kv8"});
+  const Result<Session> loaded = same.load_session(file);
+  ASSERT_TRUE(loaded.ok()) << loaded.error().message;
+  EXPECT_GE(loaded->tokens().size(), 90u);
   std::remove(file.c_str());
 }
 

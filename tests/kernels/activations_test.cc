@@ -18,66 +18,131 @@ T load(const std::byte* from) {
   return value;
 }
 
-std::vector<std::byte> rounded(Isa isa, std::span<const float> x) {
+constexpr Precision kPlain{std::numeric_limits<float>::infinity()};
+constexpr Precision kFine{0.01F};
+
+std::vector<std::byte> rounded(Isa isa, std::span<const float> x, Precision precision = kPlain) {
   std::vector<std::byte> out(rounded_row_bytes(x.size()));
-  round_row(isa)(x.data(), x.size(), {out.data(), 1, 0});
+  round_row(isa)(x.data(), x.size(), precision, {out.data(), 1, 0});
   return out;
+}
+
+// The number at column i of a row that is alone in its group.
+int code(const std::vector<std::byte>& row, size_t i) {
+  const std::byte* block = row.data() + i / 32 * ActivationBlock::kRowBytes;
+  return load<int8_t>(block + i % 32) + 256 * load<int8_t>(block + ActivationBlock::high(1) + i % 32);
+}
+float scale(const std::vector<std::byte>& row, size_t i) {
+  return load<float>(row.data() + i / 32 * ActivationBlock::kRowBytes + ActivationBlock::scale(1));
 }
 
 TEST(RoundRow, EveryNumberIsWithinHalfAStep) {
   test::Rng rng(1);
   const std::vector<float> x = test::normals(rng, 320, 3.0F);
+  for (const Precision precision : {kPlain, kFine}) {
+    const std::vector<std::byte> out = rounded(Isa::kScalar, x, precision);
+    for (size_t i = 0; i < x.size(); ++i) {
+      EXPECT_LE(std::fabs(scale(out, i) * static_cast<float>(code(out, i)) - x[i]), 0.5001F * scale(out, i));
+    }
+  }
+}
+
+TEST(RoundRow, PlainPrecisionHasNoHighParts) {
+  test::Rng rng(5);
+  std::vector<float> x = test::normals(rng, 320);
+  x[100] = 1e6F;
   const std::vector<std::byte> out = rounded(Isa::kScalar, x);
-  for (size_t i = 0; i < x.size(); ++i) {
-    const std::byte* block = out.data() + i / 32 * ActivationBlock::kRowBytes;
-    const auto scale = load<float>(block + ActivationBlock::scale(1));
-    const float value = scale * load<int8_t>(block + i % 32);
-    EXPECT_LE(std::fabs(value - x[i]), 0.5001F * scale);
+  for (size_t i = 0; i < x.size(); ++i) EXPECT_LE(std::abs(code(out, i)), 127);
+  EXPECT_EQ(scale(out, 100), 1e6F / 127);
+}
+
+TEST(RoundRow, TheStepIsBoundedByTheMeanAndOnlyWhatSticksOutIsWide) {
+  test::Rng rng(6);
+  std::vector<float> x = test::normals(rng, 320);
+  x[70] = 900;
+  const std::vector<std::byte> out = rounded(Isa::kScalar, x, Precision{0.05F});
+  double mean = 0;
+  for (float v : x) mean += std::fabs(v) / 320;
+  for (size_t b = 0; b < 10; ++b) {
+    EXPECT_LE(scale(out, 32 * b), 1.001 * 0.05 * mean);
+    const auto wide = load<uint32_t>(out.data() + b * ActivationBlock::kRowBytes + ActivationBlock::wide(1));
+    EXPECT_EQ(wide, b == 2 ? 1u << 1 : 0u) << b;
+    for (size_t i = 32 * b; i < 32 * b + 32; ++i) {
+      if ((wide >> (i % 32 / 4) & 1) == 0) {
+        EXPECT_LE(std::abs(code(out, i)), 127) << i;
+      }
+    }
+  }
+  EXPECT_NEAR(scale(out, 70) * static_cast<float>(code(out, 70)), 900, 0.51 * 0.05 * mean);
+}
+
+// Sixteen bits reach 256 times as far as eight: beyond that the step grows with what sticks out.
+TEST(RoundRow, TheLargestNumberAlwaysFits) {
+  for (Isa isa : supported_isas()) {
+    for (float sign : {1.0F, -1.0F}) {
+      std::vector<float> x(64, 1.0F);
+      x[9] = sign * 1e9F;
+      for (const float step : {1e-30F, 1e-6F, 1e-3F}) {
+        const std::vector<std::byte> out = rounded(isa, x, Precision{step});
+        EXPECT_EQ(code(out, 9), static_cast<int>(sign) * 32512);
+        EXPECT_EQ(code(out, 8), 0);
+      }
+    }
   }
 }
 
 TEST(RoundRow, SumsBelongToTheCodes) {
   test::Rng rng(2);
   const std::vector<float> x = test::normals(rng, 64);
-  const std::vector<std::byte> out = rounded(Isa::kScalar, x);
-  for (size_t b = 0; b < 2; ++b) {
-    const std::byte* block = out.data() + b * ActivationBlock::kRowBytes;
-    int sums[2] = {0, 0};
-    for (int i = 0; i < 32; ++i) sums[i / 16] += load<int8_t>(block + i);
-    EXPECT_EQ(load<int32_t>(block + ActivationBlock::bias(1)), -128 * (sums[0] + sums[1]));
-    EXPECT_EQ(load<int32_t>(block + ActivationBlock::low_bias(1)), -128 * sums[0]);
-    const auto scale = load<float>(block + ActivationBlock::scale(1));
-    EXPECT_EQ(load<float>(block + ActivationBlock::scale_sum(1)), scale * static_cast<float>(sums[0] + sums[1]));
+  for (const Precision precision : {kPlain, Precision{1e-3F}}) {
+    const std::vector<std::byte> out = rounded(Isa::kScalar, x, precision);
+    for (size_t b = 0; b < 2; ++b) {
+      const std::byte* block = out.data() + b * ActivationBlock::kRowBytes;
+      int sums[2] = {0, 0};
+      for (size_t i = 0; i < 32; ++i) sums[i / 16] += code(out, 32 * b + i);
+      EXPECT_EQ(load<int32_t>(block + ActivationBlock::bias(1)), -128 * (sums[0] + sums[1]));
+      EXPECT_EQ(load<int32_t>(block + ActivationBlock::low_bias(1)), -128 * sums[0]);
+      const float sum = scale(out, 32 * b) * static_cast<float>(sums[0] + sums[1]);
+      EXPECT_EQ(load<float>(block + ActivationBlock::scale_sum(1)), sum);
+    }
   }
 }
 
 TEST(RoundRow, EveryInstructionSetGivesTheSameBytes) {
   test::Rng rng(3);
   std::vector<float> x = test::normals(rng, 32 * 40);
+  std::vector<float> similar = x;
   for (size_t i = 0; i < x.size(); ++i) x[i] *= std::ldexp(1.0F, static_cast<int>(i / 32) * 6 - 120);
   for (size_t i = 0; i < 32; ++i) x[i] = 0;                                   // a block of zeros
   for (size_t i = 32; i < 64; ++i) x[i] = static_cast<float>(i) - 48 + 0.5F;  // ties
-  const std::vector<std::byte> expected = rounded(Isa::kScalar, x);
-  for (Isa isa : supported_isas()) EXPECT_EQ(rounded(isa, x), expected) << to_string(isa);
+  for (size_t i = 0; i < similar.size(); i += 11) similar[i] *= 40;
+  for (const std::vector<float>& row : {x, similar, std::vector<float>(64, 0.0F)}) {
+    for (const Precision precision : {kPlain, kFine, Precision{1e-3F}}) {
+      const std::vector<std::byte> expected = rounded(Isa::kScalar, row, precision);
+      for (Isa isa : supported_isas()) EXPECT_EQ(rounded(isa, row, precision), expected) << to_string(isa);
+    }
+  }
 }
 
 TEST(RoundRow, AGroupInterleavesWhatSingleRowsHold) {
   test::Rng rng(4);
   const size_t columns = 96;
   for (Isa isa : supported_isas()) {
-    for (uint32_t rows : {2u, 4u, 12u}) {
+    for (uint32_t rows : {2u, 3u, 4u}) {
       std::vector<std::byte> group(rows * rounded_row_bytes(columns));
       std::vector<std::vector<std::byte>> alone;
       for (uint32_t r = 0; r < rows; ++r) {
         const std::vector<float> x = test::normals(rng, columns);
-        round_row(isa)(x.data(), columns, {group.data(), rows, r});
-        alone.push_back(rounded(isa, x));
+        round_row(isa)(x.data(), columns, kFine, {group.data(), rows, r});
+        alone.push_back(rounded(isa, x, kFine));
       }
       for (uint32_t r = 0; r < rows; ++r) {
         for (size_t b = 0; b < columns / 32; ++b) {
           const std::byte* block = group.data() + b * ActivationBlock::kRowBytes * rows;
           const std::byte* one = alone[r].data() + b * ActivationBlock::kRowBytes;
           EXPECT_EQ(std::memcmp(block + 32 * r, one, 32), 0);
+          EXPECT_EQ(std::memcmp(block + ActivationBlock::high(rows) + 32 * r, one + ActivationBlock::high(1), 32), 0);
+          EXPECT_EQ(std::memcmp(block + ActivationBlock::wide(rows) + 4 * r, one + ActivationBlock::wide(1), 4), 0);
           EXPECT_EQ(std::memcmp(block + ActivationBlock::scale(rows) + 4 * r, one + ActivationBlock::scale(1), 4), 0);
           EXPECT_EQ(std::memcmp(block + ActivationBlock::low_bias(rows) + 4 * r, one + ActivationBlock::low_bias(1), 4),
                     0);
@@ -104,10 +169,11 @@ TEST(RoundRow, NotFiniteNumbersBecomeANanScale) {
 
 TEST(GroupRows, GroupsCoverEveryCount) {
   for (Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512}) {
-    for (uint32_t rows = 1; rows <= 200; ++rows) {
-      uint32_t left = rows;
+    for (uint32_t rows = 1; rows <= 400; ++rows) {
+      const bool integer = rows % 2 == 0;
+      uint32_t left = rows / 2 + 1;
       while (left > 0) {
-        const uint32_t group = group_rows(isa, left);
+        const uint32_t group = group_rows(isa, integer, left);
         ASSERT_GE(group, 1u);
         ASSERT_LE(group, left);
         left -= group;

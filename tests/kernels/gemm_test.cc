@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 
 #include "kernels/cpu/gemm/pack.h"
 #include "kernels/cpu/quantize/activations.h"
@@ -36,31 +37,52 @@ DType type_of(WeightLayout layout) {
   return DType::kF32;
 }
 
-struct Panel {
+constexpr Precision kPlain{std::numeric_limits<float>::infinity()};
+constexpr Precision kFine{0.01F};
+
+// 1, 2 or 4 panels.
+struct Tile {
   WeightLayout layout;
   uint32_t columns;
   uint32_t outputs;
   std::vector<std::byte> bytes;
 
-  Panel(test::Rng& rng, WeightLayout l, uint32_t k, uint32_t n) : layout(l), columns(k), outputs(n) {
-    const DType dtype = type_of(l);
-    const test::StoredTensor t = test::random_tensor(rng, dtype, n, k);
-    bytes.resize(panel_shape(l, k).bytes);
-    PanelPacker(dtype, l, k).pack(t.bytes.data(), *row_bytes(dtype, k), n, bytes.data());
+  Tile(test::Rng& rng, WeightLayout l, uint32_t k, uint32_t n) : Tile(test::random_tensor(rng, type_of(l), n, k), l) {}
+  Tile(const test::StoredTensor& t, WeightLayout l)
+      : layout(l),
+        columns(static_cast<uint32_t>(t.tensor.columns())),
+        outputs(static_cast<uint32_t>(t.tensor.rows())),
+        bytes(panels() * panel_shape(l, columns).bytes) {
+    const size_t stride = *row_bytes(t.tensor.dtype, columns);
+    PanelPacker packer(t.tensor.dtype, l, columns);
+    for (uint32_t p = 0; p < panels(); ++p) {
+      packer.pack(t.bytes.data() + p * 16 * stride, stride, std::min(16u, outputs - 16 * p), panel(p));
+    }
   }
 
-  // [rows, 16]: numbers beyond `outputs` stay what they are.
-  std::vector<float> product(Isa isa, std::span<const float> x, uint32_t rows) const {
+  uint32_t panels() const { return (outputs + 15) / 16; }
+  std::byte* panel(uint32_t p) { return bytes.data() + p * panel_shape(layout, columns).bytes; }
+  const std::byte* panel(uint32_t p) const { return bytes.data() + p * panel_shape(layout, columns).bytes; }
+
+  // [rows, 16 panels]: numbers beyond `outputs` stay what they are.
+  std::vector<float> product(Isa isa, std::span<const float> x, uint32_t rows, Precision precision = kPlain) const {
     const bool integer = info(layout).integer;
     std::vector<std::byte> group(rows * (integer ? rounded_row_bytes(columns) : float_row_bytes(columns)));
     for (uint32_t r = 0; r < rows; ++r) {
       const GroupRow to{group.data(), rows, r};
       const float* row = x.data() + size_t{r} * columns;
-      integer ? round_row(isa)(row, columns, to) : place_row(row, columns, to);
+      integer ? round_row(isa)(row, columns, precision, to) : place_row(row, columns, to);
     }
-    std::vector<float> out(size_t{rows} * 16, -7.0F);
-    multiply_panel(layout, isa)(
-        {bytes.data(), panel_shape(layout, columns), columns, group.data(), rows, out.data(), 16, outputs});
+    std::vector<float> out(size_t{rows} * 16 * panels(), -7.0F);
+    multiply_tile(layout, isa)({.panel = bytes.data(),
+                                .panels = panels(),
+                                .shape = panel_shape(layout, columns),
+                                .columns = columns,
+                                .group = group.data(),
+                                .rows = rows,
+                                .out = out.data(),
+                                .out_stride = size_t{16} * panels(),
+                                .outputs = outputs});
     return out;
   }
 };
@@ -72,7 +94,7 @@ TEST_P(GemmEveryLayout, ScalarMatchesDoublePrecision) {
   test::Rng rng(31);
   const WeightLayout layout = GetParam();
   const uint32_t columns = info(layout).integer ? 512 : 172;
-  const Panel panel(rng, layout, columns, 16);
+  const Tile tile(rng, layout, columns, 32);
   const std::vector<float> x = test::normals(rng, columns);
   std::vector<double> used(x.begin(), x.end());
   if (info(layout).integer) {
@@ -84,10 +106,10 @@ TEST_P(GemmEveryLayout, ScalarMatchesDoublePrecision) {
       }
     }
   }
-  const std::vector<float> out = panel.product(Isa::kScalar, x, 1);
+  const std::vector<float> out = tile.product(Isa::kScalar, x, 1);
   std::vector<float> w(columns);
-  for (uint32_t r = 0; r < 16; ++r) {
-    unpack_panel_row(layout, columns, panel.bytes.data(), r, w);
+  for (uint32_t r = 0; r < 32; ++r) {
+    unpack_panel_row(layout, columns, tile.panel(r / 16), r % 16, w);
     double sum = 0, magnitude = 0;
     for (size_t k = 0; k < columns; ++k) {
       sum += w[k] * used[k];
@@ -97,32 +119,59 @@ TEST_P(GemmEveryLayout, ScalarMatchesDoublePrecision) {
   }
 }
 
+// The step bounds the error, with whatever sticks out.
+TEST_P(GemmEveryLayout, HighPartsAddWhatDoesNotFit) {
+  if (!info(GetParam()).integer) return;
+  test::Rng rng(35);
+  const Tile tile(rng, GetParam(), 256, 16);
+  std::vector<float> x = test::normals(rng, 256);
+  for (size_t k = 3; k < 256; k += 50) x[k] *= 300;
+  double mean = 0;
+  for (float v : x) mean += std::fabs(v) / 256;
+  std::vector<float> w(256);
+  const std::vector<float> out = tile.product(Isa::kScalar, x, 1, kFine);
+  for (uint32_t r = 0; r < 16; ++r) {
+    unpack_panel_row(GetParam(), 256, tile.panel(0), r, w);
+    double sum = 0, bound = 0;
+    for (size_t k = 0; k < 256; ++k) {
+      sum += double{w[k]} * x[k];
+      bound += std::fabs(w[k]) * (0.501 * kFine.step * mean + 1e-6 * std::fabs(x[k]));
+    }
+    EXPECT_NEAR(out[r], sum, bound) << "output " << r;
+  }
+}
+
 TEST_P(GemmEveryLayout, EveryInstructionSetAndRowCountGivesTheSameBits) {
   test::Rng rng(32);
   const WeightLayout layout = GetParam();
   for (uint32_t columns : {256u, 512u}) {
-    for (uint32_t outputs : {1u, 9u, 16u}) {
-      const Panel panel(rng, layout, columns, outputs);
-      std::vector<float> x = test::normals(rng, 12 * columns);
+    for (uint32_t outputs : {1u, 16u, 17u, 32u, 55u, 64u}) {
+      if (outputs > 32 && !info(layout).integer) continue;  // float tiles have at most 2 panels
+      const Tile tile(rng, layout, columns, outputs);
+      std::vector<float> x = test::normals(rng, 6 * columns);
       for (size_t i = 0; i < columns; ++i) x[i] = i % 32 == 0 ? 127.0F : (i % 2 ? 126.6F : -126.6F);  // largest sums
-      std::vector<float> expected;
-      for (uint32_t r = 0; r < 12; ++r) {
-        const auto one = panel.product(Isa::kScalar, std::span(x).subspan(size_t{r} * columns, columns), 1);
-        expected.insert(expected.end(), one.begin(), one.end());
-      }
-      for (Isa isa : supported_isas()) {
-        for (uint32_t rows : {1u, 2u, 4u, 8u, 12u}) {
-          if (group_rows(isa, rows) != rows) continue;
-          const std::vector<float> out = panel.product(isa, x, rows);
-          EXPECT_TRUE(test::same_bits(out, std::span(expected).first(out.size())))
-              << info(layout).name << " " << to_string(isa) << " rows " << rows << " outputs " << outputs;
+      for (size_t i = columns; i < 3 * columns; ++i) x[i] *= i % 7 == 0 ? 1000.0F : 1.0F;             // wide codes
+      for (const Precision precision : {kPlain, kFine}) {
+        std::vector<float> expected;
+        for (uint32_t r = 0; r < 6; ++r) {
+          const auto one = tile.product(Isa::kScalar, std::span(x).subspan(size_t{r} * columns, columns), 1, precision);
+          expected.insert(expected.end(), one.begin(), one.end());
+        }
+        for (Isa isa : supported_isas()) {
+          for (uint32_t rows : {1u, 2u, 3u, 4u, 6u}) {
+            if (group_rows(isa, info(layout).integer, rows) != rows) continue;
+            const std::vector<float> out = tile.product(isa, x, rows, precision);
+            EXPECT_TRUE(test::same_bits(out, std::span(expected).first(out.size())))
+                << info(layout).name << " " << to_string(isa) << " rows " << rows << " outputs " << outputs;
+          }
         }
       }
     }
   }
 }
 
-// The 8-bit codes -128 and 127 against activations of 127: where saturating instructions would show.
+// The 8-bit codes -128 and 127 against activations of 127, and of 127 with a high part: where saturating instructions
+// would show.
 TEST(Gemm, ExtremeCodesDoNotSaturate) {
   for (Isa isa : supported_isas()) {
     for (int code : {-128, -127, 127}) {
@@ -132,12 +181,16 @@ TEST(Gemm, ExtremeCodesDoNotSaturate) {
         test::put(t.bytes.data() + 34 * r, to_half(1.0F).bits);
         for (size_t i = 0; i < 32; ++i) t.bytes[34 * r + 2 + i] = static_cast<std::byte>(static_cast<uint8_t>(code));
       }
-      Panel panel(rng, WeightLayout::kW8, 32, 16);
-      PanelPacker(DType::kQ8_0, WeightLayout::kW8, 32).pack(t.bytes.data(), 34, 16, panel.bytes.data());
+      const Tile tile(t, WeightLayout::kW8);
       for (float sign : {1.0F, -1.0F}) {
-        const std::vector<float> x(32, 127.0F * sign);
-        for (float v : panel.product(isa, x, 1))
+        std::vector<float> x(32, 127.0F * sign);
+        for (float v : tile.product(isa, x, 1)) {
           EXPECT_EQ(v, sign * 32 * 127 * static_cast<float>(code)) << to_string(isa);
+        }
+        for (float& v : x) v = 32512.0F * sign;  // a step below 1/127 of the mean: all 32 columns have high parts
+        for (float v : tile.product(isa, x, 1, Precision{1e-3F})) {
+          EXPECT_EQ(v, sign * 32 * 32512 * static_cast<float>(code)) << to_string(isa);
+        }
       }
     }
   }
@@ -145,15 +198,17 @@ TEST(Gemm, ExtremeCodesDoNotSaturate) {
 
 TEST_P(GemmEveryLayout, NotFiniteInputsReachTheOutputsAndNothingElse) {
   test::Rng rng(34);
-  const Panel panel(rng, GetParam(), 256, 16);
+  const Tile tile(rng, GetParam(), 256, 16);
   for (Isa isa : supported_isas()) {
-    std::vector<float> x = test::normals(rng, 4 * 256);
-    const std::vector<float> clean = panel.product(isa, x, 4);
-    x[256 + 77] = std::nanf("");
-    const std::vector<float> out = panel.product(isa, x, 4);
-    EXPECT_TRUE(test::same_bits(std::span(out).first(16), std::span(clean).first(16)));
-    EXPECT_TRUE(test::same_bits(std::span(out).last(32), std::span(clean).last(32)));
-    for (size_t i = 16; i < 32; ++i) EXPECT_TRUE(std::isnan(out[i])) << to_string(isa);
+    std::vector<float> x = test::normals(rng, 2 * 256);
+    for (const Precision precision : {kPlain, kFine}) {
+      const std::vector<float> clean = tile.product(isa, x, 2, precision);
+      std::vector<float> bad = x;
+      bad[256 + 77] = std::nanf("");
+      const std::vector<float> out = tile.product(isa, bad, 2, precision);
+      EXPECT_TRUE(test::same_bits(std::span(out).first(16), std::span(clean).first(16)));
+      for (size_t i = 16; i < 32; ++i) EXPECT_TRUE(std::isnan(out[i])) << to_string(isa);
+    }
   }
 }
 

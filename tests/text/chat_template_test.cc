@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <ctime>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -165,12 +164,12 @@ TEST(ChatTemplate, HostileTemplatesMeetALimitSoon) {
       std::string(size_t{2} << 20, 'x'),
   };
   for (const std::string& source : cases) {
-    const auto began = std::chrono::steady_clock::now();
+    const std::clock_t began = std::clock();  // the processor's time: a busy machine takes none
     const auto got = render(source);
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - began;
+    const double seconds = static_cast<double>(std::clock() - began) / CLOCKS_PER_SEC;
     ASSERT_FALSE(got.ok()) << source.substr(0, 120);
     EXPECT_EQ(got.error().code, ErrorCode::kLimit) << source.substr(0, 120) << "\n" << got.error().message;
-    EXPECT_LT(seconds.count(), 20) << source.substr(0, 120);
+    EXPECT_LT(seconds, 20) << source.substr(0, 120);
   }
 }
 

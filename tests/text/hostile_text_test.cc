@@ -2,7 +2,7 @@
 // second; the limits leave room for slow machines and sanitizers, and quadratic time would pass them a thousandfold.
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include <ctime>
 
 #include "text/gguf_tokenizer.h"
 #include "text/vocabularies.h"
@@ -33,11 +33,11 @@ std::vector<std::string> hostile_texts() {
 
 void expect_fast(const Tokenizer& tokenizer) {
   for (const std::string& text : hostile_texts()) {
-    const auto start = std::chrono::steady_clock::now();
+    const std::clock_t start = std::clock();  // the processor's time: a busy machine takes none
     const auto ids = tokenizer.encode(text, {.add_special = false});
-    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+    const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
     ASSERT_TRUE(ids.ok()) << ids.error().message;
-    EXPECT_LT(took.count(), 20) << tokenizer.kind() << " on " << text.substr(0, 8);
+    EXPECT_LT(seconds, 20) << tokenizer.kind() << " on " << text.substr(0, 8);
   }
 }
 

@@ -6,8 +6,9 @@
 #include "kernels/cpu/attention/fold_kernels.h"
 
 namespace loci {
+namespace {
 
-const AttentionKernels& attention_kernels(Isa isa) {
+const Fp32Kernels& fp32_kernels(Isa isa) {
   switch (isa) {
     case Isa::kAvx512:
       return kAttentionAvx512;
@@ -18,6 +19,33 @@ const AttentionKernels& attention_kernels(Isa isa) {
   }
   return kAttentionScalar;
 }
+
+}  // namespace
+
+const ReadKernel& read_kernel(Isa isa, KvCodec codec, ReadPhase phase, ReadPrecision precision) {
+#if defined(__x86_64__)
+  if (isa == Isa::kAvx512 && precision == ReadPrecision::kFast) {
+    const bool decode = phase == ReadPhase::kDecode;
+    switch (codec) {
+      case KvCodec::kKv16:
+        if (!decode && cpu_info().fast_bf16) return kAttentionBf16Avx512;
+        break;
+      case KvCodec::kKv8:
+        if (decode) return kAttentionKv8Avx512;
+        if (cpu_info().fast_bf16) return kAttentionKv8Bf16Avx512;
+        break;
+      case KvCodec::kKv4:
+        if (decode) return kAttentionKv4Avx512;
+        if (cpu_info().fast_bf16) return kAttentionKv4Bf16Avx512;
+        break;
+    }
+  }
+#endif
+  const Fp32Kernels& kernels = fp32_kernels(isa);
+  return phase == ReadPhase::kDecode && codec == KvCodec::kKv16 ? kernels.halves : kernels.tile;
+}
+
+MergeStates merge_states(Isa isa) { return fp32_kernels(isa).merge; }
 
 void clear(SoftmaxState state, size_t rows, size_t dim) {
   std::fill_n(state.m, rows, -std::numeric_limits<float>::infinity());

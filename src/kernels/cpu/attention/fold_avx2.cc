@@ -4,7 +4,6 @@
 
 namespace loci {
 
-const AttentionKernels kAttentionAvx2 =
-    kAttentionKernels<simd_avx2::Vec16, simd_avx2::kTileRows, simd_avx2::kTileVectors>;
+const Fp32Kernels kAttentionAvx2 = kFp32Kernels<simd_avx2::Vec16, simd_avx2::kTileRows, simd_avx2::kTileVectors>;
 
 }  // namespace loci

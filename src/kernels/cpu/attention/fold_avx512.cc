@@ -4,7 +4,7 @@
 
 namespace loci {
 
-const AttentionKernels kAttentionAvx512 =
-    kAttentionKernels<simd_avx512::Vec16, simd_avx512::kTileRows, simd_avx512::kTileVectors>;
+const Fp32Kernels kAttentionAvx512 =
+    kFp32Kernels<simd_avx512::Vec16, simd_avx512::kTileRows, simd_avx512::kTileVectors>;
 
 }  // namespace loci

@@ -1,12 +1,27 @@
-// The attention kernels of each instruction set; attention_kernels() chooses.
+// The attention kernels of each instruction set; read_kernel() chooses.
 #pragma once
 
 #include "kernels/cpu/attention/attention_kernels.h"
 
 namespace loci {
 
-extern const AttentionKernels kAttentionScalar;
-extern const AttentionKernels kAttentionAvx2;
-extern const AttentionKernels kAttentionAvx512;
+// What an instruction set offers in fp32.
+struct Fp32Kernels {
+  ReadKernel tile;    // any codec: the page is decoded to fp32
+  ReadKernel halves;  // kv16 read in place; the same bits
+  MergeStates merge;
+};
+
+extern const Fp32Kernels kAttentionScalar;
+extern const Fp32Kernels kAttentionAvx2;
+extern const Fp32Kernels kAttentionAvx512;
+
+// Prompt tiles. Need AVX512_BF16.
+extern const ReadKernel kAttentionBf16Avx512;  // kv16
+extern const ReadKernel kAttentionKv8Bf16Avx512;
+extern const ReadKernel kAttentionKv4Bf16Avx512;
+// Decode steps on the codes. Need AVX512_VNNI.
+extern const ReadKernel kAttentionKv8Avx512;
+extern const ReadKernel kAttentionKv4Avx512;
 
 }  // namespace loci

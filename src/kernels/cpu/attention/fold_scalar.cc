@@ -4,7 +4,7 @@
 
 namespace loci {
 
-const AttentionKernels kAttentionScalar =
-    kAttentionKernels<simd_scalar::Vec16, simd_scalar::kTileRows, simd_scalar::kTileVectors>;
+const Fp32Kernels kAttentionScalar =
+    kFp32Kernels<simd_scalar::Vec16, simd_scalar::kTileRows, simd_scalar::kTileVectors>;
 
 }  // namespace loci

@@ -1,11 +1,12 @@
-// The product of one panel of weights and one group of activation rows: 16 outputs for up to 12 rows. src/ops/linear
-// cuts matrices into these.
+// The product of a tile: 1, 2 or 4 neighbouring panels of weights (16 outputs each) and one group of activation rows.
+// src/ops/linear cuts matrices into these.
 //
 // Integer layouts, per output and block of columns in ascending k (per group of 16 columns where scales are that fine):
 //     acc = fma(float(integer dot product), activation scale * weight scale, acc)
 //     acc = fma(activation scale * sum of q, minimum, acc)          where the layout has minimums
 // and acc * unit at the end. Float layouts: acc = fma(weight, x, acc) per column in ascending k. Integer dot products
-// are exact, so every kernel below gives the same bits on every instruction set and for every number of rows.
+// are exact (q has up to 16 bits: 32 products stay below 2^31), so every kernel below gives the same bits on every
+// instruction set, for every number of rows, and whether or not it skips high codes that are zero.
 #pragma once
 
 #include <cstddef>
@@ -16,26 +17,37 @@
 
 namespace loci {
 
-struct PanelProduct {
-  const std::byte* panel;
+inline constexpr uint32_t kTilePanels = 4;  // at most
+
+// Panels of the next tile when `remaining` >= 1 are left: 1, 2 and, in integer layouts, 4. One row of an integer
+// layout, which memory bounds, reads one panel after the other: a single run of addresses.
+constexpr uint32_t tile_panels(bool integer, uint32_t rows, size_t remaining) {
+  if (integer && rows == 1) return 1;
+  if (integer && remaining >= 4) return 4;
+  return remaining >= 2 ? 2 : 1;
+}
+
+struct TileProduct {
+  const std::byte* panel;  // the first; the others follow it
+  uint32_t panels;         // as tile_panels gave it
   PanelShape shape;
   uint32_t columns;
   const std::byte* group;  // activations: a group of `rows` rows (quantize/activations.h)
   uint32_t rows;           // as group_rows gave it
   float* out;              // output 0 of row 0
   size_t out_stride;       // floats from one row's outputs to the next row's
-  uint32_t outputs;        // rows of the panel that exist, 1 to 16
+  uint32_t outputs;        // rows of the panels that exist, 1 to 16 * panels
 };
 
-using MultiplyPanel = void (*)(const PanelProduct& p);
+using MultiplyTile = void (*)(const TileProduct& t);
 
 // The kernel of a layout for an instruction set that this machine has.
-MultiplyPanel multiply_panel(WeightLayout layout, Isa isa);
+MultiplyTile multiply_tile(WeightLayout layout, Isa isa);
 
 namespace detail {
-MultiplyPanel multiply_panel_scalar(WeightLayout layout);
-MultiplyPanel multiply_panel_avx2(WeightLayout layout);
-MultiplyPanel multiply_panel_avx512(WeightLayout layout);
+MultiplyTile multiply_tile_scalar(WeightLayout layout);
+MultiplyTile multiply_tile_avx2(WeightLayout layout);
+MultiplyTile multiply_tile_avx512(WeightLayout layout);
 }  // namespace detail
 
 }  // namespace loci

@@ -1,6 +1,9 @@
-// AVX-512 VNNI. A vector is 16 outputs; the group's rows give up to 12 independent chains, which hides the latency of
-// vpdpbusd (4 cycles), and codes are unpacked once for all of them. Of the 11 or 12 multiplier operations a row needs
-// per block, 8 are dot products: 67 to 73% of the machine's peak is the bound with a scale per 32 columns.
+// AVX-512 VNNI. A vector is 16 outputs; a tile of 3 rows and 4 panels is 12 independent chains, which hides the latency
+// of vpdpbusd (4 cycles), loads a row's four codes once for four dot products and unpacks a weight once for three. Of
+// the 10 or 11 multiplier operations that a row needs per panel and block, 8 are dot products; each four columns that
+// are wide in one of the tile's rows add another. Fewer rows to a tile mean fewer such columns, more panels that the
+// loads of activations stay few. Float tiles have 6 rows and 2 panels, since converting a weight costs more than
+// unpacking.
 #include <immintrin.h>
 
 #include <cstring>
@@ -26,23 +29,17 @@ inline __m512 broadcast_f32(const std::byte* from) {
   return _mm512_set1_ps(value);
 }
 
+inline uint32_t load_u32(const std::byte* from) {
+  uint32_t value;
+  std::memcpy(&value, from, sizeof value);
+  return value;
+}
+
 inline __m512 load_halves(const std::byte* from) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
 }
 
-template <int kRows>
-inline void store_rows(const PanelProduct& p, const __m512* acc) {
-  const auto exist = static_cast<__mmask16>((1u << p.outputs) - 1);
-  for (int r = 0; r < kRows; ++r) _mm512_mask_storeu_ps(p.out + r * p.out_stride, exist, acc[r]);
-}
-
-// One vector of codes (columns 4 column .. 4 column + 3) against the group's rows.
-template <int kRows>
-inline void accumulate(__m512i codes, const std::byte* block, int column, __m512i* idot) {
-  for (int r = 0; r < kRows; ++r) {
-    idot[r] = _mm512_dpbusd_epi32(idot[r], codes, broadcast_i32(block + 32 * r + 4 * column));
-  }
-}
+inline void prefetch(const std::byte* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
 
 // What the codes' bias of 8 or 128 adds too much, subtracted beforehand.
 template <int kBits, int kGroup>
@@ -61,71 +58,146 @@ inline __m512i negative_bias(const std::byte* block, int rows, int row, int firs
 template <int kGroup>
 inline __m512 scale_sum(const std::byte* block, int rows, int row, int first) {
   if (kGroup == 32) return broadcast_f32(block + ActivationBlock::scale_sum(rows) + 4 * row);
-  const __m512i sum = _mm512_srai_epi32(negative_bias<8, kGroup>(block, rows, row, first), 7);  // minus the sum
-  const __m512 scale = broadcast_f32(block + ActivationBlock::scale(rows) + 4 * row);
-  return _mm512_mul_ps(scale, _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_setzero_si512(), sum)));
+  const __m512i bias = negative_bias<8, kGroup>(block, rows, row, first);
+  const __m512i sum = _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_srai_epi32(bias, 7));
+  return _mm512_mul_ps(broadcast_f32(block + ActivationBlock::scale(rows) + 4 * row), _mm512_cvtepi32_ps(sum));
 }
 
-template <int kBits, int kGroup, bool kMinimum, int kRows>
-inline void multiply_group(const std::byte* codes, const std::byte* scales, const std::byte* block, int first,
-                           __m512* acc) {
-  __m512i idot[kRows];
-  for (int r = 0; r < kRows; ++r) {
-    idot[r] = kMinimum ? _mm512_setzero_si512() : negative_bias<kBits, kGroup>(block, kRows, r, first);
-  }
-  if constexpr (kBits == 8) {
-#pragma GCC unroll 8
-    for (int j = 0; j < kGroup / 4; ++j) {
-      accumulate<kRows>(_mm512_loadu_si512(codes + 16 * first + 64 * j), block, first / 4 + j, idot);
-    }
-  } else {
-    const __m512i low = _mm512_set1_epi8(15);
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; ++j) {
-      const __m512i pair = _mm512_loadu_si512(codes + 64 * j);
-      accumulate<kRows>(_mm512_and_si512(pair, low), block, j, idot);
-      accumulate<kRows>(_mm512_and_si512(_mm512_srli_epi16(pair, 4), low), block, j + 4, idot);
-    }
-  }
-  const __m512 weight_scale = load_halves(scales);
-  for (int r = 0; r < kRows; ++r) {
-    const __m512 scale = _mm512_mul_ps(weight_scale, broadcast_f32(block + ActivationBlock::scale(kRows) + 4 * r));
-    acc[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(idot[r]), scale, acc[r]);
-  }
-  if constexpr (kMinimum) {
-    const __m512 minimum = load_halves(scales + 32);
+template <int kBits, int kGroup, bool kMinimum, int kRows, int kPanels>
+class IntegerTile {
+ public:
+  static void multiply(const TileProduct& t) {
+    __m512 acc[kRows][kPanels];
     for (int r = 0; r < kRows; ++r) {
-      acc[r] = _mm512_fmadd_ps(scale_sum<kGroup>(block, kRows, r, first), minimum, acc[r]);
+      for (int p = 0; p < kPanels; ++p) acc[r][p] = _mm512_setzero_ps();
     }
-  }
-}
-
-template <int kBits, int kGroup, bool kMinimum, int kRows>
-void multiply_rows(const PanelProduct& p) {
-  __m512 acc[kRows];
-  for (int r = 0; r < kRows; ++r) acc[r] = _mm512_setzero_ps();
-  constexpr size_t kGroupBytes = kMinimum ? 64 : 32;
-  constexpr size_t kBlockBytes = 64 * kBits + 32 / kGroup * kGroupBytes;
-  const std::byte* codes = p.panel + p.shape.blocks;
-  const std::byte* block = p.group;
-  for (uint32_t b = 0; b < p.columns / 32; ++b) {
-    if constexpr (kRows <= 4) {
-      for (size_t line = 0; line < kBlockBytes; line += 64) {
-        _mm_prefetch(reinterpret_cast<const char*>(codes + kPrefetchBytes + line), _MM_HINT_T0);
+    const size_t stride = t.shape.bytes;
+    const std::byte* codes = t.panel + t.shape.blocks;
+    const std::byte* block = t.group;
+    for (uint32_t b = 0; b < t.columns / 32; ++b) {
+      if constexpr (kRows == 1) {
+        for (int p = 0; p < kPanels; ++p) {
+          for (size_t line = 0; line < kBlockBytes; line += 64) prefetch(codes + p * stride + kPrefetchBytes + line);
+        }
+      }
+#pragma GCC unroll 2
+      for (int first = 0; first < 32; first += kGroup) add_group(codes, stride, block, first, acc);
+      codes += kBlockBytes;
+      block += ActivationBlock::kRowBytes * kRows;
+    }
+    for (int p = 0; p < kPanels; ++p) {
+      const __m512 unit = _mm512_loadu_ps(t.panel + p * stride);
+      const int exist = static_cast<int>(t.outputs) - 16 * p;
+      const auto mask = static_cast<__mmask16>(exist >= 16 ? 0xffff : (1u << exist) - 1);
+      for (int r = 0; r < kRows; ++r) {
+        _mm512_mask_storeu_ps(t.out + r * t.out_stride + 16 * p, mask, _mm512_mul_ps(acc[r][p], unit));
       }
     }
-    const std::byte* scales = codes + 64 * kBits;
-#pragma GCC unroll 2
-    for (int first = 0; first < 32; first += kGroup, scales += kGroupBytes) {
-      multiply_group<kBits, kGroup, kMinimum, kRows>(codes, scales, block, first, acc);
-    }
-    codes += kBlockBytes;
-    block += ActivationBlock::kRowBytes * kRows;
   }
-  const __m512 unit = _mm512_loadu_ps(p.panel);
-  for (int r = 0; r < kRows; ++r) acc[r] = _mm512_mul_ps(acc[r], unit);
-  store_rows<kRows>(p, acc);
-}
+
+ private:
+  static constexpr size_t kGroupBytes = kMinimum ? 64 : 32;
+  static constexpr size_t kBlockBytes = 64 * kBits + 32 / kGroup * kGroupBytes;
+
+  // The rows' low or high parts of four columns.
+  static inline void load_four(const std::byte* q, int column, __m512i (&four)[kRows]) {
+    for (int r = 0; r < kRows; ++r) four[r] = broadcast_i32(q + 32 * r + 4 * column);
+  }
+
+  // A panel's codes of four columns against those.
+  static inline void accumulate(__m512i codes, const __m512i (&four)[kRows], int panel,
+                                __m512i (&idot)[kRows][kPanels]) {
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) idot[r][panel] = _mm512_dpbusd_epi32(idot[r][panel], codes, four[r]);
+  }
+
+  // 256 times the products of the columns that have a high part. `wide` is not 0.
+  static inline void add_high(const std::byte* codes, size_t stride, const std::byte* block, uint32_t wide,
+                              __m512i (&idot)[kRows][kPanels]) {
+    const std::byte* high = block + ActivationBlock::high(kRows);
+    for (; wide != 0; wide &= wide - 1) {
+      const int column = __builtin_ctz(wide);
+      __m512i four[kRows];
+      load_four(high, column, four);
+#pragma GCC unroll 4
+      for (int p = 0; p < kPanels; ++p) {
+        if constexpr (kBits == 8) {
+          accumulate(_mm512_loadu_si512(codes + p * stride + 64 * column), four, p, idot);
+        } else {
+          const __m512i pair = _mm512_loadu_si512(codes + p * stride + 64 * (column & 3));
+          const __m512i shifted = _mm512_srl_epi16(pair, _mm_cvtsi32_si128(column & 4));
+          accumulate(_mm512_and_si512(shifted, _mm512_set1_epi8(15)), four, p, idot);
+        }
+      }
+    }
+    for (int r = 0; r < kRows; ++r) {
+      for (int p = 0; p < kPanels; ++p) idot[r][p] = _mm512_slli_epi32(idot[r][p], 8);
+    }
+  }
+
+  static inline uint32_t wide_columns(const std::byte* block, int first) {
+    uint32_t wide = 0;
+    for (int r = 0; r < kRows; ++r) wide |= load_u32(block + ActivationBlock::wide(kRows) + 4 * r);
+    return kGroup == 32 ? wide : wide & (first == 0 ? 0x0fu : 0xf0u);
+  }
+
+  static inline void add_group(const std::byte* codes, size_t stride, const std::byte* block, int first,
+                               __m512 (&acc)[kRows][kPanels]) {
+    __m512i idot[kRows][kPanels];
+    for (int r = 0; r < kRows; ++r) {
+      for (int p = 0; p < kPanels; ++p) idot[r][p] = _mm512_setzero_si512();
+    }
+    if (const uint32_t wide = wide_columns(block, first); wide != 0) add_high(codes, stride, block, wide, idot);
+    if constexpr (!kMinimum) {
+      for (int r = 0; r < kRows; ++r) {
+        const __m512i bias = negative_bias<kBits, kGroup>(block, kRows, r, first);
+        for (int p = 0; p < kPanels; ++p) idot[r][p] = _mm512_add_epi32(idot[r][p], bias);
+      }
+    }
+    if constexpr (kBits == 8) {
+#pragma GCC unroll 8
+      for (int column = first / 4; column < (first + kGroup) / 4; ++column) {
+        __m512i four[kRows];
+        load_four(block, column, four);
+#pragma GCC unroll 4
+        for (int p = 0; p < kPanels; ++p) {
+          accumulate(_mm512_loadu_si512(codes + p * stride + 64 * column), four, p, idot);
+        }
+      }
+    } else {
+      const __m512i low = _mm512_set1_epi8(15);
+#pragma GCC unroll 4
+      for (int j = 0; j < 4; ++j) {
+        __m512i first_four[kRows], second_four[kRows];
+        load_four(block, j, first_four);
+        load_four(block, j + 4, second_four);
+#pragma GCC unroll 4
+        for (int p = 0; p < kPanels; ++p) {
+          const __m512i pair = _mm512_loadu_si512(codes + p * stride + 64 * j);
+          accumulate(_mm512_and_si512(pair, low), first_four, p, idot);
+          accumulate(_mm512_and_si512(_mm512_srli_epi16(pair, 4), low), second_four, p, idot);
+        }
+      }
+    }
+    const std::byte* scales = codes + 64 * kBits + first / kGroup * kGroupBytes;
+    __m512 scale[kRows], sum[kRows];
+    for (int r = 0; r < kRows; ++r) {
+      scale[r] = broadcast_f32(block + ActivationBlock::scale(kRows) + 4 * r);
+      if (kMinimum) sum[r] = scale_sum<kGroup>(block, kRows, r, first);
+    }
+#pragma GCC unroll 4
+    for (int p = 0; p < kPanels; ++p) {
+      const __m512 weight_scale = load_halves(scales + p * stride);
+      for (int r = 0; r < kRows; ++r) {
+        acc[r][p] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(idot[r][p]), _mm512_mul_ps(scale[r], weight_scale), acc[r][p]);
+      }
+      if constexpr (kMinimum) {
+        const __m512 minimum = load_halves(scales + p * stride + 32);
+        for (int r = 0; r < kRows; ++r) acc[r][p] = _mm512_fmadd_ps(sum[r], minimum, acc[r][p]);
+      }
+    }
+  }
+};
 
 template <WeightLayout kLayout>
 inline __m512 load_column(const std::byte* panel, size_t k) {
@@ -139,56 +211,79 @@ inline __m512 load_column(const std::byte* panel, size_t k) {
   }
 }
 
-template <WeightLayout kLayout, int kRows>
-void multiply_float_rows(const PanelProduct& p) {
-  __m512 acc[kRows];
-  for (int r = 0; r < kRows; ++r) acc[r] = _mm512_setzero_ps();
-  constexpr size_t kColumnBytes = kLayout == WeightLayout::kF32 ? 64 : 32;
-  for (size_t k = 0; k < p.columns; ++k) {
-    if (kRows <= 4 && k * kColumnBytes % 64 == 0) {
-      _mm_prefetch(reinterpret_cast<const char*>(p.panel + k * kColumnBytes + kPrefetchBytes), _MM_HINT_T0);
-    }
-    const __m512 w = load_column<kLayout>(p.panel, k);
-    for (int r = 0; r < kRows; ++r) acc[r] = _mm512_fmadd_ps(w, broadcast_f32(p.group + 4 * (k * kRows + r)), acc[r]);
+template <WeightLayout kLayout, int kRows, int kPanels>
+void multiply_float_tile(const TileProduct& t) {
+  __m512 acc[kRows][kPanels];
+  for (int r = 0; r < kRows; ++r) {
+    for (int p = 0; p < kPanels; ++p) acc[r][p] = _mm512_setzero_ps();
   }
-  store_rows<kRows>(p, acc);
+  constexpr size_t kColumnBytes = kLayout == WeightLayout::kF32 ? 64 : 32;
+  const size_t stride = t.shape.bytes;
+  for (size_t k = 0; k < t.columns; ++k) {
+    __m512 w[kPanels];
+    for (int p = 0; p < kPanels; ++p) {
+      const std::byte* panel = t.panel + p * stride;
+      if (kRows == 1 && k * kColumnBytes % 64 == 0) prefetch(panel + k * kColumnBytes + kPrefetchBytes);
+      w[p] = load_column<kLayout>(panel, k);
+    }
+    for (int r = 0; r < kRows; ++r) {
+      const __m512 x = broadcast_f32(t.group + 4 * (k * kRows + r));
+      for (int p = 0; p < kPanels; ++p) acc[r][p] = _mm512_fmadd_ps(w[p], x, acc[r][p]);
+    }
+  }
+  for (int p = 0; p < kPanels; ++p) {
+    const int exist = static_cast<int>(t.outputs) - 16 * p;
+    const auto mask = static_cast<__mmask16>(exist >= 16 ? 0xffff : (1u << exist) - 1);
+    for (int r = 0; r < kRows; ++r) _mm512_mask_storeu_ps(t.out + r * t.out_stride + 16 * p, mask, acc[r][p]);
+  }
+}
+
+template <int kBits, int kGroup, bool kMinimum, int kRows>
+void multiply_rows(const TileProduct& t) {
+  switch (t.panels) {
+    case 1:
+      return IntegerTile<kBits, kGroup, kMinimum, kRows, 1>::multiply(t);
+    case 2:
+      return IntegerTile<kBits, kGroup, kMinimum, kRows, 2>::multiply(t);
+    default:
+      return IntegerTile<kBits, kGroup, kMinimum, kRows, 4>::multiply(t);
+  }
 }
 
 template <int kBits, int kGroup, bool kMinimum>
-void multiply_integer(const PanelProduct& p) {
-  switch (p.rows) {
+void multiply_integer(const TileProduct& t) {
+  switch (t.rows) {
     case 1:
-      return multiply_rows<kBits, kGroup, kMinimum, 1>(p);
+      return multiply_rows<kBits, kGroup, kMinimum, 1>(t);
     case 2:
-      return multiply_rows<kBits, kGroup, kMinimum, 2>(p);
-    case 4:
-      return multiply_rows<kBits, kGroup, kMinimum, 4>(p);
-    case 8:
-      return multiply_rows<kBits, kGroup, kMinimum, 8>(p);
+      return multiply_rows<kBits, kGroup, kMinimum, 2>(t);
     default:
-      return multiply_rows<kBits, kGroup, kMinimum, 12>(p);
+      return multiply_rows<kBits, kGroup, kMinimum, 3>(t);
   }
 }
 
+template <WeightLayout kLayout, int kRows>
+void multiply_float_rows(const TileProduct& t) {
+  t.panels == 2 ? multiply_float_tile<kLayout, kRows, 2>(t) : multiply_float_tile<kLayout, kRows, 1>(t);
+}
+
 template <WeightLayout kLayout>
-void multiply_float(const PanelProduct& p) {
-  switch (p.rows) {
+void multiply_float(const TileProduct& t) {
+  switch (t.rows) {
     case 1:
-      return multiply_float_rows<kLayout, 1>(p);
+      return multiply_float_rows<kLayout, 1>(t);
     case 2:
-      return multiply_float_rows<kLayout, 2>(p);
+      return multiply_float_rows<kLayout, 2>(t);
     case 4:
-      return multiply_float_rows<kLayout, 4>(p);
-    case 8:
-      return multiply_float_rows<kLayout, 8>(p);
+      return multiply_float_rows<kLayout, 4>(t);
     default:
-      return multiply_float_rows<kLayout, 12>(p);
+      return multiply_float_rows<kLayout, 6>(t);
   }
 }
 
 }  // namespace
 
-MultiplyPanel multiply_panel_avx512(WeightLayout layout) {
+MultiplyTile multiply_tile_avx512(WeightLayout layout) {
   switch (layout) {
     case WeightLayout::kW4:
       return multiply_integer<4, 32, false>;

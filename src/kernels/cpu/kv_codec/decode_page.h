@@ -24,7 +24,7 @@ void decode_keys(const PageLayout& layout, const std::byte* page, float* tile) {
       const size_t column = size_t{group} * group_dims / kCodeGroup * kPageSlots + slot;
       const Vec16 scale = Vec16::load_half(scales + column);
       const Vec16 minimum = Vec16::load_half(minimums + column);
-      const std::byte* words = page + (size_t{group} * kPageSlots + slot) * 4;
+      const std::byte* words = page + key_word(layout, group_dims, slot, size_t{group} * group_dims);
       float* out = tile + size_t{group} * group_dims * kPageSlots + slot;
       for (uint32_t i = 0; i < group_dims; ++i) {
         const int shift = static_cast<int>(i < 4 ? 8 * i : 8 * (i - 4) + 4);
@@ -38,8 +38,12 @@ template <typename Vec16>
 void decode_values(const PageLayout& layout, const std::byte* page, float* tile) {
   const size_t dims = layout.padded_dim;
   if (layout.codec == KvCodec::kKv16) {
-    const uint16_t* halves = reinterpret_cast<const uint16_t*>(page + layout.values);
-    for (size_t i = 0; i < dims * kPageSlots; i += 16) Vec16::load_half(halves + i).store(tile + i);
+    for (size_t slot = 0; slot < kPageSlots; ++slot) {
+      for (size_t dim = 0; dim < dims; dim += 16) {
+        const std::byte* halves = page + value_half(layout, slot, dim);
+        Vec16::load_half(reinterpret_cast<const uint16_t*>(halves)).store(tile + slot * dims + dim);
+      }
+    }
     return;
   }
   const uint16_t* scales = reinterpret_cast<const uint16_t*>(page + layout.value_scales);
@@ -49,12 +53,12 @@ void decode_values(const PageLayout& layout, const std::byte* page, float* tile)
   for (uint32_t slot = 0; slot < kPageSlots; ++slot) {
     const uint32_t i = slot % group_slots;
     const int shift = static_cast<int>(i < 4 ? 8 * i : 8 * (i - 4) + 4);
-    const std::byte* words = page + layout.values + size_t{slot / group_slots} * dims * 4;
     for (size_t dim = 0; dim < dims; dim += 16) {
       const size_t column = dim / kCodeGroup * kPageSlots + slot;
       const Vec16 scale = Vec16::broadcast(to_float(Half{scales[column]}));
       const Vec16 minimum = Vec16::broadcast(to_float(Half{minimums[column]}));
-      fma(Vec16::load_field(words + dim * 4, shift, bytes ? 255u : 15u), scale, minimum)
+      fma(Vec16::load_field(page + value_word(layout, group_slots, slot, dim), shift, bytes ? 255u : 15u), scale,
+          minimum)
           .store(tile + slot * dims + dim);
     }
   }

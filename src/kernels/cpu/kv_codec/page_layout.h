@@ -11,12 +11,15 @@
 // min / range is large.
 //
 // K lies across slots and V across dimensions ("tiles"), so that a vector holds 16 slots of a key dimension, or 16
-// dimensions of a value, and integer dot products find four neighbours in a 32-bit word:
+// dimensions of a value, and integer dot products find four neighbours in a 32-bit word. What a kernel walks through in
+// one go lies in one run, which hardware prefetchers follow:
 //
-//   kv16  K [dim][64 slots]                       V [64 slots][dim]
-//   kv8   K [dim / 4][64 slots][4 dims]           V [16 slot groups][dim][4 slots]
-//   kv4   K [dim / 8][64 slots][4 bytes]          V [8 slot groups][dim][4 bytes]     byte i: low nibble i, high nibble
-//   i + 4 then, for kv8 and kv4: steps and minimums of K, steps and minimums of V, each [dim / 32][64 slots] halves.
+//   kv16  K [dim][64 slots]                                  V [dim / 32][64 slots][32 dims]
+//   kv8   K [2 halves][dim / 4][32 slots][4 dims]            V [dim / 32][16 slot groups][32 dims][4 slots]
+//   kv4   K [2 halves][dim / 8][32 slots][4 bytes]           V [dim / 32][8 slot groups][32 dims][4 bytes]
+//
+// where byte i of kv4 holds numbers i (low nibble) and i + 4. Then, for kv8 and kv4: steps and minimums of K, steps and
+// minimums of V, each [dim / 32][64 slots] halves.
 //
 // Dimensions are padded to a multiple of 32 with zeros: they add nothing to a dot product with a padded query.
 #pragma once
@@ -30,6 +33,7 @@ namespace loci {
 
 inline constexpr uint32_t kPageSlots = 64;
 inline constexpr uint32_t kCodeGroup = 32;  // dimensions that share a step
+inline constexpr uint32_t kKeySlots = 32;   // slots whose codes of a key lie side by side
 
 inline constexpr uint32_t kMaxHeadDim = 512;
 
@@ -52,5 +56,18 @@ struct PageLayout {
 };
 
 PageLayout page_layout(KvCodec codec, uint32_t head_dim);
+
+// Byte offsets within a page. `dim` counts dimensions; the numbers of a kv8 or kv4 word are `per_word` dimensions of a
+// key or slots of a value.
+constexpr size_t key_word(const PageLayout& layout, uint32_t per_word, size_t slot, size_t dim) {
+  return ((slot / kKeySlots * (layout.padded_dim / per_word) + dim / per_word) * kKeySlots + slot % kKeySlots) * 4;
+}
+constexpr size_t value_word(const PageLayout& layout, uint32_t per_word, size_t slot, size_t dim) {
+  return layout.values +
+         ((dim / kCodeGroup * (kPageSlots / per_word) + slot / per_word) * kCodeGroup + dim % kCodeGroup) * 4;
+}
+constexpr size_t value_half(const PageLayout& layout, size_t slot, size_t dim) {
+  return layout.values + ((dim / kCodeGroup * kPageSlots + slot) * kCodeGroup + dim % kCodeGroup) * 2;
+}
 
 }  // namespace loci

@@ -1,5 +1,6 @@
 #include <immintrin.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "kernels/cpu/quantize/activations.h"
@@ -8,50 +9,93 @@ namespace loci::detail {
 namespace {
 
 void store(std::byte* to, float value) { std::memcpy(to, &value, sizeof value); }
+void store(std::byte* to, uint32_t value) { std::memcpy(to, &value, sizeof value); }
 void store(std::byte* to, int32_t value) { std::memcpy(to, &value, sizeof value); }
+
+__m512i magnitude(__m512 v) { return _mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(0x7fffffff)); }
+
+// What four columns may reach without being wide.
+float narrow_limit(const float* x, size_t columns, Precision precision) {
+  __m512 lanes = _mm512_setzero_ps();
+  for (size_t k = 0; k < columns; k += 16) {
+    lanes = _mm512_add_ps(lanes, _mm512_castsi512_ps(magnitude(_mm512_loadu_ps(x + k))));
+  }
+  const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(lanes), _mm512_extractf32x8_ps(lanes, 1));
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  const float sum = _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+  return 127.0F * precision.step * (sum / static_cast<float>(columns));
+}
+
+// The largest of each four neighbours, in all four of their lanes.
+__m512i largest_of_four(__m512i v) {
+  v = _mm512_max_epu32(v, _mm512_shuffle_epi32(v, _MM_PERM_CDAB));
+  return _mm512_max_epu32(v, _mm512_shuffle_epi32(v, _MM_PERM_BADC));
+}
+
+// The largest of four groups of equal lanes.
+uint32_t largest_of_lanes(__m512i v) {
+  const __m256i two = _mm256_max_epu32(_mm512_castsi512_si256(v), _mm512_extracti32x8_epi32(v, 1));
+  const __m128i one = _mm_max_epu32(_mm256_castsi256_si128(two), _mm256_extracti128_si256(two, 1));
+  return static_cast<uint32_t>(_mm_cvtsi128_si32(one));
+}
+
+// Element 0: the sum of a's lanes; element 1: of b's.
+__m128i sums_of(__m512i a, __m512i b) {
+  const __m256i a8 = _mm256_add_epi32(_mm512_castsi512_si256(a), _mm512_extracti32x8_epi32(a, 1));
+  const __m256i b8 = _mm256_add_epi32(_mm512_castsi512_si256(b), _mm512_extracti32x8_epi32(b, 1));
+  const __m256i pairs = _mm256_hadd_epi32(a8, b8);
+  const __m128i four = _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
+  return _mm_hadd_epi32(four, four);
+}
+
+__m256i narrow(__m512i first, __m512i second) {
+  return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm512_cvtepi32_epi8(first)), _mm512_cvtepi32_epi8(second), 1);
+}
 
 }  // namespace
 
-void round_row_avx512(const float* x, size_t columns, const GroupRow& to) {
-  const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
+void round_row_avx512(const float* x, size_t columns, Precision precision, const GroupRow& to) {
+  const float limit = narrow_limit(x, columns, precision);
+  const __m512 limits = _mm512_set1_ps(limit);
+  const __m512i half = _mm512_set1_epi32(128);
   for (size_t b = 0; b < columns / 32; ++b, x += 32) {
-    const __m512 low = _mm512_loadu_ps(x), high = _mm512_loadu_ps(x + 16);
-    const uint32_t largest_bits = _mm512_reduce_max_epu32(_mm512_max_epu32(
-        _mm512_and_si512(_mm512_castps_si512(low), magnitude), _mm512_and_si512(_mm512_castps_si512(high), magnitude)));
-    float largest;
+    const __m512 first = _mm512_loadu_ps(x), second = _mm512_loadu_ps(x + 16);
+    const __m512i first_four = largest_of_four(magnitude(first)), second_four = largest_of_four(magnitude(second));
+    const uint32_t largest_bits = largest_of_lanes(_mm512_max_epu32(first_four, second_four));
+    // Not greater, rather than less or equal: a limit that is no number makes nothing wide.
+    const __mmask16 first_narrow = _mm512_cmp_ps_mask(_mm512_castsi512_ps(first_four), limits, _CMP_NGT_UQ);
+    const __mmask16 second_narrow = _mm512_cmp_ps_mask(_mm512_castsi512_ps(second_four), limits, _CMP_NGT_UQ);
+    const uint32_t narrow_bits = largest_of_lanes(_mm512_max_epu32(_mm512_maskz_mov_epi32(first_narrow, first_four),
+                                                                   _mm512_maskz_mov_epi32(second_narrow, second_four)));
+    float largest, largest_narrow;
     std::memcpy(&largest, &largest_bits, sizeof largest);
+    std::memcpy(&largest_narrow, &narrow_bits, sizeof largest_narrow);
     float scale = 0;
-    __m512i q_low = _mm512_setzero_si512(), q_high = q_low;
+    __m512i q_first = _mm512_setzero_si512(), q_second = q_first;
     if (largest_bits >= 0x7f800000u) {
       scale = __builtin_nanf("");
     } else if (largest >= 0x1p-100F) {
-      scale = largest / 127.0F;
-      const __m512 inverse = _mm512_set1_ps(127.0F / largest);
-      q_low = _mm512_cvtps_epi32(_mm512_mul_ps(low, inverse));
-      q_high = _mm512_cvtps_epi32(_mm512_mul_ps(high, inverse));
+      const float m = std::max(largest_narrow, largest * 0x1p-8F);
+      scale = m / 127.0F;
+      const __m512 inverse = _mm512_set1_ps(127.0F / m);
+      q_first = _mm512_cvtps_epi32(_mm512_mul_ps(first, inverse));
+      q_second = _mm512_cvtps_epi32(_mm512_mul_ps(second, inverse));
     }
-    const int32_t low_sum = _mm512_reduce_add_epi32(q_low);
-    const int32_t sum = _mm512_reduce_add_epi32(_mm512_add_epi32(q_low, q_high));
+    const __m256i high = narrow(_mm512_srai_epi32(_mm512_add_epi32(q_first, half), 8),
+                                _mm512_srai_epi32(_mm512_add_epi32(q_second, half), 8));
+    const __m128i sums = sums_of(q_first, q_second);
+    const int32_t first_sum = _mm_cvtsi128_si32(sums), sum = first_sum + _mm_extract_epi32(sums, 1);
     std::byte* block = to.group + b * ActivationBlock::kRowBytes * to.rows;
+    std::byte* codes = block + 32 * to.in_group;
     std::byte* row = block + 4 * to.in_group;
-    auto* q = reinterpret_cast<__m128i*>(block + 32 * to.in_group);
-    _mm_storeu_si128(q, _mm512_cvtepi32_epi8(q_low));
-    _mm_storeu_si128(q + 1, _mm512_cvtepi32_epi8(q_high));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(codes), narrow(q_first, q_second));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(codes + ActivationBlock::high(to.rows)), high);
     store(row + ActivationBlock::scale(to.rows), scale);
     store(row + ActivationBlock::scale_sum(to.rows), scale * static_cast<float>(sum));
     store(row + ActivationBlock::bias(to.rows), -128 * sum);
-    store(row + ActivationBlock::low_bias(to.rows), -128 * low_sum);
-  }
-}
-
-void rounding_rest_avx512(const float* x, size_t columns, const GroupRow& rounded, float* rest) {
-  for (size_t k = 0; k < columns; k += 16) {
-    const std::byte* block = rounded.group + k / 32 * ActivationBlock::kRowBytes * rounded.rows;
-    const std::byte* q = block + 32 * rounded.in_group + k % 32;
-    float scale;
-    std::memcpy(&scale, block + ActivationBlock::scale(rounded.rows) + 4 * rounded.in_group, sizeof scale);
-    const __m512 value = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(q))));
-    _mm512_storeu_ps(rest + k, _mm512_sub_ps(_mm512_loadu_ps(x + k), _mm512_mul_ps(value, _mm512_set1_ps(scale))));
+    store(row + ActivationBlock::low_bias(to.rows), -128 * first_sum);
+    store(row + ActivationBlock::wide(to.rows), uint32_t{_mm256_test_epi32_mask(high, high)});
   }
 }
 

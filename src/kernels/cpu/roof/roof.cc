@@ -53,18 +53,45 @@ double compute_rate(ThreadPool& pool, double seconds, uint64_t (*loop)(size_t, u
   });
 }
 
-Result<double> read_rate(ThreadPool& pool, const RoofOptions& options, const RoofKernels& kernels,
-                         std::atomic<uint64_t>& sink) {
-  const size_t chunks = std::max<size_t>(1, options.buffer_bytes / kReadChunk);
-  LOCI_TRY(Buffer buffer, Buffer::allocate(chunks * kReadChunk));
-  // Written first: untouched pages are all one page of zeros.
-  pool.parallel_for(chunks, [&](size_t i, int) {
-    std::memset(buffer.data() + i * kReadChunk, static_cast<int>(i % 251) + 1, kReadChunk);
-  });
-  return best_rate(options.seconds_per_loop, [&] {
-    pool.parallel_for(chunks, [&](size_t i, int) { sink += kernels.read(buffer.data() + i * kReadChunk, kReadChunk); });
-    return static_cast<double>(buffer.size());
-  });
+// Memory that no cache holds, read in chunks.
+class ReadLoop {
+ public:
+  static Result<ReadLoop> make(ThreadPool& pool, const RoofOptions& options) {
+    const size_t chunks = std::max<size_t>(1, options.buffer_bytes / kReadChunk);
+    LOCI_TRY(Buffer buffer, Buffer::allocate(chunks * kReadChunk));
+    // Written first: untouched pages are all one page of zeros.
+    pool.parallel_for(chunks, [&](size_t i, int) {
+      std::memset(buffer.data() + i * kReadChunk, static_cast<int>(i % 251) + 1, kReadChunk);
+    });
+    return ReadLoop(std::move(buffer));
+  }
+
+  double all_workers(ThreadPool& pool, double seconds, const RoofKernels& kernels, std::atomic<uint64_t>& sink) const {
+    return best_rate(seconds, [&] {
+      pool.parallel_for(buffer_.size() / kReadChunk, [&](size_t i, int) { sink += read(kernels, i); });
+      return static_cast<double>(buffer_.size());
+    });
+  }
+  double one_worker(double seconds, const RoofKernels& kernels, std::atomic<uint64_t>& sink) const {
+    return best_rate(seconds, [&] {
+      for (size_t i = 0; i < buffer_.size() / kReadChunk; ++i) sink += read(kernels, i);
+      return static_cast<double>(buffer_.size());
+    });
+  }
+
+ private:
+  explicit ReadLoop(Buffer buffer) : buffer_(std::move(buffer)) {}
+  uint64_t read(const RoofKernels& kernels, size_t chunk) const {
+    return kernels.read(buffer_.data() + chunk * kReadChunk, kReadChunk);
+  }
+
+  Buffer buffer_;
+};
+
+Status check(Isa isa) {
+  if (isa <= best_isa()) return {};
+  return fail(ErrorCode::kInvalidArgument, "cannot measure with '{}': this processor's best is '{}'", to_string(isa),
+              to_string(best_isa()));
 }
 
 }  // namespace
@@ -75,27 +102,44 @@ RoofKernels roof_kernels(Isa isa) {
       return roof_kernels_scalar();
     case Isa::kAvx2:
       return roof_kernels_avx2();
-    case Isa::kAvx512:
-      return roof_kernels_avx512();
+    case Isa::kAvx512: {
+      RoofKernels kernels = roof_kernels_avx512();
+      if (cpu_info().fast_bf16) detail::add_bf16_avx512(kernels);
+      return kernels;
+    }
   }
   return roof_kernels_scalar();
 }
 
 Result<Roof> measure_roof(ThreadPool& pool, Isa isa, const RoofOptions& options) {
-  if (isa > best_isa()) {
-    return fail(ErrorCode::kInvalidArgument, "cannot measure with '{}': this processor's best is '{}'", to_string(isa),
-                to_string(best_isa()));
-  }
+  LOCI_CHECK(check(isa));
   const RoofKernels kernels = roof_kernels(isa);
   const ThreadPool::Step awake(pool);
   std::atomic<uint64_t> sink{0};
   Roof roof;
-  LOCI_TRY(roof.read_bytes_per_second, read_rate(pool, options, kernels, sink));
+  {
+    LOCI_TRY(const ReadLoop loop, ReadLoop::make(pool, options));
+    roof.read_bytes_per_second = loop.all_workers(pool, options.seconds_per_loop, kernels, sink);
+    roof.read_one_thread_bytes_per_second =
+        pool.size() == 1 ? roof.read_bytes_per_second : loop.one_worker(options.seconds_per_loop, kernels, sink);
+  }
   roof.int8_macs_per_second =
       compute_rate(pool, options.seconds_per_loop, kernels.int8_dots, kernels.int8_macs_per_round, sink);
   roof.f32_macs_per_second =
       compute_rate(pool, options.seconds_per_loop, kernels.f32_macs, kernels.f32_macs_per_round, sink);
+  if (kernels.bf16_macs != nullptr) {
+    roof.bf16_macs_per_second =
+        compute_rate(pool, options.seconds_per_loop, kernels.bf16_macs, kernels.bf16_macs_per_round, sink);
+  }
   return roof;
+}
+
+Result<double> measure_reads(ThreadPool& pool, Isa isa, const RoofOptions& options) {
+  LOCI_CHECK(check(isa));
+  const ThreadPool::Step awake(pool);
+  std::atomic<uint64_t> sink{0};
+  LOCI_TRY(const ReadLoop loop, ReadLoop::make(pool, options));
+  return loop.all_workers(pool, options.seconds_per_loop, roof_kernels(isa), sink);
 }
 
 }  // namespace loci

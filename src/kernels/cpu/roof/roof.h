@@ -1,8 +1,8 @@
 // What this machine can do at best, measured: the denominators of every speed that Loci prints.
 //
-// Three loops that do nothing else, on all workers of a pool: reading memory that no cache holds, int8 dot products and
-// fp32 multiply-adds in registers. Takes about a second and `buffer_bytes` of memory. The best of several passes
-// counts.
+// Loops that do nothing else, on all workers of a pool: reading memory that no cache holds, and, in registers, int8 dot
+// products, fp32 multiply-adds and bfloat16 dot products. Takes about two seconds and `buffer_bytes` of memory. The
+// best of many short passes counts, since other work on the machine can only slow one down.
 #pragma once
 
 #include <cstddef>
@@ -18,15 +18,19 @@ struct Roof {
   double read_bytes_per_second = 0;
   double int8_macs_per_second = 0;  // multiply-accumulates of 8-bit integers into 32 bits
   double f32_macs_per_second = 0;
+  double bf16_macs_per_second = 0;              // into fp32; 0 where no kernel uses them
+  double read_one_thread_bytes_per_second = 0;  // the caller alone
 };
 
 struct RoofOptions {
   size_t buffer_bytes = size_t{512} << 20;  // far more than any cache
-  double seconds_per_loop = 0.2;
+  double seconds_per_loop = 0.3;
 };
 
 // kLimit if the buffer cannot be allocated; kInvalidArgument if this machine lacks `isa`.
 Result<Roof> measure_roof(ThreadPool& pool, Isa isa, const RoofOptions& options = {});
+// Bytes per second of the reading loop alone, on all workers.
+Result<double> measure_reads(ThreadPool& pool, Isa isa, const RoofOptions& options = {});
 
 // The loops of one instruction set. Each returns a number that depends on all its work, so that no compiler may drop
 // it.
@@ -38,6 +42,9 @@ struct RoofKernels {
   uint64_t int8_macs_per_round;
   uint64_t (*f32_macs)(size_t rounds, uint64_t seed);
   uint64_t f32_macs_per_round;
+  // Null where no kernel of the instruction set on this machine uses bfloat16 products.
+  uint64_t (*bf16_macs)(size_t rounds, uint64_t seed) = nullptr;
+  uint64_t bf16_macs_per_round = 0;
 };
 
 inline constexpr size_t kRoofReadStep = 4096;
@@ -46,5 +53,9 @@ RoofKernels roof_kernels_scalar();
 RoofKernels roof_kernels_avx2();
 RoofKernels roof_kernels_avx512();
 RoofKernels roof_kernels(Isa isa);
+
+namespace detail {
+void add_bf16_avx512(RoofKernels& kernels);
+}  // namespace detail
 
 }  // namespace loci

@@ -1,0 +1,139 @@
+// The loops over floats, written once over a vector namespace (Vec16 and its tile sizes) and instantiated per
+// instruction set. Row loops run near the speed of the first-level cache; score_tile near the FMA roof once a tile has
+// kRows rows, below that bound by loads of the keys.
+#pragma once
+
+#include <limits>
+
+#include "kernels/cpu/math/exp_scalar.h"
+#include "kernels/cpu/select/select_kernels.h"
+
+namespace loci {
+
+template <typename Vec16, int kRows, int kVectors>
+struct FloatLoops {
+  static constexpr size_t kTileKeys = 64;
+
+  static Vec16 load_keys(const float* keys) { return Vec16::load(keys); }
+  static Vec16 load_keys(const uint16_t* halves) { return Vec16::load_half(halves); }
+
+  template <int R, typename Key>
+  static void score_rows(const float* q, size_t dim, const Key* keys, float* scores, size_t stride) {
+    for (size_t slot = 0; slot < kTileKeys; slot += 16 * kVectors) {
+      Vec16 sum[R][kVectors];
+      for (auto& row : sum) {
+        for (Vec16& x : row) x = Vec16::broadcast(0.0F);
+      }
+      for (size_t i = 0; i < dim; ++i) {
+        Vec16 key[kVectors];
+        for (int v = 0; v < kVectors; ++v) key[v] = load_keys(keys + i * kTileKeys + slot + size_t(v) * 16);
+        for (int r = 0; r < R; ++r) {
+          const Vec16 x = Vec16::broadcast(q[size_t(r) * dim + i]);
+          for (int v = 0; v < kVectors; ++v) sum[r][v] = fma(x, key[v], sum[r][v]);
+        }
+      }
+      for (int r = 0; r < R; ++r) {
+        for (int v = 0; v < kVectors; ++v) sum[r][v].store(scores + size_t(r) * stride + slot + size_t(v) * 16);
+      }
+    }
+  }
+
+  template <typename Key>
+  static void score_tile(const float* q, size_t rows, size_t dim, const Key* keys, float* scores, size_t stride) {
+    size_t row = 0;
+    const auto take = [&]<int R>() {
+      score_rows<R>(q + row * dim, dim, keys, scores + row * stride, stride);
+      row += R;
+    };
+    while (row + kRows <= rows) take.template operator()<kRows>();
+    if constexpr (kRows > 4) {
+      while (row + 4 <= rows) take.template operator()<4>();
+    }
+    while (row + 2 <= rows) take.template operator()<2>();
+    while (row < rows) take.template operator()<1>();
+  }
+
+  // The last, partial vector of a row, with `fill` in the lanes that do not exist.
+  static Vec16 load_tail(const float* x, size_t left, float fill) {
+    float lanes[16];
+    for (size_t i = 0; i < 16; ++i) lanes[i] = i < left ? x[i] : fill;
+    return Vec16::load(lanes);
+  }
+  static void store_tail(Vec16 v, size_t left, float* out) {
+    float lanes[16];
+    v.store(lanes);
+    for (size_t i = 0; i < left; ++i) out[i] = lanes[i];
+  }
+
+  static float largest_of(const float* x, size_t count) {
+    constexpr float kNone = -std::numeric_limits<float>::infinity();
+    Vec16 best = Vec16::broadcast(kNone);
+    size_t i = 0;
+    // max(a, b) is b unless a is larger, so a NaN on the left goes.
+    for (; i + 16 <= count; i += 16) best = max(Vec16::load(x + i), best);
+    if (i < count) best = max(load_tail(x + i, count - i, kNone), best);
+    return largest(best);
+  }
+
+  static float exp_sum(const float* x, size_t count, float offset, float* out) {
+    const Vec16 shift = Vec16::broadcast(offset);
+    Vec16 total = Vec16::broadcast(0.0F);
+    size_t i = 0;
+    for (; i + 16 <= count; i += 16) {
+      const Vec16 e = exp(Vec16::load(x + i) - shift);
+      e.store(out + i);
+      total = total + e;
+    }
+    if (i < count) {
+      const Vec16 e = exp(load_tail(x + i, count - i, -std::numeric_limits<float>::infinity()) - shift);
+      store_tail(e, count - i, out + i);
+      total = total + e;
+    }
+    return sum(total);
+  }
+
+  static void scale(float* x, size_t count, float factor) {
+    const Vec16 f = Vec16::broadcast(factor);
+    size_t i = 0;
+    for (; i + 16 <= count; i += 16) (Vec16::load(x + i) * f).store(x + i);
+    for (; i < count; ++i) x[i] *= factor;
+  }
+
+  static void add(const float* x, size_t count, float* into) {
+    size_t i = 0;
+    for (; i + 16 <= count; i += 16) (Vec16::load(into + i) + Vec16::load(x + i)).store(into + i);
+    for (; i < count; ++i) into[i] += x[i];
+  }
+
+  static void maximum(const float* x, size_t count, float* into) {
+    size_t i = 0;
+    for (; i + 16 <= count; i += 16) max(Vec16::load(x + i), Vec16::load(into + i)).store(into + i);
+    for (; i < count; ++i) into[i] = x[i] > into[i] ? x[i] : into[i];
+  }
+
+  template <bool kMax>
+  static Vec16 joined(Vec16 a, Vec16 b) {
+    if constexpr (kMax) {
+      return max(b, a);
+    } else {
+      return a + b;
+    }
+  }
+
+  template <bool kMax>
+  static void window(const float* x, size_t count, size_t width, float* out) {
+    size_t i = 0;
+    for (; i + 16 <= count; i += 16) {
+      Vec16 all = Vec16::load(x + i);
+      for (size_t j = 1; j < width; ++j) all = joined<kMax>(all, Vec16::load(x + i + j));
+      all.store(out + i);
+    }
+    if (i == count) return;
+    const size_t left = count - i;
+    Vec16 all = load_tail(x + i, left, 0.0F);
+    for (size_t j = 1; j < width; ++j) all = joined<kMax>(all, load_tail(x + i + j, left, 0.0F));
+    store_tail(all, left, out + i);
+  }
+};
+
+}  // namespace loci
