@@ -16,7 +16,10 @@ base=$folder/base
 trial=$folder/trial
 clone=$trial/srv/loci
 
-leave() { ! mountpoint -q "$trial/proc" || umount "$trial/proc"; }
+leave() {
+  local at
+  for at in "$trial/dev/pts" "$trial/proc"; do ! mountpoint -q "$at" || umount "$at"; done
+}
 trap leave EXIT
 
 apt_mirror() {
@@ -51,6 +54,10 @@ make_trial() {
 [[ -f $base/etc/debian_version ]] || make_base
 [[ ${KEEP:-no} == yes && -d $trial ]] || make_trial
 mountpoint -q "$trial/proc" || mount -t proc proc "$trial/proc"
+# Terminals, which a machine has and debootstrap's root has not.
+mkdir -p "$trial/dev/pts"
+mountpoint -q "$trial/dev/pts" || mount -t devpts -o ptmxmode=666 devpts "$trial/dev/pts"
+[[ -e $trial/dev/ptmx ]] || ln -s pts/ptmx "$trial/dev/ptmx"
 
 echo "fresh machine: $(git -C "$repository" log -1 --format=%h), $(nproc) cores, load $(cut -d' ' -f1 /proc/loadavg): $*"
 start=$SECONDS
