@@ -133,9 +133,10 @@ void print_outcomes(const Console& console, const std::vector<Outcome>& outcomes
                format_bytes(o.kv_bytes)});
   }
   console.print(
-      "{}\nroof: read {} GB/s, int8 {} GMAC/s, fp32 {} GMAC/s ('loci bench --help' says what the shares mean)\n",
+      "{}\nroof: read {} GB/s, int8 {} GMAC/s, bf16 {} GMAC/s, fp32 {} GMAC/s ('loci bench --help' says what the "
+      "shares mean)\n",
       table.text(), format_number(roof.read_bytes_per_second / 1e9), format_number(roof.int8_macs_per_second / 1e9),
-      format_number(roof.f32_macs_per_second / 1e9));
+      format_number(roof.bf16_macs_per_second / 1e9), format_number(roof.f32_macs_per_second / 1e9));
 }
 
 nlohmann::ordered_json outcomes_json(const Haystack& haystack, const std::vector<Outcome>& outcomes, const Roof& roof) {
@@ -158,6 +159,7 @@ nlohmann::ordered_json outcomes_json(const Haystack& haystack, const std::vector
           {"roof",
            {{"read_gb_s", roof.read_bytes_per_second / 1e9},
             {"int8_gmac_s", roof.int8_macs_per_second / 1e9},
+            {"bf16_gmac_s", roof.bf16_macs_per_second / 1e9},
             {"f32_gmac_s", roof.f32_macs_per_second / 1e9}}}};
 }
 

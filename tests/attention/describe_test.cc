@@ -40,7 +40,7 @@ TEST(Describe, APageSaysEverything) {
   EXPECT_THAT(flex, HasSubstr("stage        select in prefill\n"));
   EXPECT_THAT(flex, HasSubstr("cell         block x step tokens\n"));
   EXPECT_THAT(flex, HasSubstr("does not compose with\n  calibrate: it needs whole rows\n"));
-  EXPECT_THAT(method_page(made.registry, made.duo), HasSubstr("made by 'loci calibrate --for duo'\n"));
+  EXPECT_THAT(method_page(made.registry, made.duo), HasSubstr("of the model, for duo\n"));
   EXPECT_THAT(method_page(made.registry, made.duo), HasSubstr("request data total length\n"));
   EXPECT_THAT(method_page(made.registry, made.tokens), HasSubstr("cannot hold\n  replay agrees: it has nothing to"));
 }

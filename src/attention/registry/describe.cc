@@ -118,8 +118,7 @@ std::string method_page(const Registry& registry, const Method& method) {
   if (method.cell.text() != "1") out += line("cell", method.cell.text() + " tokens");
   if (method.tile.text() != "1") out += line("tile", method.tile.text() + " rows share a selection");
   if (method.lookback.text() != "0") out += line("lookback", method.lookback.text() + " rows at the prompt's end");
-  out +=
-      line("profile", method.profile.empty() ? "" : fmt::format("made by 'loci calibrate --for {}'", method.profile));
+  out += line("profile", method.profile.empty() ? "" : fmt::format("of the model, for {}", method.profile));
   out += line("request data", fmt::format("{}", fmt::join(names_of(method.request, kRequestData), ", ")));
   out += parameter_lines(method);
   const std::vector<Conflict> list = conflicts(registry, method);

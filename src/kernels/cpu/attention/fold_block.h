@@ -14,6 +14,7 @@
 #include "kernels/cpu/kv_codec/decode_page.h"
 #include "kernels/cpu/kv_codec/page_layout.h"
 #include "kernels/cpu/math/exp_scalar.h"
+#include "kernels/cpu/simd/multiply_tile.h"
 
 namespace loci {
 
@@ -47,20 +48,6 @@ struct PageEntries {
     return Vec16::load_half(reinterpret_cast<const uint16_t*>(from));
   }
 };
-
-// sum[r][v] += over i of left[r][i] * right(i, v), for R rows and V vectors of columns, one chain each.
-template <typename Vec16, int R, int V, typename Right>
-[[gnu::always_inline]] inline void multiply_tile(const float* left, size_t left_stride, const Right& right,
-                                                 size_t length, Vec16 (&sum)[R][V]) {
-  for (size_t i = 0; i < length; ++i) {
-    Vec16 column[V];
-    for (int v = 0; v < V; ++v) column[v] = right(i, size_t(v));
-    for (int r = 0; r < R; ++r) {
-      const Vec16 x = Vec16::broadcast(left[size_t(r) * left_stride + i]);
-      for (int v = 0; v < V; ++v) sum[r][v] = fma(x, column[v], sum[r][v]);
-    }
-  }
-}
 
 template <typename Vec16, typename Entries, int V>
 struct BlockFold {

@@ -1,7 +1,7 @@
-// Attention of a prompt's tiles over kv8 and kv4: scores from the codes themselves with 16-bit queries (AVX512_VNNI),
-// exact but for the query's rounding, and outputs from bfloat16 weights and values (AVX512_BF16). Both do two products
-// a lane at the rate of one fused multiply-add on the machines that this is for; scores are what rounding would hurt
-// most.
+// Attention of a prompt's tiles over kv8 and kv4: scores from the codes themselves (AVX512_VNNI), exact but for the
+// query's rounding (code_query_avx512.h), and outputs from bfloat16 weights and values (AVX512_BF16). Both do two
+// products a lane at the rate of one fused multiply-add on the machines that this is for; scores are what rounding
+// would hurt most.
 #include <immintrin.h>
 
 #include "kernels/cpu/attention/code_query_avx512.h"

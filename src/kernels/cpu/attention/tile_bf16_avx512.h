@@ -1,6 +1,5 @@
-// Tiles of bfloat16 products with fp32 sums (AVX512_BF16): what the kernels of kv16 and of codes share. Include only
-// from
-// *_bf16_avx512.cc.
+// Tiles of bfloat16 products with fp32 sums (AVX512_BF16): what the kernels of kv16 and of codes share. Only
+// *_bf16_avx512.cc files include it.
 #pragma once
 
 #include <immintrin.h>
@@ -64,7 +63,7 @@ struct TileFold {
   float factor[R];     // of the old o
 
   void run() {
-    if (b.visible != nullptr && nothing_visible()) return;
+    if (nothing_visible()) return;
     __m512 score[R][kColumns];
     Score::template rows<R>(b, row, score);
     if (b.visible != nullptr) hide(score);
@@ -74,9 +73,12 @@ struct TileFold {
     for (; column < b.dim; column += 32) accumulate<2>(column);
   }
 
+  bool sees_any(int r) const {
+    return b.visible == nullptr || b.visible[row + size_t(r)].first < b.visible[row + size_t(r)].last;
+  }
   bool nothing_visible() const {
     for (int r = 0; r < R; ++r) {
-      if (b.visible[row + size_t(r)].first < b.visible[row + size_t(r)].last) return false;
+      if (sees_any(r)) return false;
     }
     return true;
   }
@@ -135,6 +137,9 @@ struct TileFold {
     const std::byte* values = b.block + values_offset(b.dim) + column * 4;
     multiply_pairs<R, V>(weights, kPageSlots * 2, values, b.dim * 4, kPageSlots / 2, sum);
     for (int r = 0; r < R; ++r) {
+      // Adding nothing would still flush a denormal and turn -0 into 0, and whether a neighbour sees the block must not
+      // show.
+      if (!sees_any(r)) continue;
       for (int v = 0; v < V; ++v) _mm512_storeu_ps(o + size_t(r) * b.dim + size_t(v) * 16, sum[r][v]);
     }
   }

@@ -7,6 +7,7 @@
 
 #include "kernels/cpu/math/exp_scalar.h"
 #include "kernels/cpu/select/select_kernels.h"
+#include "kernels/cpu/simd/multiply_tile.h"
 
 namespace loci {
 
@@ -24,14 +25,8 @@ struct FloatLoops {
       for (auto& row : sum) {
         for (Vec16& x : row) x = Vec16::broadcast(0.0F);
       }
-      for (size_t i = 0; i < dim; ++i) {
-        Vec16 key[kVectors];
-        for (int v = 0; v < kVectors; ++v) key[v] = load_keys(keys + i * kTileKeys + slot + size_t(v) * 16);
-        for (int r = 0; r < R; ++r) {
-          const Vec16 x = Vec16::broadcast(q[size_t(r) * dim + i]);
-          for (int v = 0; v < kVectors; ++v) sum[r][v] = fma(x, key[v], sum[r][v]);
-        }
-      }
+      const auto key = [&](size_t d, size_t v) { return load_keys(keys + d * kTileKeys + slot + v * 16); };
+      multiply_tile<Vec16, R, kVectors>(q, dim, key, dim, sum);
       for (int r = 0; r < R; ++r) {
         for (int v = 0; v < kVectors; ++v) sum[r][v].store(scores + size_t(r) * stride + slot + size_t(v) * 16);
       }
@@ -135,5 +130,24 @@ struct FloatLoops {
     store_tail(all, left, out + i);
   }
 };
+
+// The table of an instruction set: its float loops, and the loops over bits that are written for it.
+template <typename Loops>
+constexpr SelectKernels select_table(decltype(SelectKernels::count_keys) count_keys,
+                                     decltype(SelectKernels::collect) collect,
+                                     decltype(SelectKernels::mark_at_least) mark_at_least) {
+  return {.score_tile = Loops::template score_tile<float>,
+          .score_halves = Loops::template score_tile<uint16_t>,
+          .largest = Loops::largest_of,
+          .exp_sum = Loops::exp_sum,
+          .scale = Loops::scale,
+          .add = Loops::add,
+          .maximum = Loops::maximum,
+          .window_sum = Loops::template window<false>,
+          .window_max = Loops::template window<true>,
+          .count_keys = count_keys,
+          .collect = collect,
+          .mark_at_least = mark_at_least};
+}
 
 }  // namespace loci

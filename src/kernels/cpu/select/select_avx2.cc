@@ -71,17 +71,6 @@ using Loops = FloatLoops<simd_avx2::Vec16, 3, simd_avx2::kTileVectors>;
 
 }  // namespace
 
-const SelectKernels detail::kSelectAvx2 = {Loops::score_tile<float>,
-                                           Loops::score_tile<uint16_t>,
-                                           Loops::largest_of,
-                                           Loops::exp_sum,
-                                           Loops::scale,
-                                           Loops::add,
-                                           Loops::maximum,
-                                           Loops::window<false>,
-                                           Loops::window<true>,
-                                           count_keys,
-                                           collect,
-                                           mark_at_least};
+const SelectKernels detail::kSelectAvx2 = select_table<Loops>(count_keys, collect, mark_at_least);
 
 }  // namespace loci

@@ -71,17 +71,6 @@ using Loops = FloatLoops<simd_avx512::Vec16, simd_avx512::kTileRows, simd_avx512
 
 }  // namespace
 
-const SelectKernels detail::kSelectAvx512 = {Loops::score_tile<float>,
-                                             Loops::score_tile<uint16_t>,
-                                             Loops::largest_of,
-                                             Loops::exp_sum,
-                                             Loops::scale,
-                                             Loops::add,
-                                             Loops::maximum,
-                                             Loops::window<false>,
-                                             Loops::window<true>,
-                                             count_keys,
-                                             collect,
-                                             mark_at_least};
+const SelectKernels detail::kSelectAvx512 = select_table<Loops>(count_keys, collect, mark_at_least);
 
 }  // namespace loci

@@ -39,17 +39,6 @@ using Loops = FloatLoops<simd_scalar::Vec16, simd_scalar::kTileRows, simd_scalar
 
 }  // namespace
 
-const SelectKernels detail::kSelectScalar = {Loops::score_tile<float>,
-                                             Loops::score_tile<uint16_t>,
-                                             Loops::largest_of,
-                                             Loops::exp_sum,
-                                             Loops::scale,
-                                             Loops::add,
-                                             Loops::maximum,
-                                             Loops::window<false>,
-                                             Loops::window<true>,
-                                             count_keys,
-                                             collect,
-                                             mark_at_least};
+const SelectKernels detail::kSelectScalar = select_table<Loops>(count_keys, collect, mark_at_least);
 
 }  // namespace loci
