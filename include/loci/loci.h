@@ -100,6 +100,7 @@ struct Request {
   std::vector<std::string> stop = {};  // generation ends before the first of these appears
   bool ignore_eos = false;
   std::vector<LabelledSpan> spans = {};
+  std::string task = {};  // what the request is for, in a word; methods that treat tasks differently read it
   const std::atomic<bool>* cancelled = nullptr;                    // looked at between layers
   std::function<void(std::string_view text)> on_text = {};         // whole characters, as they come
   std::function<void(const Progress& progress)> on_progress = {};  // after each forward pass

@@ -3,22 +3,23 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "base/assert.h"
 #include "base/checked.h"
 #include "kernels/cpu/attention/attention_kernels.h"
 #include "kernels/cpu/kv_codec/hadamard.h"
+#include "kernels/cpu/kv_codec/kv_codec.h"
 
 namespace loci {
 namespace {
 
-constexpr uint32_t kItemBlocks = 8;        // 512 slots
-constexpr uint32_t kSegmentItems = 8;      // 4096 slots
 constexpr uint32_t kTargetTileRows = 192;  // a page is decoded once for them: a twentieth of the time
 constexpr uint32_t kRangesPerThread = 4;
 constexpr uint32_t kFineRangesPerThread = 16;  // where no tile is split, for balance
 constexpr uint32_t kWholeTilesFrom = 2;        // tiles per range from which tiles are not split
+constexpr uint32_t kItemwise = 0x80000000u;    // marks a segment whose items are published one by one
 
 size_t state_floats(size_t rows, size_t dim) { return rows * (dim + 2); }
 
@@ -33,16 +34,20 @@ class WorkerScratch {
     query = reinterpret_cast<float*>(take(dim * sizeof(float)));
     scores = reinterpret_cast<float*>(take(rows * kPageSlots * sizeof(float)));
     visible = reinterpret_cast<VisibleSlots*>(take(rows * sizeof(VisibleSlots)));
+    gathered = take(gathered_bytes(dim));
     for (SoftmaxState* state : {&item, &segment, &total})
       *state = state_at(reinterpret_cast<float*>(take(state_floats(rows, dim) * sizeof(float))), rows);
   }
   size_t bytes() const { return bytes_; }
+  // A page of any codec.
+  static size_t gathered_bytes(size_t dim) { return 2 * dim * kPageSlots * sizeof(uint16_t); }
 
   std::byte* block;    // the decoded page
   std::byte* queries;  // as the kernel prepared them
   float* query;        // one row
   float* scores;
   VisibleSlots* visible;
+  std::byte* gathered;  // single slots, as a page
   SoftmaxState item, segment, total;
 
  private:
@@ -57,25 +62,6 @@ class WorkerScratch {
 };
 
 }  // namespace
-
-// Query rows of one KV head that share a walk over its entries.
-struct Executor::Tile {
-  uint32_t read = 0;
-  const ReadKernel* kernel = nullptr;
-  uint32_t head_index = 0;  // in the table's class
-  uint32_t first_row = 0;   // in the batch
-  uint32_t positions = 0;
-  TokenPos first_position{0};
-  uint32_t first_block = 0;  // blocks [first_block, last_block) are seen by some row
-  uint32_t last_block = 0;
-  uint32_t first_item = 0;  // items [first_item, last_item), absolute
-  uint32_t last_item = 0;
-  uint64_t items_before = 0;  // of earlier tiles
-  // Of a split tile: index into segment_slots_ and arrivals_.
-  bool split = false;
-  uint32_t segment_slots = 0;
-  uint32_t arrival = 0;
-};
 
 // Consecutive items, counted over all tiles.
 struct Executor::Range {
@@ -99,7 +85,8 @@ WorkPlan Executor::plan(const ReadBounds& bounds, int threads) {
   const size_t dim = plan.padded_dim;
   plan.worker_bytes = WorkerScratch(nullptr, rows, dim).bytes();
   const size_t ranges = size_t{kRangesPerThread} * static_cast<size_t>(threads);
-  const size_t segments = div_up(bounds.slots, size_t{kPageSlots} * kItemBlocks * kSegmentItems) + 1;
+  // Sinks have segments of their own.
+  const size_t segments = div_up(bounds.slots, size_t{kPageSlots} * kItemBlocks * kSegmentItems) + 2;
   plan.partial_states = (ranges - 1) * (segments + kSegmentItems + 1);
   const size_t partial_floats = plan.partial_states * state_floats(rows, dim);
   plan.scratch_bytes = Workspace::bytes_of<std::byte>(plan.worker_bytes * static_cast<size_t>(threads)) +
@@ -107,82 +94,52 @@ WorkPlan Executor::plan(const ReadBounds& bounds, int threads) {
   return plan;
 }
 
-void Executor::list_tiles(const WorkPlan& plan, std::span<const Read> reads, Isa isa) {
-  tiles_.clear();
-  uint64_t items = 0;
-  for (uint32_t r = 0; r < reads.size(); ++r) {
-    const Read& read = reads[r];
-    const uint32_t end = read.first_position.value + read.rows;
-    const uint32_t tile_positions = read.phase == ReadPhase::kDecode ? 1 : plan.tile_positions;
-    const ReadKernel& kernel = read_kernel(isa, read.table->layout().codec, read.phase, plan.precision);
-    for (uint32_t h = 0; h < read.table->heads().size(); ++h) {
-      for (uint32_t position = read.first_position.value; position < end;) {
-        const uint32_t next = std::min(end, (position / tile_positions + 1) * tile_positions);
-        Tile tile;
-        tile.read = r;
-        tile.kernel = &kernel;
-        tile.head_index = h;
-        tile.first_row = read.first_row + (position - read.first_position.value);
-        tile.positions = next - position;
-        tile.first_position = TokenPos(position);
-        const uint32_t window = read.slots.window;
-        const TokenPos oldest(window == 0 || position < window ? 0 : position - window + 1);
-        const uint32_t first_slot = read.table->slots_before(oldest);
-        const uint32_t last_slot = read.table->slots_before(TokenPos(next));
-        tile.first_block = first_slot / kPageSlots;
-        tile.last_block = std::max(tile.first_block, static_cast<uint32_t>(div_up(last_slot, kPageSlots)));
-        tile.first_item = tile.first_block / kItemBlocks;
-        tile.last_item = std::max(tile.first_item + 1, static_cast<uint32_t>(div_up(tile.last_block, kItemBlocks)));
-        tile.items_before = items;
-        items += tile.last_item - tile.first_item;
-        tiles_.push_back(tile);
-        position = next;
-      }
-    }
-  }
-}
-
 // Cuts the items into ranges of like size. With few tiles a border may fall inside a tile; then the tile's states are
-// published, and the slots for them are laid out here.
+// published.
 void Executor::cut_ranges(const WorkPlan& plan, int threads) {
+  std::vector<Tile>& tiles = list_.tiles();
   ranges_.clear();
-  segment_slots_.clear();
+  segment_states_.clear();
   arrival_count_ = 0;
   states_used_ = 0;
-  if (tiles_.empty()) return;
-  const uint64_t items = tiles_.back().items_before + (tiles_.back().last_item - tiles_.back().first_item);
+  if (tiles.empty()) return;
+  const uint64_t items = list_.items();
   const auto workers = static_cast<uint64_t>(threads);
   uint64_t wanted = threads == 1 ? 1 : std::min<uint64_t>(items, kRangesPerThread * workers);
-  const bool whole_tiles = tiles_.size() >= wanted * kWholeTilesFrom;
-  if (whole_tiles && threads > 1) wanted = std::min<uint64_t>(tiles_.size(), kFineRangesPerThread * workers);
+  const bool whole_tiles = tiles.size() >= wanted * kWholeTilesFrom;
+  if (whole_tiles && threads > 1) wanted = std::min<uint64_t>(tiles.size(), kFineRangesPerThread * workers);
   uint32_t tile = 0;
   uint64_t first = 0;
   for (uint64_t i = 1; i <= wanted && first < items; ++i) {
     uint64_t last = items * i / wanted;
     const uint32_t range_tile = tile;
-    while (tile + 1 < tiles_.size() && tiles_[tile + 1].items_before <= last) ++tile;
-    if (whole_tiles && i < wanted) last = tiles_[tile].items_before;
+    while (tile + 1 < tiles.size() && tiles[tile + 1].items_before <= last) ++tile;
+    if (whole_tiles && i < wanted) last = tiles[tile].items_before;
     if (last <= first) {
       tile = range_tile;
       continue;
     }
     ranges_.push_back({first, last, range_tile});
-    if (last > tiles_[tile].items_before && i < wanted) tiles_[tile].split = true;
+    if (last > tiles[tile].items_before && i < wanted) tiles[tile].split = true;
     first = last;
   }
+  lay_out_states(plan);
+}
+
+// Where the states of split tiles are published: one per segment that a worker holds whole, one per item of the others.
+void Executor::lay_out_states(const WorkPlan& plan) {
   size_t border = 0;
-  for (Tile& t : tiles_) {
-    if (!t.split) continue;
-    t.arrival = static_cast<uint32_t>(arrival_count_++);
-    t.segment_slots = static_cast<uint32_t>(segment_slots_.size());
-    for (uint32_t s = t.first_item / kSegmentItems; s <= (t.last_item - 1) / kSegmentItems; ++s) {
-      const uint64_t begin = t.items_before + std::max(t.first_item, s * kSegmentItems) - t.first_item;
-      const uint64_t until = t.items_before + std::min(t.last_item, (s + 1) * kSegmentItems) - t.first_item;
+  for (Tile& tile : list_.tiles()) {
+    if (!tile.split) continue;
+    tile.arrival = static_cast<uint32_t>(arrival_count_++);
+    tile.segment_states = static_cast<uint32_t>(segment_states_.size());
+    for (uint32_t s = 0; s < tile.segments(); ++s) {
+      const uint64_t begin = tile.items_before + tile.segment_begin(s);
+      const uint64_t end = tile.items_before + tile.segment_begin(s + 1);
       while (border < ranges_.size() && ranges_[border].last <= begin) ++border;
-      const bool cut = border < ranges_.size() && ranges_[border].last < until;
-      // The top bit marks a segment whose items are published one by one.
-      segment_slots_.push_back(static_cast<uint32_t>(states_used_) | (cut ? 0x80000000u : 0u));
-      states_used_ += cut ? until - begin : 1;
+      const bool cut = border < ranges_.size() && ranges_[border].last < end;
+      segment_states_.push_back(static_cast<uint32_t>(states_used_) | (cut ? kItemwise : 0u));
+      states_used_ += cut ? end - begin : 1;
     }
   }
   LOCI_ASSERT(states_used_ <= plan.partial_states, "the plan reserves room for every published state");
@@ -191,40 +148,40 @@ void Executor::cut_ranges(const WorkPlan& plan, int threads) {
 // One worker's way through a range. Holds its scratch.
 class Executor::Worker {
  public:
-  Worker(Executor& executor, const WorkPlan& plan, std::span<const Read> reads, const Rows& q, float scale, Rows out,
-         std::span<float> lse, MergeStates merge, std::byte* scratch, float* partials)
+  Worker(Executor& executor, const WorkPlan& plan, const Rows& q, float scale, Rows out, std::span<float> lse,
+         MergeStates merge, std::byte* scratch, float* partials)
       : executor_(executor),
         plan_(plan),
-        reads_(reads),
         q_(q),
         scale_(scale),
         out_(out),
         lse_(lse),
         merge_(merge),
         partials_(partials),
-        own_(scratch, plan.tile_rows, plan.padded_dim) {}
+        own_(scratch, plan.tile_rows, plan.padded_dim) {
+    // A partly filled block of slots must not hold a NaN beyond its end.
+    if (executor.list_.gathers()) std::memset(own_.gathered, 0, WorkerScratch::gathered_bytes(plan.padded_dim));
+  }
 
   void run(const Range& range) {
-    for (uint32_t t = range.first_tile; t < executor_.tiles_.size(); ++t) {
-      const Tile& tile = executor_.tiles_[t];
+    const std::vector<Tile>& tiles = executor_.list_.tiles();
+    for (uint32_t t = range.first_tile; t < tiles.size(); ++t) {
+      const Tile& tile = tiles[t];
       if (tile.items_before >= range.last) break;
-      const uint64_t count = tile.last_item - tile.first_item;
-      if (tile.items_before + count <= range.first) continue;
+      if (tile.items_before + tile.items <= range.first) continue;
       const uint64_t begin = std::max(range.first, tile.items_before) - tile.items_before;
-      const uint64_t end = std::min(range.last - tile.items_before, count);
-      fold_tile(tile, tile.first_item + static_cast<uint32_t>(begin), tile.first_item + static_cast<uint32_t>(end));
+      const uint64_t end = std::min<uint64_t>(range.last - tile.items_before, tile.items);
+      fold_tile(tile, static_cast<uint32_t>(begin), static_cast<uint32_t>(end));
     }
   }
 
  private:
-  size_t rows(const Tile& tile) const { return size_t{tile.positions} * plan_.group; }
-
   void fold_tile(const Tile& tile, uint32_t first_item, uint32_t last_item) {
     load_queries(tile);
-    clear(own_.total, rows(tile), plan_.padded_dim);
+    clear(own_.total, tile.rows(), plan_.padded_dim);
     for (uint32_t item = first_item; item < last_item;) {
-      const uint32_t segment = item / kSegmentItems;
-      const uint32_t end = std::min(last_item, (segment + 1) * kSegmentItems);
+      const uint32_t segment = tile.segment_of(item);
+      const uint32_t end = std::min(last_item, tile.segment_begin(segment + 1));
       fold_segment(tile, segment, item, end);
       item = end;
     }
@@ -234,140 +191,177 @@ class Executor::Worker {
     }
     const uint32_t done = last_item - first_item;
     const uint32_t before = executor_.arrivals_[tile.arrival].fetch_add(done, std::memory_order_acq_rel);
-    if (before + done == tile.last_item - tile.first_item) fold_published(tile);
+    if (before + done == tile.items) fold_published(tile);
   }
 
   // Items [first, last) of one segment, all that this worker holds of it.
   void fold_segment(const Tile& tile, uint32_t segment, uint32_t first, uint32_t last) {
-    const uint32_t slot = tile.split ? segment_slot(tile, segment) : 0;
-    if ((slot & 0x80000000u) != 0) {
-      const uint32_t origin = std::max(tile.first_item, segment * kSegmentItems);
-      for (uint32_t item = first; item < last; ++item) {
-        fold_item(tile, item, published((slot & 0x7fffffffu) + item - origin));
-      }
+    const uint32_t place = tile.split ? executor_.segment_states_[tile.segment_states + segment] : 0;
+    if ((place & kItemwise) != 0) {
+      const uint32_t origin = tile.segment_begin(segment);
+      for (uint32_t item = first; item < last; ++item)
+        fold_item(tile, item, published((place & ~kItemwise) + item - origin));
       return;
     }
-    const SoftmaxState state = tile.split ? published(slot) : own_.segment;
-    clear(state, rows(tile), plan_.padded_dim);
+    const SoftmaxState state = tile.split ? published(place) : own_.segment;
+    clear(state, tile.rows(), plan_.padded_dim);
     for (uint32_t item = first; item < last; ++item) {
       fold_item(tile, item, own_.item);
-      merge_(state, own_.item, rows(tile), plan_.padded_dim);
+      merge_(state, own_.item, tile.rows(), plan_.padded_dim);
     }
-    if (!tile.split) merge_(own_.total, state, rows(tile), plan_.padded_dim);
+    if (!tile.split) merge_(own_.total, state, tile.rows(), plan_.padded_dim);
   }
 
   void fold_item(const Tile& tile, uint32_t item, SoftmaxState state) {
-    const Table& table = *reads_[tile.read].table;
-    clear(state, rows(tile), plan_.padded_dim);
-    const uint32_t first = std::max(tile.first_block, item * kItemBlocks);
-    const uint32_t last = std::min(tile.last_block, (item + 1) * kItemBlocks);
+    const Table& table = *tile.read->table;
+    clear(state, tile.rows(), plan_.padded_dim);
     BlockRead b{.queries = own_.queries,
-                .rows = rows(tile),
+                .rows = tile.rows(),
                 .dim = plan_.padded_dim,
                 .layout = &table.layout(),
-                .page = table.page_of(SlotId(first * kPageSlots), tile.head_index),
-                .next_page = table.page_of(SlotId(first * kPageSlots), tile.head_index),
+                .page = nullptr,
+                .next_page = nullptr,
                 .block = own_.block,
                 .visible = nullptr,
                 .scores = own_.scores,
                 .state = state};
-    for (uint32_t block = first; block < last; ++block, b.page = b.next_page) {
-      // A worker goes on to the tile's next item more often than not.
-      if (block + 1 < tile.last_block) b.next_page = table.page_of(SlotId((block + 1) * kPageSlots), tile.head_index);
-      b.visible = mark_visible(tile, block);
+    const auto [first, last] = tile.item_blocks(item);
+    const uint32_t all = tile.blocks();
+    for (uint32_t block = first; block < last; ++block) {
+      const TileBlock at = executor_.list_.block(tile, block);
+      b.page = at.kind == TileBlock::Kind::kSlots ? gather(tile, at.index) : page(tile, at.index);
+      b.next_page = b.page;
+      if (block + 1 < all) {  // a worker goes on to the tile's next item more often than not
+        const TileBlock next = executor_.list_.block(tile, block + 1);
+        if (next.kind != TileBlock::Kind::kSlots) b.next_page = page(tile, next.index);
+      }
+      b.visible = at.kind == TileBlock::Kind::kSlots ? mark_gathered(tile, at.index) : mark_visible(tile, at);
       if (tile.kernel->load_block != nullptr) tile.kernel->load_block(table.layout(), b.page, own_.block);
       tile.kernel->fold(b);
     }
   }
 
   void fold_published(const Tile& tile) {
-    clear(own_.total, rows(tile), plan_.padded_dim);
-    for (uint32_t segment = tile.first_item / kSegmentItems; segment <= (tile.last_item - 1) / kSegmentItems;
-         ++segment) {
-      const uint32_t slot = segment_slot(tile, segment);
-      if ((slot & 0x80000000u) == 0) {
-        merge_(own_.total, published(slot), rows(tile), plan_.padded_dim);
+    clear(own_.total, tile.rows(), plan_.padded_dim);
+    for (uint32_t segment = 0; segment < tile.segments(); ++segment) {
+      const uint32_t place = executor_.segment_states_[tile.segment_states + segment];
+      if ((place & kItemwise) == 0) {
+        merge_(own_.total, published(place), tile.rows(), plan_.padded_dim);
         continue;
       }
-      const uint32_t first = std::max(tile.first_item, segment * kSegmentItems);
-      const uint32_t last = std::min(tile.last_item, (segment + 1) * kSegmentItems);
-      clear(own_.segment, rows(tile), plan_.padded_dim);
-      for (uint32_t item = first; item < last; ++item) {
-        merge_(own_.segment, published((slot & 0x7fffffffu) + item - first), rows(tile), plan_.padded_dim);
-      }
-      merge_(own_.total, own_.segment, rows(tile), plan_.padded_dim);
+      const uint32_t first = tile.segment_begin(segment);
+      const uint32_t last = tile.segment_begin(segment + 1);
+      clear(own_.segment, tile.rows(), plan_.padded_dim);
+      for (uint32_t item = first; item < last; ++item)
+        merge_(own_.segment, published((place & ~kItemwise) + item - first), tile.rows(), plan_.padded_dim);
+      merge_(own_.total, own_.segment, tile.rows(), plan_.padded_dim);
     }
     finish(tile);
   }
 
-  uint32_t segment_slot(const Tile& tile, uint32_t segment) const {
-    return executor_.segment_slots_[tile.segment_slots + segment - tile.first_item / kSegmentItems];
-  }
-  SoftmaxState published(uint32_t slot) const {
-    return state_at(partials_ + slot * state_floats(plan_.tile_rows, plan_.padded_dim), plan_.tile_rows);
+  SoftmaxState published(uint32_t place) const {
+    return state_at(partials_ + place * state_floats(plan_.tile_rows, plan_.padded_dim), plan_.tile_rows);
   }
 
-  uint32_t first_query_head(const Tile& tile) const {
-    return reads_[tile.read].table->heads()[tile.head_index].value * plan_.group;
+  const std::byte* page(const Tile& tile, uint32_t index) const {
+    return tile.read->table->page_of(SlotId(index * kPageSlots), tile.head_index);
+  }
+
+  // Up to 64 of the tile's slots from `first` on, side by side.
+  const std::byte* gather(const Tile& tile, uint32_t first) {
+    const Table& table = *tile.read->table;
+    const size_t count = std::min<size_t>(kPageSlots, tile.slots.size() - first);
+    for (uint32_t i = 0; i < count; ++i) {
+      const SlotId slot(tile.slots[first + i]);
+      copy_entry(table.layout(), table.page_of(slot, tile.head_index), slot.value % kPageSlots, own_.gathered, i);
+    }
+    return own_.gathered;
+  }
+
+  const VisibleSlots* mark_gathered(const Tile& tile, uint32_t first) {
+    const size_t count = std::min<size_t>(kPageSlots, tile.slots.size() - first);
+    if (count == kPageSlots) return nullptr;
+    std::fill_n(own_.visible, tile.rows(), VisibleSlots{0, static_cast<int>(count)});
+    return own_.visible;
   }
 
   // Rows of the tile in the order [position][query head], scaled, padded, and rotated if the keys are.
   void load_queries(const Tile& tile) {
     const size_t dim = plan_.padded_dim;
-    const bool rotated = reads_[tile.read].table->layout().rotated;
-    for (size_t row = 0; row < rows(tile); ++row) {
-      const float* from = q_.row(tile.first_row + row / plan_.group) +
-                          (size_t{first_query_head(tile)} + row % plan_.group) * plan_.head_dim;
+    const bool rotated = tile.read->table->layout().rotated;
+    for (size_t row = 0; row < tile.rows(); ++row) {
+      const float* from = query(tile, row);
       for (size_t d = 0; d < plan_.head_dim; ++d) own_.query[d] = from[d] * scale_;
       std::fill(own_.query + plan_.head_dim, own_.query + dim, 0.0F);
       if (rotated) rotate_groups(own_.query, dim);
-      tile.kernel->load_query(own_.query, row, rows(tile), dim, own_.queries);
+      tile.kernel->load_query(own_.query, row, tile.rows(), dim, own_.queries);
     }
   }
 
-  // Null if every row sees the whole block.
-  const VisibleSlots* mark_visible(const Tile& tile, uint32_t block) {
-    const Read& read = reads_[tile.read];
-    const uint32_t window = read.slots.window;
-    const auto oldest_of = [window](uint32_t position) {
-      return TokenPos(window == 0 || position < window ? 0 : position - window + 1);
+  const float* query(const Tile& tile, size_t row) const {
+    return q_.row(tile.first_row + row / tile.heads) + (size_t{tile.query_head} + row % tile.heads) * plan_.head_dim;
+  }
+
+  // What the rows see of a page; null if every row sees all of it.
+  const VisibleSlots* mark_visible(const Tile& tile, const TileBlock& at) {
+    const Table& table = *tile.read->table;
+    const Pattern& pattern = tile.read->slots;
+    const bool sinks = at.kind == TileBlock::Kind::kSinks;
+    const auto low = [&](uint32_t position) {
+      return sinks ? 0u : table.slots_before(TokenPos(pattern.oldest(position)));
     };
-    const uint32_t begin = block * kPageSlots;
-    const TokenPos first = tile.first_position;
-    if (read.table->slots_before(TokenPos(first.value + 1)) >= begin + kPageSlots &&
-        read.table->slots_before(oldest_of(first.value + tile.positions - 1)) <= begin) {
-      return nullptr;
-    }
+    const auto high = [&](uint32_t position) {
+      return table.slots_before(TokenPos(sinks ? std::min(pattern.sinks, position + 1) : position + 1));
+    };
+    const uint32_t begin = at.index * kPageSlots;
+    const uint32_t first = tile.first_position.value;
+    if (high(first) >= begin + kPageSlots && low(first + tile.positions - 1) <= begin) return nullptr;
     for (uint32_t i = 0; i < tile.positions; ++i) {
-      const TokenPos position = first + i;
-      const int low = static_cast<int>(read.table->slots_before(oldest_of(position.value))) - static_cast<int>(begin);
-      const int high =
-          static_cast<int>(read.table->slots_before(TokenPos(position.value + 1))) - static_cast<int>(begin);
-      std::fill_n(own_.visible + size_t{i} * plan_.group, plan_.group,
-                  VisibleSlots{std::max(0, low), std::min(static_cast<int>(kPageSlots), high)});
+      const int from = static_cast<int>(low(first + i)) - static_cast<int>(begin);
+      const int to = static_cast<int>(high(first + i)) - static_cast<int>(begin);
+      std::fill_n(own_.visible + size_t{i} * tile.heads, tile.heads,
+                  VisibleSlots{std::max(0, from), std::min(static_cast<int>(kPageSlots), to)});
     }
     return own_.visible;
   }
 
+  // Folds the extra entry into a row's total.
+  void fold_extra(const Tile& tile, const ExtraEntry& extra, size_t row) {
+    const float* q = query(tile, row);
+    float score = 0;
+    for (size_t d = 0; d < plan_.head_dim; ++d) score += q[d] * scale_ * extra.key[d];
+    score += extra.log_weight;
+    const SoftmaxState& total = own_.total;
+    const float m = std::max(total.m[row], score);
+    const float old = total.l[row] > 0.0F ? std::exp(total.m[row] - m) : 0.0F;
+    const float weight = std::exp(score - m);
+    total.m[row] = m;
+    total.l[row] = total.l[row] * old + weight;
+    float* o = total.o + row * plan_.padded_dim;
+    for (size_t d = 0; d < plan_.head_dim; ++d) o[d] = o[d] * old + weight * extra.value[d];
+  }
+
   void finish(const Tile& tile) {
     const size_t dim = plan_.padded_dim;
+    const std::span<const ExtraEntry> extras = tile.read->extras;
+    const ExtraEntry* extra =
+        extras.empty() || extras[tile.head_index].key == nullptr ? nullptr : &extras[tile.head_index];
     size_t row = 0;
     for (uint32_t i = 0; i < tile.positions; ++i) {
-      float* to = out_.row(tile.first_row + i) + size_t{first_query_head(tile)} * plan_.head_dim;
-      for (uint32_t g = 0; g < plan_.group; ++g, ++row, to += plan_.head_dim) {
+      float* to = out_.row(tile.first_row + i) + size_t{tile.query_head} * plan_.head_dim;
+      for (uint32_t g = 0; g < tile.heads; ++g, ++row, to += plan_.head_dim) {
+        if (extra != nullptr) fold_extra(tile, *extra, row);
         const float inverse = own_.total.l[row] > 0.0F ? 1.0F / own_.total.l[row] : 0.0F;
         for (size_t d = 0; d < plan_.head_dim; ++d) to[d] = own_.total.o[row * dim + d] * inverse;
         if (lse_.empty()) continue;
         const size_t heads = out_.width / plan_.head_dim;
-        lse_[(tile.first_row + i) * heads + first_query_head(tile) + g] =
-            own_.total.m[row] + std::log(own_.total.l[row]);
+        lse_[(tile.first_row + i) * heads + tile.query_head + g] = own_.total.m[row] + std::log(own_.total.l[row]);
       }
     }
   }
 
   Executor& executor_;
   const WorkPlan& plan_;
-  std::span<const Read> reads_;
   const Rows& q_;
   float scale_;
   Rows out_;
@@ -379,7 +373,10 @@ class Executor::Worker {
 
 void Executor::run(OpContext& context, const WorkPlan& plan, std::span<const Read> reads, const Rows& q, float scale,
                    Rows out, std::span<float> lse) {
-  list_tiles(plan, reads, context.isa);
+  list_.fill(
+      reads,
+      {.group = plan.group, .tile_rows = plan.tile_rows, .positions = plan.tile_positions, .precision = plan.precision},
+      context.isa);
   cut_ranges(plan, context.pool.size());
   if (ranges_.empty()) return;
   if (arrival_count_ > arrivals_capacity_) {
@@ -392,7 +389,7 @@ void Executor::run(OpContext& context, const WorkPlan& plan, std::span<const Rea
       context.scratch.take<std::byte>(plan.worker_bytes * static_cast<size_t>(context.pool.size())).data();
   float* partials = context.scratch.take<float>(states_used_ * state_floats(plan.tile_rows, plan.padded_dim)).data();
   context.pool.parallel_for(ranges_.size(), [&](size_t index, int worker) {
-    Worker(*this, plan, reads, q, scale, out, lse, merge_states(context.isa),
+    Worker(*this, plan, q, scale, out, lse, merge_states(context.isa),
            scratch + static_cast<size_t>(worker) * plan.worker_bytes, partials)
         .run(ranges_[index]);
   });

@@ -1,9 +1,9 @@
 // Performs reads: softmax attention of query rows over paged, encoded entries, on all workers.
 //
-// The order of folding is part of the result's definition. Query rows stand in absolute tiles of `tile_positions`. A
-// tile's entries are cut at fixed borders of the slot number: blocks of 64, items of 512, segments of 4096. Blocks fold
-// into their item from an empty state, items into their segment, segments into the row's result, each in ascending
-// order. Workers take contiguous ranges of items; a worker that holds a whole segment or tile folds it on the spot,
+// The order of folding is part of the result's definition. Query rows stand in absolute tiles, whose entries are cut at
+// fixed borders (tiles.h): blocks of 64, items of 512, segments of 4096. Blocks fold into their item from an empty
+// state, items into their segment, segments into the row's result, each in ascending order; an extra entry comes last.
+// Workers take contiguous ranges of items; a worker that holds a whole segment or tile folds it on the spot,
 // otherwise partial states are published and the last worker to arrive folds them in the same order. Hence neither
 // neighbours, thread counts, chunk sizes nor page sharing move a rounding.
 #pragma once
@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "attention/read.h"
+#include "attention/tiles.h"
 #include "kernels/cpu/attention/attention_kernels.h"
 #include "ops/context.h"
 #include "tensor/rows.h"
@@ -56,16 +57,15 @@ class Executor {
            std::span<float> lse = {});
 
  private:
-  struct Tile;
   struct Range;
   class Worker;
 
-  void list_tiles(const WorkPlan& plan, std::span<const Read> reads, Isa isa);
   void cut_ranges(const WorkPlan& plan, int threads);
+  void lay_out_states(const WorkPlan& plan);
 
-  std::vector<Tile> tiles_;
+  TileList list_;
   std::vector<Range> ranges_;
-  std::vector<uint32_t> segment_slots_;  // of split tiles: where a segment's published states begin
+  std::vector<uint32_t> segment_states_;  // of split tiles: where a segment's published states begin
   size_t arrival_count_ = 0;
   std::unique_ptr<std::atomic<uint32_t>[]> arrivals_;
   size_t arrivals_capacity_ = 0;

@@ -2,16 +2,37 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
+#include "attention/primitives/arrays.h"
 #include "cache/ids.h"
+#include "cache/pattern.h"
 #include "cache/table.h"
 #include "kernels/cpu/attention/attention_kernels.h"
 
 namespace loci {
 
-// A closed set of slots, evaluated from lengths: every position up to the query's own, or the last `window` of them.
-struct Pattern {
-  uint32_t window = 0;  // positions, the query's own included; 0: all
+// What of a table each tile of rows reads: whole pages, single slots, or both, which have no slot in common. Rows of
+// the arrays are [head of the table][part of its group][tile]: tiles are absolute, the first of them holds the read's
+// first position. Listed slots are older than every row of their tile; of a page a row sees what lies before it.
+struct Selection {
+  uint32_t tile = 1;   // positions of a tile, a power of two
+  uint32_t parts = 1;  // the group's query heads, cut into so many equal runs, each with a choice of its own
+  Masks pages;         // width: the table's pages. Without words: none
+  Lists slots;         // without elements: none
+
+  size_t row(size_t head_index, uint32_t part, uint32_t tile_index, uint32_t tiles) const {
+    return (head_index * parts + part) * tiles + tile_index;
+  }
+  // Tiles that positions [first, first + rows) touch.
+  uint32_t tiles(uint32_t first, uint32_t rows) const { return (first + rows - 1) / tile - first / tile + 1; }
+};
+
+// An entry beside a head's table, such as a compensation token: fp32, counted exp(log_weight) times.
+struct ExtraEntry {
+  const float* key = nullptr;  // [head_dim], as queries meet it: rotated by position, not by a codec. Null: none
+  const float* value = nullptr;
+  float log_weight = 0;
 };
 
 // Consecutive rows of one sequence over one of its tables, for all heads of the table's class.
@@ -23,6 +44,8 @@ struct Read {
   Pattern slots;
   PartId part{0};
   ReadPhase phase = ReadPhase::kPrompt;
+  const Selection* selection = nullptr;     // null: the whole pattern
+  std::span<const ExtraEntry> extras = {};  // one per head of the table, or none
 };
 
 }  // namespace loci

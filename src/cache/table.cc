@@ -23,7 +23,7 @@ Table::Table(Table&& other) noexcept
       pages_(std::exchange(other.pages_, {})),
       positions_(std::move(other.positions_)),
       length_(std::exchange(other.length_, 0)),
-      first_slot_(std::exchange(other.first_slot_, SlotId(0))) {}
+      passed_(std::exchange(other.passed_, 0)) {}
 
 Table& Table::operator=(Table&& other) noexcept {
   if (this == &other) return *this;
@@ -35,7 +35,7 @@ Table& Table::operator=(Table&& other) noexcept {
   pages_ = std::exchange(other.pages_, {});
   positions_ = std::move(other.positions_);
   length_ = std::exchange(other.length_, 0);
-  first_slot_ = std::exchange(other.first_slot_, SlotId(0));
+  passed_ = std::exchange(other.passed_, 0);
   return *this;
 }
 
@@ -51,7 +51,7 @@ Table Table::fork() const {
   copy.pages_ = pages_;
   copy.positions_ = positions_;
   copy.length_ = length_;
-  copy.first_slot_ = first_slot_;
+  copy.passed_ = passed_;
   for (const PageId page : pages_) {
     if (page != kNoPage) pool_->retain(group_, page);
   }
@@ -129,43 +129,53 @@ void Table::trim(TokenPos position) {
   }
   length_ = length;
   if (!affine()) positions_.resize(length);
-  first_slot_ = std::min(first_slot_, SlotId(length));
+  passed_ = std::min(passed_, stripes());
 }
 
-void Table::release_below(SlotId slot) {
-  const uint32_t whole_pages = std::min(slot.value, length_) / kPageSlots;
-  for (uint32_t stripe = first_slot_.value / kPageSlots; stripe < whole_pages; ++stripe) {
+void Table::release_between(SlotId first, SlotId last) {
+  const uint32_t end = std::min(last.value, length_) / kPageSlots;
+  for (uint32_t stripe = std::max(passed_, static_cast<uint32_t>(div_up(first.value, kPageSlots))); stripe < end;
+       ++stripe) {
     for (size_t h = 0; h < heads_.size(); ++h) {
       PageId& page = pages_[stripe * heads_.size() + h];
       if (page != kNoPage) pool_->release(group_, page);
       page = kNoPage;
     }
   }
-  first_slot_ = std::max(first_slot_, SlotId(whole_pages * kPageSlots));
+  passed_ = std::max(passed_, end);
 }
 
-Result<Table> Table::kept(size_t head_index, std::span<const SlotId> slots) const {
-  Table out(*pool_, group_, *layout_, {heads_[head_index]});
+Result<Table> Table::kept(std::span<const size_t> heads, std::span<const SlotId> slots) const {
+  std::vector<KvHead> ids;
+  for (const size_t h : heads) ids.push_back(heads_[h]);
+  Table out(*pool_, group_, *layout_, std::move(ids));
   LOCI_CHECK(out.reserve(static_cast<uint32_t>(slots.size())));
   for (const SlotId slot : slots) {
-    LOCI_ASSERT(slot >= first_slot_ && slot.value < length_, "only slots that a table holds can be kept");
+    LOCI_ASSERT(slot.value < length_ && stripe_present(slot.value / kPageSlots),
+                "only slots that a table holds can be kept");
     const SlotId to = out.append(position(slot));
-    copy_entry(*layout_, page_of(slot, head_index), slot.value % kPageSlots, out.page_of(to, 0), to.value % kPageSlots);
+    for (size_t i = 0; i < heads.size(); ++i) {
+      copy_entry(*layout_, page_of(slot, heads[i]), slot.value % kPageSlots, out.page_of(to, i), to.value % kPageSlots);
+    }
   }
   return out;
 }
 
-Table Table::split(size_t head_index) {
-  LOCI_ASSERT(heads_.size() >= 2, "the last head of a class stays in its table");
-  Table out(*pool_, group_, *layout_, {heads_[head_index]});
+Table Table::split(std::span<const size_t> heads) {
+  LOCI_ASSERT(heads.size() < heads_.size(), "a class keeps at least one head");
+  std::vector<bool> leaves(heads_.size(), false);
+  for (const size_t h : heads) leaves[h] = true;
+  std::vector<KvHead> gone, rest;
+  for (size_t h = 0; h < heads_.size(); ++h) (leaves[h] ? gone : rest).push_back(heads_[h]);
+  Table out(*pool_, group_, *layout_, std::move(gone));
   out.positions_ = positions_;
   out.length_ = length_;
-  out.first_slot_ = first_slot_;
-  std::vector<PageId> rest;
-  rest.reserve(pages_.size());
-  for (size_t i = 0; i < pages_.size(); ++i) (i % heads_.size() == head_index ? out.pages_ : rest).push_back(pages_[i]);
-  pages_ = std::move(rest);
-  heads_.erase(heads_.begin() + static_cast<ptrdiff_t>(head_index));
+  out.passed_ = passed_;
+  std::vector<PageId> kept_pages;
+  kept_pages.reserve(pages_.size());
+  for (size_t i = 0; i < pages_.size(); ++i) (leaves[i % heads_.size()] ? out.pages_ : kept_pages).push_back(pages_[i]);
+  pages_ = std::move(kept_pages);
+  heads_ = std::move(rest);
   return out;
 }
 
@@ -177,7 +187,6 @@ void Table::append_shared(std::span<const PageId> pages) {
   LOCI_ASSERT(affine() && length_ % kPageSlots == 0, "shared stripes extend an unedited table at a page border");
   if (pages.empty()) {
     pages_.insert(pages_.end(), heads_.size(), kNoPage);
-    first_slot_ = SlotId(length_ + kPageSlots);
   } else {
     for (const PageId page : pages) {
       pool_->retain(group_, page);

@@ -3,7 +3,7 @@
 // KV heads of a layer whose entries belong to the same tokens form a class and share a table, whose entries are
 // stripes: one page per head. An edit that keeps different tokens in different heads splits the class. Slot i of the
 // table is slot i % 64 of the pages of stripe i / 64, and belongs to position i until an edit makes the positions
-// sparse. Slots below `first_slot` have been given back (a sliding window passed them) and keep their numbers.
+// sparse. Stripes that no later query reads are given back (a window passed them): their slots keep their numbers.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +32,6 @@ class Table {
   std::span<const KvHead> heads() const { return heads_; }
   const PageLayout& layout() const { return *layout_; }
   uint32_t length() const { return length_; }         // slots, those given back included
-  SlotId first_slot() const { return first_slot_; }   // the lowest that can still be read
   bool affine() const { return positions_.empty(); }  // slot i holds position i
 
   // Number of slots whose position is below `position`.
@@ -50,24 +49,24 @@ class Table {
 
   // Forgets all slots at `position` and later.
   void trim(TokenPos position);
-  // Gives back whole pages below `slot`.
-  void release_below(SlotId slot);
-  // Keeps only these slots (ascending) of the `head_index`-th head, copied into pages of a table of its own.
-  Result<Table> kept(size_t head_index, std::span<const SlotId> slots) const;
-  // Takes the `head_index`-th head out: a table of that head alone, which takes over its pages. At least two heads must
-  // be left.
-  Table split(size_t head_index);
+  // Gives back the whole pages within slots [first, last). Calls come with ascending `last`.
+  void release_between(SlotId first, SlotId last);
+  // Keeps only these slots (ascending) of these heads of the class (ascending indices), copied into pages of a table of
+  // its own.
+  Result<Table> kept(std::span<const size_t> heads, std::span<const SlotId> slots) const;
+  // Takes these heads of the class (ascending indices) out: a table of them alone, which takes over their pages. At
+  // least one head must be left.
+  Table split(std::span<const size_t> heads);
 
   // Pages of one stripe, one per head; for sharing them through a prefix index.
   std::span<const PageId> stripe(uint32_t index) const;
-  bool stripe_present(uint32_t index) const { return index * kPageSlots + kPageSlots > first_slot_.value; }
+  bool stripe_present(uint32_t index) const { return pages_[size_t{index} * heads_.size()] != kNoPage; }
   uint32_t stripes() const { return static_cast<uint32_t>(pages_.size() / heads_.size()); }
   // Appends a full stripe of shared pages (taking a reference each) to an affine table that ends on a page border. An
-  // absent one (window passed) is given as an empty span.
+  // absent one (given back) is an empty span.
   void append_shared(std::span<const PageId> pages);
 
   uint64_t page_bytes() const;  // of the pages it refers to
-  uint64_t entries() const { return uint64_t{length_ - first_slot_.value} * heads_.size(); }
   PageGroup group() const { return group_; }
 
  private:
@@ -83,7 +82,7 @@ class Table {
   std::vector<PageId> pages_;  // [stripe][head]
   std::vector<TokenPos> positions_;
   uint32_t length_ = 0;
-  SlotId first_slot_{0};
+  uint32_t passed_ = 0;  // stripes that release_between has looked at
 };
 
 }  // namespace loci

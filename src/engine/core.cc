@@ -16,7 +16,8 @@ Result<std::unique_ptr<Core>> Core::load(const ModelFile& file, const EngineOpti
   auto threads = std::make_unique<ThreadPool>(options.threads);
   LOCI_TRY(const Activations activations, parse_activations(options.activations));
   LOCI_TRY(const ModelMeasure measure, Model::measure(file, activations));
-  LOCI_TRY(EngineLayout layout, lay_out(measure, options, threads->size()));
+  std::string fingerprint = model_fingerprint(file);
+  LOCI_TRY(EngineLayout layout, lay_out(measure, fingerprint, options, threads->size()));
   const MemoryPlan& memory = layout.memory;
   if (!memory.fits) {
     const auto mib = [](uint64_t bytes) { return static_cast<double>(bytes) / 0x1p20; };
@@ -31,10 +32,11 @@ Result<std::unique_ptr<Core>> Core::load(const ModelFile& file, const EngineOpti
   LOCI_TRY(Workspace scratch, Workspace::allocate(memory.scratch_bytes));
   auto core =
       std::unique_ptr<Core>(new Core(std::move(model), std::move(layout), std::move(threads), std::move(scratch), isa));
-  core->fingerprint_ = model_fingerprint(file);
+  core->fingerprint_ = std::move(fingerprint);
   if (options.prefix_cache) {
     PrefixSeed seed{.model = core->fingerprint_, .plan = core->layout_.attention.prompt_part().canonical(), .salt = ""};
-    LOCI_TRY(core->prefix_, PrefixStore::make(*core->cache_layout_, std::move(seed)));
+    LOCI_TRY(core->prefix_,
+             PrefixStore::make(*core->cache_layout_, std::move(seed), core->layout_.attention.request_data()));
   }
   return core;
 }
@@ -48,18 +50,48 @@ Core::Core(Model model, EngineLayout layout, std::unique_ptr<ThreadPool> threads
       pages_(std::make_unique<PagePool>(layout_.memory.kv_bytes)),
       cache_layout_(std::make_unique<CacheLayout>(layout_.layers, *pages_)) {}
 
-uint32_t Core::adopt_prefix(Sequence& sequence, std::span<const TokenId> prompt) {
-  return prefix_ == nullptr ? 0 : prefix_->adopt(sequence, prompt);
+void Core::begin_prompt(Sequence& sequence, RequestFacts facts) {
+  sequence.facts = std::move(facts);
+  sequence.decode_from = sequence.facts.prompt_tokens;
+  stages().narrow(sequence.cache, Phase::kPrefill, sequence.facts);
 }
 
-// Pages that only the prefix cache holds are the first to go when the pool runs out.
+uint32_t Core::adopt_prefix(Sequence& sequence) {
+  if (prefix_ == nullptr || sequence.cache.tokens() > 0) return 0;
+  return prefix_->adopt(sequence, layout_.chunking);
+}
+
+Status Core::with_room(const std::function<Status()>& allocate) {
+  for (;;) {
+    Status done = allocate();
+    if (done.ok() || done.error().code != ErrorCode::kLimit || prefix_ == nullptr || !prefix_->evict_one()) return done;
+  }
+}
+
 Status Core::reserve(std::span<const Feed> feeds) {
+  for (const Feed& feed : feeds) LOCI_CHECK(with_room([&] { return feed.sequence->cache.reserve(feed.tokens); }));
+  return {};
+}
+
+void Core::abandon(std::span<const Feed> feeds) {
   for (const Feed& feed : feeds) {
-    for (;;) {
-      Status reserved = feed.sequence->cache.reserve(feed.tokens);
-      if (reserved.ok()) break;
-      if (reserved.error().code != ErrorCode::kLimit || prefix_ == nullptr || !prefix_->evict_one()) return reserved;
+    feed.sequence->cache.abandon_pass();
+    feed.sequence->state.trim(feed.sequence->cache.tokens());
+  }
+}
+
+// What the prompts that ended keep is decided; prefixes are shared before anything is taken out.
+Status Core::end_pass(std::span<const Feed> feeds, std::span<const BatchItem> items, const Batch& batch) {
+  for (size_t i = 0; i < feeds.size(); ++i) {
+    Sequence& sequence = *feeds[i].sequence;
+    sequence.cache.end_pass(feeds[i].tokens);
+    if (prefix_ != nullptr) prefix_->remember(sequence, layout_.chunking);
+    if (items[i].prompt_ends) {
+      for (const KeptEntries& kept : batch.edits()[i])
+        LOCI_CHECK(with_room([&] { return sequence.cache.keep(kept.layer, kept.heads, kept.slots); }));
+      stages().narrow(sequence.cache, Phase::kDecode, sequence.facts);
     }
+    sequence.cache.release_passed();
   }
   return {};
 }
@@ -80,8 +112,14 @@ Status Core::forward(std::span<const Feed> feeds, const Cancelled& cancelled, co
     SequenceCache& cache = feed.sequence->cache;
     LOCI_ASSERT(feed.tokens > 0 && feed.tokens <= feed.sequence->unfed(), "a feed takes tokens that the sequence has");
     const bool decode = feed.tokens == 1 && cache.tokens() >= feed.sequence->decode_from;
-    items.push_back(
-        {&cache, rows, feed.tokens, TokenPos(cache.tokens()), decode ? ReadPhase::kDecode : ReadPhase::kPrompt});
+    items.push_back({.cache = &cache,
+                     .state = &feed.sequence->state,
+                     .facts = &feed.sequence->facts,
+                     .first_row = rows,
+                     .rows = feed.tokens,
+                     .first_position = TokenPos(cache.tokens()),
+                     .phase = decode ? Phase::kDecode : Phase::kPrefill,
+                     .prompt_ends = cache.tokens() + feed.tokens == feed.sequence->decode_from});
     const auto first = feed.sequence->tokens.begin() + cache.tokens();
     ids.insert(ids.end(), first, first + feed.tokens);
     rows += feed.tokens;
@@ -89,7 +127,7 @@ Status Core::forward(std::span<const Feed> feeds, const Cancelled& cancelled, co
   LOCI_ASSERT(rows <= layout_.pass_rows, "a pass has as many rows as were planned");
   const Status reserved = reserve(feeds);
   if (!reserved.ok()) {  // the others' new pages go back
-    for (const Feed& feed : feeds) feed.sequence->cache.abandon_pass();
+    abandon(feeds);
     return reserved;
   }
 
@@ -100,17 +138,13 @@ Status Core::forward(std::span<const Feed> feeds, const Cancelled& cancelled, co
   model_.embed(ops, ids, x);
   {
     const Workspace::Mark layers(scratch_);
-    Batch batch(ops, model_.config(), executor_, layout_.work, items);
+    Batch batch(ops, model_.config(), executor_, layout_.work, stages(), items);
     const Status done = run_layers(batch, x, cancelled);
     if (!done.ok()) {
-      for (const Feed& feed : feeds) feed.sequence->cache.abandon_pass();
+      abandon(feeds);
       return done;
     }
-  }
-  for (const Feed& feed : feeds) {
-    feed.sequence->cache.end_pass(feed.tokens);
-    if (prefix_ != nullptr) prefix_->remember(*feed.sequence);
-    feed.sequence->cache.release_passed();
+    LOCI_CHECK(end_pass(feeds, items, batch));
   }
   return hand_out_logits(ops, feeds, x, on_logits);
 }

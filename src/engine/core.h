@@ -40,11 +40,16 @@ class Core {
   Status forward(std::span<const Feed> feeds, const Cancelled& cancelled, const OnLogits& on_logits);
 
   Sequence new_sequence() const { return Sequence(*cache_layout_); }
-  // Lets an empty sequence begin with what the prefix cache holds of `prompt`. Returns the number of tokens taken.
-  uint32_t adopt_prefix(Sequence& sequence, std::span<const TokenId> prompt);
+  // Before the first pass over tokens that were added to a sequence: up to `facts.prompt_tokens` they are a prompt,
+  // what follows are decode steps.
+  void begin_prompt(Sequence& sequence, RequestFacts facts);
+  // Lets a sequence of which nothing has been fed begin with what the prefix cache holds of its prompt. Returns the
+  // number of tokens taken.
+  uint32_t adopt_prefix(Sequence& sequence);
 
   const Model& model() const { return model_; }
   const EngineLayout& layout() const { return layout_; }
+  const Stages& stages() const { return *layout_.stages; }
   const CacheLayout& cache_layout() const { return *cache_layout_; }
   const std::string& fingerprint() const { return fingerprint_; }
   const PrefixStore* prefix_store() const { return prefix_.get(); }
@@ -55,7 +60,11 @@ class Core {
  private:
   Core(Model model, EngineLayout layout, std::unique_ptr<ThreadPool> threads, Workspace scratch, Isa isa);
 
+  // Runs `allocate`, giving up pages that only the prefix cache holds while the pool is full.
+  Status with_room(const std::function<Status()>& allocate);
   Status reserve(std::span<const Feed> feeds);
+  void abandon(std::span<const Feed> feeds);
+  Status end_pass(std::span<const Feed> feeds, std::span<const BatchItem> items, const Batch& batch);
   Status run_layers(Batch& batch, Rows x, const Cancelled& cancelled);
   Status hand_out_logits(OpContext& ops, std::span<const Feed> feeds, const Rows& x, const OnLogits& on_logits);
 

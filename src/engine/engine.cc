@@ -1,8 +1,10 @@
 #include <algorithm>
+#include <limits>
 
 #include "attention/attention_table.h"
 #include "engine/chat_prompt.h"
 #include "engine/engine_state.h"
+#include "engine/fingerprint.h"
 #include "engine/scheduler.h"
 #include "engine/session_io.h"
 #include "engine/token_score.h"
@@ -80,8 +82,8 @@ Result<MemoryPlan> Engine::plan(const std::string& path, const EngineOptions& op
   LOCI_TRY(const std::unique_ptr<ModelFile> file, open_model_file(path));
   LOCI_TRY(const Activations activations, parse_activations(options.activations));
   LOCI_TRY(const ModelMeasure measure, Model::measure(*file, activations));
-  LOCI_TRY(const EngineLayout layout,
-           lay_out(measure, options, options.threads > 0 ? options.threads : cpu_info().cores));
+  LOCI_TRY(const EngineLayout layout, lay_out(measure, model_fingerprint(*file), options,
+                                              options.threads > 0 ? options.threads : cpu_info().cores));
   return layout.memory;
 }
 
@@ -144,9 +146,14 @@ Result<std::vector<TokenScore>> Engine::score(std::span<const TokenId> tokens, u
     sequence.tokens.assign(part.begin(), part.end());
     const size_t first_score = scores.size();
     scores.resize(first_score + part.size() - 1);
+    core.begin_prompt(sequence, {.prompt_tokens = std::numeric_limits<uint32_t>::max(),
+                                 .total_tokens = static_cast<uint32_t>(part.size()),
+                                 .seed = 0,
+                                 .task = {},
+                                 .spans = {}});
     while (sequence.unfed() > 0) {
       const uint32_t fed = sequence.cache.tokens();
-      const Feed feed{&sequence, std::min(core.layout().chunk, sequence.unfed()), Feed::Logits::kAll};
+      const Feed feed{&sequence, core.layout().chunking.rows(fed, sequence.unfed(), 0), Feed::Logits::kAll};
       LOCI_CHECK(core.forward(
           std::span(&feed, 1), [&] { return cancelled != nullptr && cancelled->load(); },
           [&](size_t, uint32_t first_row, const Rows& logits) -> Status {

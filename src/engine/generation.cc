@@ -37,18 +37,20 @@ Result<Generation> Generation::begin(Core& core, const Tokenizer& tokenizer, con
   Generation out(tokenizer, request, sequence, std::move(stops));
   out.prompt_begin_ = static_cast<uint32_t>(sequence.tokens.size());
   const bool only_prompt = sequence.prompt_tokens == sequence.tokens.size();
-  if (sequence.tokens.empty()) out.cached_ = core.adopt_prefix(sequence, request.prompt);
+  const bool empty = sequence.tokens.empty();
   sequence.tokens.insert(sequence.tokens.end(), request.prompt.begin(), request.prompt.end());
   if (only_prompt) sequence.prompt_tokens = static_cast<uint32_t>(sequence.tokens.size());
   // A sequence whose every token was fed has no logits to go on from: its last token is fed again.
-  if (sequence.unfed() == 0 && !sequence.cache.trim(sequence.cache.tokens() - 1)) {
-    sequence.cache.trim(0);
-    sequence.remembered_blocks = 0;
-  }
-  sequence.decode_from = static_cast<uint32_t>(sequence.tokens.size());
+  if (sequence.unfed() == 0 && !sequence.trim(sequence.cache.tokens() - 1)) sequence.clear();
   const uint64_t most =
       std::min<uint64_t>(core.layout().context, uint64_t{sequence.tokens.size()} + request.max_new_tokens);
   out.most_tokens_ = static_cast<uint32_t>(most);
+  core.begin_prompt(sequence, {.prompt_tokens = static_cast<uint32_t>(sequence.tokens.size()),
+                               .total_tokens = out.most_tokens_,
+                               .seed = request.sampling.seed,
+                               .task = request.task,
+                               .spans = request.spans});
+  if (empty) out.cached_ = core.adopt_prefix(sequence);
   return out;
 }
 

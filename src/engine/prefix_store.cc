@@ -3,16 +3,41 @@
 #include <algorithm>
 
 namespace loci {
+namespace {
 
-Result<std::unique_ptr<PrefixStore>> PrefixStore::make(const CacheLayout& layout, PrefixSeed seed) {
-  LOCI_TRY(const KeyedHasher::Secret secret, KeyedHasher::random_secret());
-  return std::unique_ptr<PrefixStore>(new PrefixStore(layout, std::move(seed), std::make_unique<KeyedHasher>(secret)));
+// What `facts` says of the data that prompt entries depend on, as one text: different data, different texts.
+std::string text_of(const RequestFacts& facts, Set<RequestData> declared) {
+  std::string out;
+  if (declared.has(RequestData::kTotalLength)) out += fmt::format("|total={}", facts.total_tokens);
+  if (declared.has(RequestData::kSeed)) out += fmt::format("|seed={}", facts.seed);
+  if (declared.has(RequestData::kTask)) out += fmt::format("|task={}:{}", facts.task.size(), facts.task);
+  if (!declared.has(RequestData::kSpans)) return out;
+  for (const LabelledSpan& span : facts.spans)
+    out += fmt::format("|span={}:{}:{}+{}", span.label.size(), span.label, span.first, span.count);
+  return out;
 }
 
-PrefixStore::PrefixStore(const CacheLayout& layout, PrefixSeed seed, std::unique_ptr<const BlockHasher> hasher)
+}  // namespace
+
+Result<std::unique_ptr<PrefixStore>> PrefixStore::make(const CacheLayout& layout, PrefixSeed seed,
+                                                       Set<RequestData> declared) {
+  LOCI_TRY(const KeyedHasher::Secret secret, KeyedHasher::random_secret());
+  return std::unique_ptr<PrefixStore>(
+      new PrefixStore(layout, std::move(seed), declared, std::make_unique<KeyedHasher>(secret)));
+}
+
+PrefixStore::PrefixStore(const CacheLayout& layout, PrefixSeed seed, Set<RequestData> declared,
+                         std::unique_ptr<const BlockHasher> hasher)
     : layout_(layout),
       seed_(std::move(seed)),
+      declared_(declared),
       index_(std::move(hasher), [this](PrefixIndex::Handle handle) { drop(handle); }) {}
+
+PrefixSeed PrefixStore::seed_of(const Sequence& sequence) const {
+  PrefixSeed seed = seed_;
+  seed.plan += text_of(sequence.facts, declared_);
+  return seed;
+}
 
 PrefixIndex::Handle PrefixStore::hold(const SequenceCache& cache, uint32_t block) {
   PrefixIndex::Handle handle = blocks_.size();
@@ -22,46 +47,48 @@ PrefixIndex::Handle PrefixStore::hold(const SequenceCache& cache, uint32_t block
     handle = free_.back();
     free_.pop_back();
   }
-  const std::vector<std::span<const PageId>> pages = cache.block_pages(block);
-  for (uint32_t i = 0; i < pages.size(); ++i) {
-    blocks_[handle].pages.emplace_back(pages[i].begin(), pages[i].end());
-    for (const PageId page : pages[i]) layout_.pool().retain(layout_.group(LayerId(i)), page);
+  for (const SharedStripe& stripe : cache.block_pages(block)) {
+    blocks_[handle].stripes.push_back({stripe.group, {stripe.pages.begin(), stripe.pages.end()}});
+    for (const PageId page : stripe.pages) layout_.pool().retain(stripe.group, page);
   }
   return handle;
 }
 
 void PrefixStore::drop(PrefixIndex::Handle handle) {
   Block& block = blocks_[handle];
-  for (uint32_t i = 0; i < block.pages.size(); ++i) {
-    for (const PageId page : block.pages[i]) layout_.pool().release(layout_.group(LayerId(i)), page);
+  for (const Block::Stripe& stripe : block.stripes) {
+    for (const PageId page : stripe.pages) layout_.pool().release(stripe.group, page);
   }
-  block.pages.clear();
+  block.stripes.clear();
   free_.push_back(handle);
 }
 
-uint32_t PrefixStore::adopt(Sequence& sequence, std::span<const TokenId> prompt) {
-  if (prompt.empty()) return 0;
-  const PrefixIndex::Match match = index_.longest(seed_, prompt.first(prompt.size() - 1));
+uint32_t PrefixStore::adopt(Sequence& sequence, const Chunking& chunking) {
+  const uint32_t most = chunking.most_shared(static_cast<uint32_t>(sequence.tokens.size()));
+  PrefixIndex::Match match = index_.longest(seed_of(sequence), std::span(sequence.tokens).first(most));
+  const uint32_t tokens = static_cast<uint32_t>(match.tokens) / chunking.cell * chunking.cell / kPageSlots * kPageSlots;
+  match.blocks.resize(tokens / kPageSlots);
   for (const PrefixIndex::Handle handle : match.blocks) {
-    const std::vector<std::vector<PageId>>& pages = blocks_[handle].pages;
-    const std::vector<std::span<const PageId>> spans(pages.begin(), pages.end());
-    sequence.cache.append_block(spans);
+    std::vector<SharedStripe> stripes;
+    for (const Block::Stripe& stripe : blocks_[handle].stripes) stripes.push_back({stripe.group, stripe.pages});
+    sequence.cache.append_block(stripes);
   }
   sequence.cache.release_passed();
   sequence.remembered_blocks = static_cast<uint32_t>(match.blocks.size());
-  return static_cast<uint32_t>(match.tokens);
+  return tokens;
 }
 
-void PrefixStore::remember(Sequence& sequence) {
+void PrefixStore::remember(Sequence& sequence, const Chunking& chunking) {
   if (!sequence.cache.shareable()) return;
-  const uint32_t fed = std::min(sequence.cache.tokens(), sequence.prompt_tokens);
+  // The last cell may have been cut short by the prompt's end.
+  const uint32_t fed = std::min(sequence.cache.tokens(), sequence.prompt_tokens) / chunking.cell * chunking.cell;
   const uint32_t blocks = fed / kPageSlots;
   if (blocks <= sequence.remembered_blocks) return;
   std::vector<PrefixIndex::Handle> handles;
   for (uint32_t block = sequence.remembered_blocks; block < blocks; ++block)
     handles.push_back(hold(sequence.cache, block));
-  index_.insert(seed_, std::span(sequence.tokens).first(size_t{blocks} * kPageSlots), sequence.remembered_blocks,
-                handles);
+  index_.insert(seed_of(sequence), std::span(sequence.tokens).first(size_t{blocks} * kPageSlots),
+                sequence.remembered_blocks, handles);
   sequence.remembered_blocks = blocks;
 }
 

@@ -5,37 +5,46 @@
 #include <cstdint>
 #include <vector>
 
+#include "attention/registry/method.h"
 #include "cache/prefix_index.h"
+#include "engine/chunking.h"
 #include "engine/sequence.h"
 
 namespace loci {
 
 class PrefixStore {
  public:
-  // `seed` names what must agree besides the tokens.
-  static Result<std::unique_ptr<PrefixStore>> make(const CacheLayout& layout, PrefixSeed seed);
+  // `seed` names what must agree besides the tokens and what requests declare of `declared`.
+  static Result<std::unique_ptr<PrefixStore>> make(const CacheLayout& layout, PrefixSeed seed,
+                                                   Set<RequestData> declared);
 
-  // Lets an empty sequence begin with the longest known prefix of `prompt`, short of its last token. Returns its
-  // tokens.
-  uint32_t adopt(Sequence& sequence, std::span<const TokenId> prompt);
-  // Remembers the whole prompt blocks that `sequence` has fed. Call it before pages that windows have passed are
-  // released.
-  void remember(Sequence& sequence);
+  // Lets a sequence of which nothing is fed begin with the longest known prefix of its tokens, short of the last ones
+  // that must be fed, in whole cells. Returns its tokens.
+  uint32_t adopt(Sequence& sequence, const Chunking& chunking);
+  // Remembers the whole prompt blocks and cells that `sequence` has fed. Call it before anything is given back.
+  void remember(Sequence& sequence, const Chunking& chunking);
   // Gives up the block that was used longest ago; false if there is none.
   bool evict_one() { return index_.evict_one(); }
   const PrefixStats& stats() const { return index_.stats(); }
 
  private:
   struct Block {
-    std::vector<std::vector<PageId>> pages;  // [layer][head]
+    struct Stripe {
+      PageGroup group;
+      std::vector<PageId> pages;
+    };
+    std::vector<Stripe> stripes;  // table by table
   };
 
-  PrefixStore(const CacheLayout& layout, PrefixSeed seed, std::unique_ptr<const BlockHasher> hasher);
+  PrefixStore(const CacheLayout& layout, PrefixSeed seed, Set<RequestData> declared,
+              std::unique_ptr<const BlockHasher> hasher);
+  PrefixSeed seed_of(const Sequence& sequence) const;
   PrefixIndex::Handle hold(const SequenceCache& cache, uint32_t block);
   void drop(PrefixIndex::Handle handle);
 
   const CacheLayout& layout_;
   PrefixSeed seed_;
+  Set<RequestData> declared_;
   std::vector<Block> blocks_;
   std::vector<PrefixIndex::Handle> free_;
   PrefixIndex index_;

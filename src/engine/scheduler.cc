@@ -4,15 +4,16 @@
 
 namespace loci {
 
-uint64_t Scheduler::peak_bytes(uint32_t tokens) const {
-  return CacheLayout::sequence_bytes(core_.layout().layers, tokens, core_.layout().chunk);
+uint64_t Scheduler::peak_bytes(uint32_t prompt, uint32_t total) const {
+  return sequence_bytes(core_.layout(), prompt, total);
 }
 
 // Adds a job, or says that the request must wait for others to end.
 Status Scheduler::admit(const Request& request, size_t index, std::vector<Job>& jobs, bool& waits) {
   const uint64_t total =
       std::min<uint64_t>(request.prompt.size() + uint64_t{request.max_new_tokens}, core_.layout().context);
-  const uint64_t bytes = peak_bytes(static_cast<uint32_t>(total));
+  const uint64_t bytes =
+      peak_bytes(static_cast<uint32_t>(std::min<uint64_t>(request.prompt.size(), total)), static_cast<uint32_t>(total));
   const uint64_t budget = core_.layout().memory.kv_bytes;
   uint64_t committed = 0;
   for (const Job& job : jobs) committed += job.pages_bytes;
@@ -48,9 +49,14 @@ Status Scheduler::pass(std::span<Job> jobs) {
   for (Job& job : jobs) {
     if (job.generation->unfed() == 1 && rows < core_.layout().pass_rows) feed(job, 1);
   }
+  uint32_t prompt_rows = 0;
   for (Job& job : jobs) {
-    const uint32_t room = core_.layout().chunk > rows ? core_.layout().chunk - rows : 0;
-    if (job.generation->unfed() > 1 && room > 0) feed(job, std::min(room, job.generation->unfed()));
+    if (job.generation->unfed() <= 1) continue;
+    const uint32_t taken =
+        core_.layout().chunking.rows(job.generation->sequence().cache.tokens(), job.generation->unfed(), prompt_rows);
+    if (taken == 0) continue;
+    prompt_rows += taken;
+    feed(job, taken);
   }
   const auto all_cancelled = [&] {
     return std::all_of(fed.begin(), fed.end(), [](Generation* g) { return g->cancelled(); });

@@ -29,7 +29,7 @@ class Scheduler {
     uint64_t pages_bytes = 0;  // at its peak
   };
 
-  uint64_t peak_bytes(uint32_t tokens) const;
+  uint64_t peak_bytes(uint32_t prompt, uint32_t total) const;
   Status admit(const Request& request, size_t index, std::vector<Job>& jobs, bool& waits);
   Status pass(std::span<Job> jobs);
 

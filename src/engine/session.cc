@@ -16,12 +16,7 @@ Result<Completion> Session::generate(const Request& request) {
 }
 
 Result<Session> Session::fork() const {
-  Sequence copy = state_->engine->core->new_sequence();
-  copy.cache = state_->sequence.cache.fork();
-  copy.tokens = state_->sequence.tokens;
-  copy.prompt_tokens = state_->sequence.prompt_tokens;
-  copy.remembered_blocks = state_->sequence.remembered_blocks;
-  return Session(std::make_unique<State>(State{state_->engine, std::move(copy)}));
+  return Session(std::make_unique<State>(State{state_->engine, state_->sequence.fork()}));
 }
 
 Status Session::trim(uint32_t tokens) {
@@ -30,11 +25,10 @@ Status Session::trim(uint32_t tokens) {
     return fail(ErrorCode::kInvalidArgument, "the session has {} tokens and cannot be trimmed to {}",
                 sequence.tokens.size(), tokens);
   }
-  // Where a sliding window has passed entries that are needed again, everything is fed anew with the next request.
-  if (!sequence.cache.trim(tokens)) sequence.cache.trim(0);
+  // Where entries that are needed again were given back, everything is fed anew with the next request.
+  if (!sequence.trim(tokens)) sequence.clear();
   sequence.tokens.resize(tokens);
   sequence.prompt_tokens = std::min(sequence.prompt_tokens, tokens);
-  sequence.remembered_blocks = std::min(sequence.remembered_blocks, sequence.cache.tokens() / kPageSlots);
   return {};
 }
 

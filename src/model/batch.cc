@@ -11,9 +11,16 @@ size_t batch_scratch_bytes(const ModelConfig& config, size_t rows) {
   return bytes;
 }
 
-Batch::Batch(OpContext& ops, const ModelConfig& config, Executor& executor, const WorkPlan& plan,
+Batch::Batch(OpContext& ops, const ModelConfig& config, Executor& executor, const WorkPlan& plan, const Stages& stages,
              std::span<const BatchItem> items)
-    : ops_(ops), config_(config), executor_(executor), plan_(plan), items_(items) {
+    : ops_(ops),
+      config_(config),
+      executor_(executor),
+      plan_(plan),
+      stages_(stages),
+      items_(items),
+      selections_(items.size()),
+      edits_(items.size()) {
   for (const BatchItem& item : items) rows_ += item.rows;
   const std::span<int32_t> positions = ops.scratch.take<int32_t>(rows_);
   for (const BatchItem& item : items) {
@@ -63,21 +70,91 @@ void Batch::append(LayerId layer, const Rows& k, const Rows& v) {
   }
 }
 
-Rows Batch::attend(LayerId layer, const Rows& q, const Rows& k, const Rows& v) {
-  append(layer, k, v);
+LayerPass Batch::pass(size_t item, LayerId layer, const Rows& q) {
+  const BatchItem& of = items_[item];
+  return {.ops = ops_,
+          .cache = *of.cache,
+          .state = *of.state,
+          .facts = *of.facts,
+          .layer = layer,
+          .phase = of.phase,
+          .prompt_ends = of.prompt_ends,
+          .first_position = of.first_position.value,
+          .queries = {q.data + size_t{of.first_row} * q.stride, of.rows, q.width, q.stride}};
+}
+
+void Batch::name_reads(LayerId layer, const Rows& q) {
   reads_.clear();
-  for (const BatchItem& item : items_) {
-    for (const Table& table : item.cache->tables(layer)) {
-      reads_.push_back({.table = &table,
+  extras_.clear();
+  std::vector<ExtraEntry> by_head;
+  for (size_t i = 0; i < items_.size(); ++i) {
+    const BatchItem& item = items_[i];
+    const LayerPass of = pass(i, layer, q);
+    stages_.name_reads(of, selections_[i]);
+    stages_.add_entries(of, by_head);
+    const std::span<const Table> tables = item.cache->tables(layer);
+    for (size_t t = 0; t < tables.size(); ++t) {
+      const Selection& selection = selections_[i][t];
+      reads_.push_back({.table = &tables[t],
                         .first_row = item.first_row,
                         .rows = item.rows,
                         .first_position = item.first_position,
-                        .slots = {.window = config_.layer_window(layer.value)},
-                        .phase = item.phase});
+                        .slots = item.cache->pattern(layer, t),
+                        .part = PartId{0},
+                        .phase = item.phase == Phase::kDecode ? ReadPhase::kDecode : ReadPhase::kPrompt,
+                        .selection = selection.tile > 0 ? &selection : nullptr});
+      extras_.emplace_back();
+      if (by_head.empty()) continue;
+      for (const KvHead head : tables[t].heads()) extras_.back().push_back(by_head[head.value]);
     }
   }
+  for (size_t r = 0; r < reads_.size(); ++r) reads_[r].extras = extras_[r];
+}
+
+// Reads parts of one item's tables.
+class Batch::Parts final : public PartReader {
+ public:
+  Parts(Batch& batch, size_t item, LayerId layer, const Rows& q)
+      : batch_(batch), item_(batch.items_[item]), layer_(layer), queries_(batch.pass(item, layer, q).queries) {}
+
+  void read(size_t table, const Selection& selection, Rows o, std::span<float> lse) override {
+    const Read read{.table = &item_.cache->tables(layer_)[table],
+                    .first_row = 0,
+                    .rows = item_.rows,
+                    .first_position = item_.first_position,
+                    .slots = {},
+                    .part = PartId{1},
+                    .phase = item_.phase == Phase::kDecode ? ReadPhase::kDecode : ReadPhase::kPrompt,
+                    .selection = &selection};
+    batch_.executor_.run(batch_.ops_, batch_.plan_, std::span(&read, 1), queries_, batch_.config_.score_scale, o, lse);
+  }
+
+ private:
+  Batch& batch_;
+  const BatchItem& item_;
+  LayerId layer_;
+  Rows queries_;
+};
+
+Rows Batch::attend(LayerId layer, const Rows& q, const Rows& k, const Rows& v) {
+  append(layer, k, v);
   Rows out = take(config_.q_width());
-  executor_.run(ops_, plan_, reads_, q, config_.score_scale, out);
+  const Workspace::Mark scratch(ops_.scratch);
+  name_reads(layer, q);
+  std::span<float> lse;
+  if (stages_.mixes(layer)) lse = ops_.scratch.take<float>(size_t{rows_} * config_.query_heads);
+  executor_.run(ops_, plan_, reads_, q, config_.score_scale, out, lse);
+  for (size_t i = 0; i < items_.size(); ++i) {
+    const LayerPass of = pass(i, layer, q);
+    if (stages_.mixes(layer)) {
+      Parts parts(*this, i, layer, q);
+      stages_.mix(
+          of, {out.row(items_[i].first_row), items_[i].rows, out.width, out.stride},
+          lse.subspan(size_t{items_[i].first_row} * config_.query_heads, size_t{items_[i].rows} * config_.query_heads),
+          parts);
+    }
+    stages_.after_prompt(of, edits_[i]);
+  }
   return out;
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "attention/executor.h"
+#include "attention/stages/stages.h"
 #include "cache/sequence_cache.h"
 #include "model/config.h"
 #include "ops/context.h"
@@ -17,16 +18,19 @@ namespace loci {
 // Consecutive rows of one sequence.
 struct BatchItem {
   SequenceCache* cache = nullptr;
+  SequenceState* state = nullptr;
+  const RequestFacts* facts = nullptr;
   uint32_t first_row = 0;
   uint32_t rows = 0;
   TokenPos first_position{0};
-  ReadPhase phase = ReadPhase::kPrompt;
+  Phase phase = Phase::kPrefill;
+  bool prompt_ends = false;
 };
 
 class Batch {
  public:
   // Takes the rotary tables of all rows from the scratch. `items` cover the rows in order.
-  Batch(OpContext& ops, const ModelConfig& config, Executor& executor, const WorkPlan& plan,
+  Batch(OpContext& ops, const ModelConfig& config, Executor& executor, const WorkPlan& plan, const Stages& stages,
         std::span<const BatchItem> items);
 
   OpContext& ops() { return ops_; }
@@ -39,17 +43,28 @@ class Batch {
   // Appends k and v to the layer's cache, then reads it for every row as the plan says. [rows, query_heads * head_dim]
   Rows attend(LayerId layer, const Rows& q, const Rows& k, const Rows& v);
 
+  // What the sequences that end their prompts in this pass keep, by item.
+  std::span<const std::vector<KeptEntries>> edits() const { return edits_; }
+
  private:
+  class Parts;
+
   void append(LayerId layer, const Rows& k, const Rows& v);
+  LayerPass pass(size_t item, LayerId layer, const Rows& q);
+  void name_reads(LayerId layer, const Rows& q);
 
   OpContext& ops_;
   const ModelConfig& config_;
   Executor& executor_;
   const WorkPlan& plan_;
+  const Stages& stages_;
   std::span<const BatchItem> items_;
   uint32_t rows_ = 0;
   std::vector<Rows> rope_;  // cos and sin of every row, per frequency set
   std::vector<Read> reads_;
+  std::vector<std::vector<Selection>> selections_;  // by item, of the layer that is read
+  std::vector<std::vector<ExtraEntry>> extras_;     // by read
+  std::vector<std::vector<KeptEntries>> edits_;     // by item
 };
 
 // Scratch that a Batch of `rows` rows takes when it is made.

@@ -91,7 +91,8 @@ class Attention : public testing::TestWithParam<Shape> {
       const uint32_t count = std::min(step, rows - first);
       std::vector<Read> reads;
       for (const Table& table : cache.tables(LayerId(0))) {
-        reads.push_back({&table, 0, count, TokenPos(cache.tokens() - rows + first), {s.window}, PartId(0), phase_});
+        reads.push_back(
+            {&table, 0, count, TokenPos(cache.tokens() - rows + first), {.window = s.window}, PartId(0), phase_});
       }
       executor.run(ops, plan, reads, Rows{q.data() + size_t{first} * width, count, width, width}, kScale,
                    Rows{out.o.data() + size_t{first} * width, count, width, width},
@@ -110,8 +111,9 @@ class Attention : public testing::TestWithParam<Shape> {
       std::vector<float> keys(size_t{layout.padded_dim} * kPageSlots), values(keys.size());
       for (size_t h = 0; h < table.heads().size(); ++h) {
         std::vector<std::vector<float>> k(table.length()), v(table.length());
-        for (uint32_t slot = table.first_slot().value; slot < table.length(); ++slot) {
-          if (slot % kPageSlots == 0 || slot == table.first_slot().value) {
+        for (uint32_t slot = 0; slot < table.length(); ++slot) {
+          if (!table.stripe_present(slot / kPageSlots)) continue;
+          if (slot % kPageSlots == 0) {
             kv_decode_kernels(Isa::kScalar).keys(layout, table.page_of(SlotId(slot), h), keys.data());
             kv_decode_kernels(Isa::kScalar).values(layout, table.page_of(SlotId(slot), h), values.data());
           }
@@ -232,7 +234,7 @@ TEST_P(Attention, HeadsMayKeepDifferentTokens) {
   for (uint32_t slot = 0; slot < 700; ++slot) {
     if (slot > 690 || random() % 3 == 0) kept.push_back(SlotId(slot));
   }
-  ASSERT_TRUE(cache.keep(LayerId(0), KvHead(s.kv_heads - 1), kept).ok());
+  ASSERT_TRUE(cache.keep(LayerId(0), std::vector{KvHead(s.kv_heads - 1)}, kept).ok());
   EXPECT_EQ(cache.tables(LayerId(0)).size(), s.kv_heads == 1 ? 1u : 2u);
   const std::vector<float> q = queries(5, 11);
   for (const Way& way : kWays) {
@@ -261,7 +263,7 @@ TEST_P(Attention, SequencesInOneRunDoNotTouchEachOther) {
       if (random() % 3 == 0) {  // one head of its own length
         std::vector<SlotId> kept;
         for (uint32_t slot = random() % tokens; slot < tokens; slot += 1 + random() % 4) kept.push_back(SlotId(slot));
-        ASSERT_TRUE(caches.back().keep(LayerId(0), KvHead(random() % s.kv_heads), kept).ok());
+        ASSERT_TRUE(caches.back().keep(LayerId(0), std::vector{KvHead(random() % s.kv_heads)}, kept).ok());
       }
       rows.push_back(random() % 2 == 0 ? 1 : 1 + random() % std::min(tokens, 60u));
       queries_of.push_back(queries(rows.back(), 1000 + total));
@@ -275,7 +277,8 @@ TEST_P(Attention, SequencesInOneRunDoNotTouchEachOther) {
       const uint32_t first_row = static_cast<uint32_t>(q.size() / width);
       q.insert(q.end(), queries_of[i].begin(), queries_of[i].end());
       for (const Table& table : caches[i].tables(LayerId(0))) {
-        reads.push_back({&table, first_row, rows[i], TokenPos(caches[i].tokens() - rows[i]), {s.window}, PartId(0)});
+        reads.push_back(
+            {&table, first_row, rows[i], TokenPos(caches[i].tokens() - rows[i]), {.window = s.window}, PartId(0)});
       }
     }
     for (const int threads : {1, 2, 3}) {

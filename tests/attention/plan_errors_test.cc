@@ -108,8 +108,7 @@ TEST(AttentionPlanErrors, IncompatibleAnswers) { expect_messages(kIncompatible, 
 TEST(AttentionPlanErrors, OfTheProduct) {
   const Wrong table[] = {
       {"store=kv5", "'store' has no method 'kv5'; did you mean 'kv8' or 'kv4'?"},
-      {"snapkv", "there is no method or preset 'snapkv'; 'loci methods' lists what there is"},
-      {"select=magic", "'select' has no method 'magic'; 'select' takes dense"},
+      {"snapvk", "there is no method or preset 'snapvk'; did you mean 'snapkv'?"},
   };
   expect_messages(table, built_in_registry());
 }

@@ -147,9 +147,9 @@ TEST_P(Bits, PrefixHitEqualsRecompute) {
   const Logits recomputed = feed_in_chunks(*load(2), second, 150);
 
   Sequence sequence = core->new_sequence();
-  const uint32_t taken = core->adopt_prefix(sequence, second);
-  ASSERT_EQ(taken, 128u);
   sequence.tokens = second;
+  const uint32_t taken = core->adopt_prefix(sequence);
+  ASSERT_EQ(taken, 128u);
   sequence.prompt_tokens = static_cast<uint32_t>(second.size());
   Logits logits;
   feed(*core, sequence, sequence.unfed(), logits);

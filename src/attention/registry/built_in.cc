@@ -1,5 +1,6 @@
 // The methods that Loci has: one line each.
 #include "attention/registry/registry.h"
+#include "attention/retain/retain.h"
 
 namespace loci {
 
@@ -36,7 +37,7 @@ const Method kStoreKv4 = {
 };
 
 const Registry& built_in_registry() {
-  static const Registry registry({&kDense, &kStoreKv16, &kStoreKv8, &kStoreKv4}, {});
+  static const Registry registry({&kDense, &kStoreKv16, &kStoreKv8, &kStoreKv4, &kStreaming, &kSnapKv}, {});
   return registry;
 }
 

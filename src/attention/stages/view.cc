@@ -1,0 +1,47 @@
+#include "attention/stages/view.h"
+
+#include <algorithm>
+
+#include "base/checked.h"
+
+namespace loci {
+
+uint32_t ReadBuilder::rows(const View& view, size_t table) const {
+  const Selection& selection = selections_[table];
+  return static_cast<uint32_t>(view.tables()[table].heads().size()) * selection.parts *
+         selection.tiles(view.first_position, view.rows());
+}
+
+Selection& ReadBuilder::prepare(const View& view, size_t table, uint32_t tile, uint32_t parts) {
+  LOCI_ASSERT(mine_[table], "a method selects for the heads that ask it");
+  LOCI_ASSERT((tile & (tile - 1)) == 0 && view.model.group() % parts == 0, "tiles and parts divide what they cut");
+  selections_[table] = {.tile = tile, .parts = parts, .pages = {}, .slots = {}};
+  return selections_[table];
+}
+
+Selection& ReadBuilder::select_pages(const View& view, size_t table, uint32_t tile, uint32_t parts) {
+  Selection& out = prepare(view, table, tile, parts);
+  const uint32_t width = static_cast<uint32_t>(div_up(view.tables()[table].length(), kPageSlots));
+  out.pages = {.words = ops_.scratch.take<uint64_t>(rows(view, table) * Masks::words_of(width)).data(),
+               .rows = rows(view, table),
+               .width = width};
+  std::fill_n(out.pages.words, out.pages.rows * out.pages.row_words(), 0);
+  return out;
+}
+
+Selection& ReadBuilder::select_slots(const View& view, size_t table, uint32_t tile, uint32_t parts, uint32_t capacity) {
+  prepare(view, table, tile, parts);
+  add_slots(view, table, capacity);
+  return selections_[table];
+}
+
+void ReadBuilder::add_slots(const View& view, size_t table, uint32_t capacity) {
+  const uint32_t count = rows(view, table);
+  selections_[table].slots = {.elements = ops_.scratch.take<uint32_t>(size_t{count} * capacity).data(),
+                              .counts = ops_.scratch.take<uint32_t>(count).data(),
+                              .rows = count,
+                              .capacity = capacity};
+  std::fill_n(selections_[table].slots.counts, count, 0);
+}
+
+}  // namespace loci

@@ -1,0 +1,146 @@
+#include "attention/tiles.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "base/assert.h"
+#include "base/checked.h"
+
+namespace loci {
+
+uint32_t Tile::blocks() const {
+  if (selected) return page_count + static_cast<uint32_t>(div_up(slots.size(), size_t{kPageSlots}));
+  return sink_blocks + (last_block - first_block);
+}
+
+std::pair<uint32_t, uint32_t> Tile::item_blocks(uint32_t item) const {
+  if (selected) return {item * kItemBlocks, std::min(blocks(), (item + 1) * kItemBlocks)};
+  if (item < sink_items()) return {item * kItemBlocks, std::min(sink_blocks, (item + 1) * kItemBlocks)};
+  const uint32_t number = first_item() + (item - sink_items());
+  const uint32_t begin = std::max(first_block, number * kItemBlocks);
+  const uint32_t end = std::min(last_block, (number + 1) * kItemBlocks);
+  return {sink_blocks + (begin - first_block), sink_blocks + (std::max(begin, end) - first_block)};
+}
+
+uint32_t Tile::segments() const { return segment_of(items - 1) + 1; }
+
+uint32_t Tile::segment_of(uint32_t item) const {
+  if (selected || item < sink_items()) return item / kSegmentItems;
+  const uint32_t number = first_item() + (item - sink_items());
+  return sink_segments() + number / kSegmentItems - first_item() / kSegmentItems;
+}
+
+uint32_t Tile::segment_begin(uint32_t segment) const {
+  if (selected) return std::min(items, segment * kSegmentItems);
+  if (segment < sink_segments()) return segment * kSegmentItems;
+  const uint32_t number = (first_item() / kSegmentItems + (segment - sink_segments())) * kSegmentItems;
+  return std::min(items, sink_items() + (std::max(number, first_item()) - first_item()));
+}
+
+void TileList::add(Tile tile) {
+  tile.items_before = items();
+  tiles_.push_back(tile);
+}
+
+void TileList::add_patterns(const Read& read, const Sizes& sizes, const ReadKernel& kernel) {
+  const Table& table = *read.table;
+  const uint32_t end = read.first_position.value + read.rows;
+  const uint32_t tile_positions = read.phase == ReadPhase::kDecode ? 1 : sizes.positions;
+  for (uint32_t h = 0; h < table.heads().size(); ++h) {
+    for (uint32_t position = read.first_position.value; position < end;) {
+      const uint32_t next = std::min(end, (position / tile_positions + 1) * tile_positions);
+      Tile tile;
+      tile.read = &read;
+      tile.kernel = &kernel;
+      tile.head_index = h;
+      tile.query_head = table.heads()[h].value * sizes.group;
+      tile.heads = sizes.group;
+      tile.first_row = read.first_row + (position - read.first_position.value);
+      tile.positions = next - position;
+      tile.first_position = TokenPos(position);
+      const uint32_t sinks = table.slots_before(TokenPos(std::min(read.slots.sinks, next)));
+      const uint32_t oldest = table.slots_before(TokenPos(read.slots.oldest(position)));
+      tile.sink_blocks = static_cast<uint32_t>(div_up(sinks, kPageSlots));
+      tile.first_block = oldest / kPageSlots;
+      tile.last_block =
+          std::max(tile.first_block, static_cast<uint32_t>(div_up(table.slots_before(TokenPos(next)), kPageSlots)));
+      // A tile that sees nothing has an empty item of its own.
+      tile.items = static_cast<uint32_t>(div_up(tile.sink_blocks, kItemBlocks)) +
+                   std::max(1u, static_cast<uint32_t>(div_up(tile.last_block, kItemBlocks)) -
+                                    std::min(static_cast<uint32_t>(div_up(tile.last_block, kItemBlocks)),
+                                             tile.first_block / kItemBlocks));
+      add(tile);
+      position = next;
+    }
+  }
+}
+
+void TileList::add_selections(const Read& read, const Sizes& sizes, const ReadKernel& kernel) {
+  LOCI_ASSERT(read.slots.dense(), "what is selected from is there as a whole");
+  const Selection& selection = *read.selection;
+  const uint32_t heads = sizes.group / selection.parts;
+  const uint32_t first = read.first_position.value;
+  const uint32_t end = first + read.rows;
+  const uint32_t tiles = selection.tiles(first, read.rows);
+  const uint32_t step = std::min(selection.tile, std::bit_floor(std::max(1u, sizes.tile_rows / heads)));
+  for (uint32_t h = 0; h < read.table->heads().size(); ++h) {
+    for (uint32_t part = 0; part < selection.parts; ++part) {
+      for (uint32_t position = first; position < end;) {
+        const uint32_t next = std::min(end, (position / step + 1) * step);
+        const size_t row = selection.row(h, part, position / selection.tile - first / selection.tile, tiles);
+        Tile tile;
+        tile.read = &read;
+        tile.kernel = &kernel;
+        tile.head_index = h;
+        tile.query_head = read.table->heads()[h].value * sizes.group + part * heads;
+        tile.heads = heads;
+        tile.first_row = read.first_row + (position - first);
+        tile.positions = next - position;
+        tile.first_position = TokenPos(position);
+        tile.selected = true;
+        tile.first_page = static_cast<uint32_t>(pages_.size());
+        if (selection.pages.words != nullptr) {
+          const std::span<const uint64_t> words = selection.pages.row(row);
+          for (size_t w = 0; w < words.size(); ++w) {
+            for (uint64_t bits = words[w]; bits != 0; bits &= bits - 1)
+              pages_.push_back(static_cast<uint32_t>(w * 64) + static_cast<uint32_t>(std::countr_zero(bits)));
+          }
+          // Pages that begin behind the tile's last row hold nothing for it.
+          const uint32_t visible = static_cast<uint32_t>(div_up(read.table->slots_before(TokenPos(next)), kPageSlots));
+          while (pages_.size() > tile.first_page && pages_.back() >= visible) pages_.pop_back();
+        }
+        tile.page_count = static_cast<uint32_t>(pages_.size()) - tile.first_page;
+        if (selection.slots.elements != nullptr) tile.slots = selection.slots.row(row);
+        gathers_ = gathers_ || !tile.slots.empty();
+        tile.items = std::max(1u, static_cast<uint32_t>(div_up(tile.blocks(), kItemBlocks)));
+        add(tile);
+        position = next;
+      }
+    }
+  }
+}
+
+void TileList::fill(std::span<const Read> reads, const Sizes& sizes, Isa isa) {
+  tiles_.clear();
+  pages_.clear();
+  gathers_ = false;
+  for (const Read& read : reads) {
+    const ReadKernel& kernel = read_kernel(isa, read.table->layout().codec, read.phase, sizes.precision);
+    if (read.selection == nullptr) {
+      add_patterns(read, sizes, kernel);
+    } else {
+      add_selections(read, sizes, kernel);
+    }
+  }
+}
+
+TileBlock TileList::block(const Tile& tile, uint32_t block) const {
+  if (tile.selected) {
+    if (block < tile.page_count) return {TileBlock::Kind::kPage, pages_[tile.first_page + block]};
+    return {TileBlock::Kind::kSlots, (block - tile.page_count) * kPageSlots};
+  }
+  if (block < tile.sink_blocks) return {TileBlock::Kind::kSinks, block};
+  return {TileBlock::Kind::kPage, tile.first_block + (block - tile.sink_blocks)};
+}
+
+}  // namespace loci

@@ -1,0 +1,37 @@
+// How prompts are cut into passes: whole cells of the plan, and at the prompt's end at least as many rows as its
+// methods look back at. What is computed does not depend on the cut.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+namespace loci {
+
+struct Chunking {
+  uint32_t chunk = 512;   // rows of a pass, at least a cell
+  uint32_t cell = 1;      // tokens; chunks end on its multiples, or with the prompt
+  uint32_t lookback = 0;  // rows of a prompt's last chunk, at least
+
+  // Prompt rows that one sequence may bring into a pass.
+  uint32_t most_rows() const { return chunk + lookback; }
+
+  // Rows of a prompt with `unfed` tokens from `position` on that a pass takes in which `used` rows of prompts are
+  // taken. 0: not in this pass; never if it has none yet.
+  uint32_t rows(uint32_t position, uint32_t unfed, uint32_t used) const {
+    const uint32_t room = used < chunk ? chunk - used : 0;
+    if (unfed <= room) return unfed;
+    const uint32_t longest = std::min(room, unfed > lookback ? unfed - lookback : 0);
+    const uint32_t end = (position + longest) / cell * cell;
+    if (end > position) return end - position;
+    // The last cell is too long to be cut and to leave the rows that are looked back at.
+    return used == 0 && unfed <= most_rows() ? unfed : 0;
+  }
+
+  // Tokens of a prompt of `prompt` tokens that may come from an earlier one with the same beginning.
+  uint32_t most_shared(uint32_t prompt) const {
+    const uint32_t left = std::max(1u, lookback);
+    return prompt > left ? (prompt - left) / cell * cell : 0;
+  }
+};
+
+}  // namespace loci
