@@ -136,6 +136,9 @@ struct Method {
   Tokens lookback = {.count = 0};  // rows it needs at a prompt's end
   std::string_view citation{};     // title and arXiv number
   std::string_view dense_when{};   // the setting that emits the dense read; empty: there is none
+  // Arguments for trials on a few hundred tokens: with the first the method acts, with the second it is at dense_when.
+  std::string_view trial{};
+  std::string_view dense_trial{};
   std::string_view profile{};      // the calibration whose numbers it needs; empty: none
   Set<RequestData> request{};
   // Whether prompt entries (of any layer) can differ from dense's under this call: then it joins the keys of shared

@@ -127,6 +127,8 @@ const Method kSnapKv = {
     .lookback = {.count = 1, .times = {"window"}},
     .citation = "SnapKV: LLM Knows What You are Looking for Before Generation, arXiv:2404.14469",
     .dense_when = "budget >= context",
+    .trial = "budget=48,window=8",
+    .dense_trial = "budget=1048576",
     .changes_prompt = never,
     .check = check_snapkv,
     .make_retain = make_snapkv,

@@ -39,6 +39,8 @@ const Method kStreaming = {
                                                       "kept at the end, a query's own included")},
     .citation = "Efficient Streaming Language Models with Attention Sinks, arXiv:2309.17453",
     .dense_when = "window >= context",
+    .trial = "sinks=4,window=40",
+    .dense_trial = "window=1048576",
     .make_retain = make_streaming,
 };
 
