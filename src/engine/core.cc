@@ -53,14 +53,20 @@ uint32_t Core::adopt_prefix(Sequence& sequence, std::span<const TokenId> prompt)
 }
 
 // Pages that only the prefix cache holds are the first to go when the pool runs out.
-Status Core::reserve(std::span<const Feed> feeds) {
-  for (const Feed& feed : feeds) {
-    for (;;) {
-      Status reserved = feed.sequence->cache.reserve(feed.tokens);
-      if (reserved.ok()) break;
-      if (reserved.error().code != ErrorCode::kLimit || prefix_ == nullptr || !prefix_->evict_one()) return reserved;
-    }
+Status Core::evicting(const std::function<Status()>& reserve) {
+  for (;;) {
+    Status reserved = reserve();
+    if (reserved.ok() || reserved.error().code != ErrorCode::kLimit) return reserved;
+    if (prefix_ == nullptr || !prefix_->evict_one()) return reserved;
   }
+}
+
+Status Core::reserve(Table& table, uint32_t entries) {
+  return evicting([&] { return table.reserve(entries); });
+}
+
+Status Core::reserve(std::span<const Feed> feeds) {
+  for (const Feed& feed : feeds) LOCI_CHECK(evicting([&] { return feed.sequence->cache.reserve(feed.tokens); }));
   return {};
 }
 

@@ -40,6 +40,8 @@ class Core {
   Status forward(std::span<const Feed> feeds, const Cancelled& cancelled, const OnLogits& on_logits);
 
   Sequence new_sequence() const { return Sequence(*cache_layout_); }
+  // Takes pages for `table`; where the pool is full, the prefix cache gives up what it alone holds.
+  Status reserve(Table& table, uint32_t entries);
   // Lets an empty sequence begin with what the prefix cache holds of `prompt`. Returns the number of tokens taken.
   uint32_t adopt_prefix(Sequence& sequence, std::span<const TokenId> prompt);
 
@@ -49,6 +51,7 @@ class Core {
   const std::string& fingerprint() const { return fingerprint_; }
   const PrefixStore* prefix_store() const { return prefix_.get(); }
   PagePool& pages() { return *pages_; }
+  const PagePool& pages() const { return *pages_; }
   Isa isa() const { return isa_; }
   ThreadPool& threads() { return *threads_; }
 
@@ -56,6 +59,7 @@ class Core {
   Core(Model model, EngineLayout layout, std::unique_ptr<ThreadPool> threads, Workspace scratch, Isa isa);
 
   Status reserve(std::span<const Feed> feeds);
+  Status evicting(const std::function<Status()>& reserve);
   Status run_layers(Batch& batch, Rows x, const Cancelled& cancelled);
   Status hand_out_logits(OpContext& ops, std::span<const Feed> feeds, const Rows& x, const OnLogits& on_logits);
 

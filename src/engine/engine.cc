@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "attention/attention_table.h"
+#include "engine/admission.h"
 #include "engine/chat_prompt.h"
 #include "engine/engine_state.h"
 #include "engine/scheduler.h"
@@ -142,6 +143,8 @@ Result<std::vector<TokenScore>> Engine::score(std::span<const TokenId> tokens, u
     const std::span<const TokenId> part = tokens.subspan(begin, std::min(length, tokens.size() - begin));
     Sequence sequence = core.new_sequence();
     sequence.tokens.assign(part.begin(), part.end());
+    const Claim claim{&sequence, static_cast<uint32_t>(part.size())};
+    LOCI_CHECK(fits(core, std::span(&claim, 1)));
     const size_t first_score = scores.size();
     scores.resize(first_score + part.size() - 1);
     while (sequence.unfed() > 0) {

@@ -36,6 +36,7 @@ Result<Generation> Generation::begin(Core& core, const Tokenizer& tokenizer, con
   LOCI_TRY(StopStrings stops, StopStrings::make(request.stop));
   Generation out(tokenizer, request, sequence, std::move(stops));
   out.prompt_begin_ = static_cast<uint32_t>(sequence.tokens.size());
+  out.prompt_tokens_before_ = sequence.prompt_tokens;
   const bool only_prompt = sequence.prompt_tokens == sequence.tokens.size();
   if (sequence.tokens.empty()) out.cached_ = core.adopt_prefix(sequence, request.prompt);
   sequence.tokens.insert(sequence.tokens.end(), request.prompt.begin(), request.prompt.end());
@@ -45,7 +46,8 @@ Result<Generation> Generation::begin(Core& core, const Tokenizer& tokenizer, con
     sequence.cache.trim(0);
     sequence.remembered_blocks = 0;
   }
-  sequence.decode_from = static_cast<uint32_t>(sequence.tokens.size());
+  out.prompt_end_ = static_cast<uint32_t>(sequence.tokens.size());
+  sequence.decode_from = out.prompt_end_;
   const uint64_t most =
       std::min<uint64_t>(core.layout().context, uint64_t{sequence.tokens.size()} + request.max_new_tokens);
   out.most_tokens_ = static_cast<uint32_t>(most);
@@ -121,6 +123,13 @@ void Generation::cancel() {
   if (generated_.empty()) sequence_->tokens.resize(sequence_->cache.tokens());
   sequence_->prompt_tokens =
       std::min<uint32_t>(sequence_->prompt_tokens, static_cast<uint32_t>(sequence_->tokens.size()));
+}
+
+void Generation::withdraw() {
+  sequence_->tokens.resize(prompt_begin_);
+  sequence_->prompt_tokens = prompt_tokens_before_;
+  if (sequence_->cache.tokens() > prompt_begin_) sequence_->cache.trim(0);  // what the prefix cache knew of the prompt
+  sequence_->remembered_blocks = std::min(sequence_->remembered_blocks, prompt_begin_ / kPageSlots);
 }
 
 Completion Generation::complete() {

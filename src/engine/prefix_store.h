@@ -23,6 +23,15 @@ class PrefixStore {
   void remember(Sequence& sequence);
   // Gives up the block that was used longest ago; false if there is none.
   bool evict_one() { return index_.evict_one(); }
+  // Every page of every block, once for each reference held.
+  template <typename Visit>
+  void for_each_page(const Visit& visit) const {
+    for (const Block& block : blocks_) {
+      for (uint32_t i = 0; i < block.pages.size(); ++i) {
+        for (const PageId page : block.pages[i]) visit(layout_.group(LayerId(i)), page);
+      }
+    }
+  }
   const PrefixStats& stats() const { return index_.stats(); }
 
  private:

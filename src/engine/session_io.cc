@@ -42,7 +42,8 @@ uint64_t most_absent_stripes(uint32_t window, uint32_t tokens) {
   return window == 0 || tokens < window ? 0 : (tokens - window + 1) / kPageSlots;
 }
 
-Status read_pages(const SessionReader& reader, uint32_t layer, uint32_t window, uint32_t tokens, Table& table) {
+Status read_pages(Core& core, const SessionReader& reader, uint32_t layer, uint32_t window, uint32_t tokens,
+                  Table& table) {
   const std::string name = section_name(layer, "pages");
   LOCI_TRY(const std::span<const std::byte> data, reader.section(name));
   const uint64_t stripe_bytes = uint64_t{table.layout().bytes} * table.heads().size();
@@ -57,7 +58,7 @@ Status read_pages(const SessionReader& reader, uint32_t layer, uint32_t window, 
                 absent, tokens, most_absent_stripes(window, tokens));
   }
   for (uint32_t stripe = 0; stripe < absent; ++stripe) table.append_shared({});
-  LOCI_CHECK(table.reserve(tokens - table.length()));
+  LOCI_CHECK(core.reserve(table, tokens - table.length()));
   while (table.length() < tokens) table.append(TokenPos(table.length()));
   const std::byte* from = data.data();
   for (uint32_t stripe = absent; stripe < stripes; ++stripe) {
@@ -113,7 +114,7 @@ Result<Sequence> load_sequence(Core& core, const std::string& path) {
     }
   }
   LOCI_CHECK(sequence.cache.restore(state.fed_tokens, [&](LayerId layer, Table& table) {
-    return read_pages(reader, layer.value, core.cache_layout().shape(layer).window, state.fed_tokens, table);
+    return read_pages(core, reader, layer.value, core.cache_layout().shape(layer).window, state.fed_tokens, table);
   }));
   sequence.prompt_tokens = state.prompt_tokens;
   // Its blocks were not taken from this engine's prefix index, and its pages are its own.
