@@ -151,7 +151,8 @@ class Session {
   ~Session();
 
   const std::vector<TokenId>& tokens() const;  // everything fed and generated so far
-  // Appends request.prompt, then generates. On kCancelled or an error the session keeps what was finished.
+  // Appends request.prompt, then generates. On kCancelled or an error the session keeps what was finished; kLimit, if
+  // its pages cannot fit beside those of other open sessions, comes before it begins.
   Result<Completion> generate(const Request& request);
   Result<Session> fork() const;
   // Forgets all but the first `tokens` tokens.

@@ -61,15 +61,21 @@ uint32_t Core::adopt_prefix(Sequence& sequence) {
   return prefix_->adopt(sequence, layout_.chunking);
 }
 
-Status Core::with_room(const std::function<Status()>& allocate) {
+// Pages that only the prefix cache holds are the first to go when the pool runs out.
+Status Core::evicting(const std::function<Status()>& allocate) {
   for (;;) {
     Status done = allocate();
-    if (done.ok() || done.error().code != ErrorCode::kLimit || prefix_ == nullptr || !prefix_->evict_one()) return done;
+    if (done.ok() || done.error().code != ErrorCode::kLimit) return done;
+    if (prefix_ == nullptr || !prefix_->evict_one()) return done;
   }
 }
 
+Status Core::reserve(Table& table, uint32_t entries) {
+  return evicting([&] { return table.reserve(entries); });
+}
+
 Status Core::reserve(std::span<const Feed> feeds) {
-  for (const Feed& feed : feeds) LOCI_CHECK(with_room([&] { return feed.sequence->cache.reserve(feed.tokens); }));
+  for (const Feed& feed : feeds) LOCI_CHECK(evicting([&] { return feed.sequence->cache.reserve(feed.tokens); }));
   return {};
 }
 
@@ -88,7 +94,7 @@ Status Core::end_pass(std::span<const Feed> feeds, std::span<const BatchItem> it
     if (prefix_ != nullptr) prefix_->remember(sequence, layout_.chunking);
     if (items[i].prompt_ends) {
       for (const KeptEntries& kept : batch.edits()[i])
-        LOCI_CHECK(with_room([&] { return sequence.cache.keep(kept.layer, kept.heads, kept.slots); }));
+        LOCI_CHECK(evicting([&] { return sequence.cache.keep(kept.layer, kept.heads, kept.slots); }));
       stages().narrow(sequence.cache, Phase::kDecode, sequence.facts);
     }
     sequence.cache.release_passed();

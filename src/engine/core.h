@@ -43,6 +43,8 @@ class Core {
   // Before the first pass over tokens that were added to a sequence: up to `facts.prompt_tokens` they are a prompt,
   // what follows are decode steps.
   void begin_prompt(Sequence& sequence, RequestFacts facts);
+  // Takes pages for `table`; where the pool is full, the prefix cache gives up what it alone holds.
+  Status reserve(Table& table, uint32_t entries);
   // Lets a sequence of which nothing has been fed begin with what the prefix cache holds of its prompt. Returns the
   // number of tokens taken.
   uint32_t adopt_prefix(Sequence& sequence);
@@ -54,14 +56,14 @@ class Core {
   const std::string& fingerprint() const { return fingerprint_; }
   const PrefixStore* prefix_store() const { return prefix_.get(); }
   PagePool& pages() { return *pages_; }
+  const PagePool& pages() const { return *pages_; }
   Isa isa() const { return isa_; }
   ThreadPool& threads() { return *threads_; }
 
  private:
   Core(Model model, EngineLayout layout, std::unique_ptr<ThreadPool> threads, Workspace scratch, Isa isa);
 
-  // Runs `allocate`, giving up pages that only the prefix cache holds while the pool is full.
-  Status with_room(const std::function<Status()>& allocate);
+  Status evicting(const std::function<Status()>& allocate);
   Status reserve(std::span<const Feed> feeds);
   void abandon(std::span<const Feed> feeds);
   Status end_pass(std::span<const Feed> feeds, std::span<const BatchItem> items, const Batch& batch);

@@ -2,6 +2,7 @@
 #include <limits>
 
 #include "attention/attention_table.h"
+#include "engine/admission.h"
 #include "engine/chat_prompt.h"
 #include "engine/engine_state.h"
 #include "engine/fingerprint.h"
@@ -133,17 +134,20 @@ Result<std::vector<TokenScore>> Engine::score(std::span<const TokenId> tokens, u
       return fail(ErrorCode::kInvalidArgument, "a token is {}, but the vocabulary has {} tokens", id, vocabulary);
     }
   }
-  const size_t length = window == 0 ? tokens.size() : window;
-  if (std::min(length, tokens.size()) > core.layout().context) {
+  const size_t longest = window == 0 ? tokens.size() : window;
+  if (std::min(longest, tokens.size()) > core.layout().context) {
     return fail(ErrorCode::kLimit,
-                "a window has {} tokens, but the context holds {}; raise the context or shorten the window", length,
+                "a window has {} tokens, but the context holds {}; raise the context or shorten the window", longest,
                 core.layout().context);
   }
   std::vector<TokenScore> scores;
-  for (size_t begin = 0; begin < tokens.size(); begin += length) {
-    const std::span<const TokenId> part = tokens.subspan(begin, std::min(length, tokens.size() - begin));
+  for (size_t begin = 0; begin < tokens.size(); begin += longest) {
+    const std::span<const TokenId> part = tokens.subspan(begin, std::min(longest, tokens.size() - begin));
     Sequence sequence = core.new_sequence();
     sequence.tokens.assign(part.begin(), part.end());
+    const auto length = static_cast<uint32_t>(part.size());
+    const Claim claim{&sequence, length, length};
+    LOCI_CHECK(fits(core, std::span(&claim, 1)));
     const size_t first_score = scores.size();
     scores.resize(first_score + part.size() - 1);
     core.begin_prompt(sequence, {.prompt_tokens = std::numeric_limits<uint32_t>::max(),

@@ -36,16 +36,18 @@ Result<Generation> Generation::begin(Core& core, const Tokenizer& tokenizer, con
   LOCI_TRY(StopStrings stops, StopStrings::make(request.stop));
   Generation out(tokenizer, request, sequence, std::move(stops));
   out.prompt_begin_ = static_cast<uint32_t>(sequence.tokens.size());
+  out.prompt_tokens_before_ = sequence.prompt_tokens;
   const bool only_prompt = sequence.prompt_tokens == sequence.tokens.size();
   const bool empty = sequence.tokens.empty();
   sequence.tokens.insert(sequence.tokens.end(), request.prompt.begin(), request.prompt.end());
   if (only_prompt) sequence.prompt_tokens = static_cast<uint32_t>(sequence.tokens.size());
   // A sequence whose every token was fed has no logits to go on from: its last token is fed again.
   if (sequence.unfed() == 0 && !sequence.trim(sequence.cache.tokens() - 1)) sequence.clear();
+  out.prompt_end_ = static_cast<uint32_t>(sequence.tokens.size());
   const uint64_t most =
       std::min<uint64_t>(core.layout().context, uint64_t{sequence.tokens.size()} + request.max_new_tokens);
   out.most_tokens_ = static_cast<uint32_t>(most);
-  core.begin_prompt(sequence, {.prompt_tokens = static_cast<uint32_t>(sequence.tokens.size()),
+  core.begin_prompt(sequence, {.prompt_tokens = out.prompt_end_,
                                .total_tokens = out.most_tokens_,
                                .seed = request.sampling.seed,
                                .task = request.task,
@@ -123,6 +125,13 @@ void Generation::cancel() {
   if (generated_.empty()) sequence_->tokens.resize(sequence_->cache.tokens());
   sequence_->prompt_tokens =
       std::min<uint32_t>(sequence_->prompt_tokens, static_cast<uint32_t>(sequence_->tokens.size()));
+}
+
+void Generation::withdraw() {
+  sequence_->tokens.resize(prompt_begin_);
+  sequence_->prompt_tokens = prompt_tokens_before_;
+  if (sequence_->cache.tokens() > prompt_begin_) sequence_->cache.trim(0);  // what the prefix cache knew of the prompt
+  sequence_->remembered_blocks = std::min(sequence_->remembered_blocks, prompt_begin_ / kPageSlots);
 }
 
 Completion Generation::complete() {

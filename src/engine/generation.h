@@ -1,6 +1,7 @@
 // One request on its way: what it feeds next, and what its logits become.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -24,6 +25,9 @@ class Generation {
   // Set if the generation cannot go on.
   const std::optional<Error>& error() const { return error_; }
   void fail_with(Error error) { error_ = std::move(error); }
+  // Tokens that the sequence has been fed at the end: the last one generated is not.
+  uint32_t prompt_end() const { return prompt_end_; }
+  uint32_t most_fed() const { return std::max(prompt_end_, most_tokens_ - 1); }
   uint32_t unfed() const { return sequence_->unfed(); }
   Sequence& sequence() { return *sequence_; }
   bool cancelled() const { return request_->cancelled != nullptr && request_->cancelled->load(); }
@@ -33,6 +37,8 @@ class Generation {
   // After each forward pass.
   void passed();
   void cancel();
+  // Before the first pass: takes the request's prompt out of the sequence.
+  void withdraw();
   Completion complete();
 
  private:
@@ -54,6 +60,8 @@ class Generation {
   std::string text_;
   uint32_t most_tokens_ = 0;   // that the sequence can come to
   uint32_t prompt_begin_ = 0;  // tokens of the sequence before this request
+  uint32_t prompt_end_ = 0;
+  uint32_t prompt_tokens_before_ = 0;  // what the sequence called its prompt
   uint32_t cached_ = 0;
   uint32_t decode_steps_ = 0;
   Clock::time_point started_;

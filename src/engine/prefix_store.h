@@ -25,6 +25,15 @@ class PrefixStore {
   void remember(Sequence& sequence, const Chunking& chunking);
   // Gives up the block that was used longest ago; false if there is none.
   bool evict_one() { return index_.evict_one(); }
+  // Every page of every block, once for each reference held.
+  template <typename Visit>
+  void for_each_page(const Visit& visit) const {
+    for (const Block& block : blocks_) {
+      for (const Block::Stripe& stripe : block.stripes) {
+        for (const PageId page : stripe.pages) visit(stripe.group, page);
+      }
+    }
+  }
   const PrefixStats& stats() const { return index_.stats(); }
 
  private:

@@ -4,32 +4,24 @@
 
 namespace loci {
 
-uint64_t Scheduler::peak_bytes(uint32_t prompt, uint32_t total) const {
-  return sequence_bytes(core_.layout(), prompt, total);
-}
-
 // Adds a job, or says that the request must wait for others to end.
 Status Scheduler::admit(const Request& request, size_t index, std::vector<Job>& jobs, bool& waits) {
-  const uint64_t total =
-      std::min<uint64_t>(request.prompt.size() + uint64_t{request.max_new_tokens}, core_.layout().context);
-  const uint64_t bytes =
-      peak_bytes(static_cast<uint32_t>(std::min<uint64_t>(request.prompt.size(), total)), static_cast<uint32_t>(total));
-  const uint64_t budget = core_.layout().memory.kv_bytes;
-  uint64_t committed = 0;
-  for (const Job& job : jobs) committed += job.pages_bytes;
-  waits = !jobs.empty() && (jobs.size() >= core_.layout().batch || committed + bytes > budget);
+  waits = jobs.size() >= core_.layout().batch;
   if (waits) return {};
-  if (bytes > budget) {
-    return fail(ErrorCode::kLimit,
-                "the request needs {:.1f} MiB of cache for {} tokens, but the cache holds {:.1f} MiB",
-                static_cast<double>(bytes) / 0x1p20, total, static_cast<double>(budget) / 0x1p20);
-  }
   Job job;
   job.index = index;
   job.owned = std::make_unique<Sequence>(core_.new_sequence());
-  job.pages_bytes = bytes;
   LOCI_TRY(Generation generation, Generation::begin(core_, tokenizer_, request, *job.owned));
   job.generation = std::make_unique<Generation>(std::move(generation));
+  std::vector<Claim> claims = {job.claim()};
+  for (const Job& other : jobs) claims.push_back(other.claim());
+  if (!fits(core_, claims).ok()) {
+    const std::span<const Claim> all(claims);
+    LOCI_CHECK(fits(core_, all.first(1), all.subspan(1)));
+    LOCI_ASSERT(!jobs.empty(), "what fits beside nobody can begin");
+    waits = true;
+    return {};
+  }
   jobs.push_back(std::move(job));
   return {};
 }
@@ -79,8 +71,9 @@ std::vector<Result<Completion>> Scheduler::run(std::span<const Request> requests
   std::vector<Result<Completion>> results(requests.size(), Result<Completion>(Error{ErrorCode::kInternal, "not run"}));
   std::vector<Job> jobs;
   size_t next = 0;
+  bool waits = false;  // until a job ends
   while (next < requests.size() || !jobs.empty()) {
-    for (bool waits = false; next < requests.size() && !waits;) {
+    while (next < requests.size() && !waits) {
       const Status admitted = admit(requests[next], next, jobs, waits);
       if (!admitted.ok()) results[next] = admitted.error();
       if (!waits) ++next;
@@ -88,9 +81,10 @@ std::vector<Result<Completion>> Scheduler::run(std::span<const Request> requests
     if (jobs.empty()) continue;
     const Status passed = pass(jobs);
     if (!passed.ok() && passed.error().code == ErrorCode::kLimit && jobs.size() > 1) {
-      // Sessions hold pages that were admitted to nobody here: the youngest gives way.
+      // The system has less memory left than the cache was promised: the youngest gives way.
       results[jobs.back().index] = passed.error();
       jobs.pop_back();
+      waits = false;
       continue;
     }
     for (size_t i = 0; i < jobs.size();) {
@@ -105,6 +99,7 @@ std::vector<Result<Completion>> Scheduler::run(std::span<const Request> requests
         continue;
       }
       jobs.erase(jobs.begin() + static_cast<ptrdiff_t>(i));
+      waits = false;
     }
   }
   return results;
@@ -114,6 +109,12 @@ Result<Completion> Scheduler::run(const Request& request, Sequence& sequence) {
   LOCI_TRY(Generation generation, Generation::begin(core_, tokenizer_, request, sequence));
   std::vector<Job> jobs(1);
   jobs[0].generation = std::make_unique<Generation>(std::move(generation));
+  const Claim claim = jobs[0].claim();
+  const Status fitting = fits(core_, std::span(&claim, 1));
+  if (!fitting.ok()) {
+    jobs[0].generation->withdraw();
+    return fitting.error();
+  }
   while (!jobs[0].generation->done()) {
     Status passed = pass(jobs);
     if (passed.ok() && jobs[0].generation->error()) passed = *jobs[0].generation->error();

@@ -80,9 +80,13 @@ Status write_table(SessionWriter& writer, uint32_t layer, size_t index, const Ta
 // Reads the tables of one layer.
 class LayerReader {
  public:
-  LayerReader(const SessionReader& reader, const SequenceCache& empty, const LayerShape& shape, uint32_t layer,
-              uint32_t tokens)
-      : reader_(reader), empty_(empty), shape_(shape), layer_(layer), tokens_(tokens) {}
+  LayerReader(Core& core, const SessionReader& reader, const SequenceCache& empty, uint32_t layer, uint32_t tokens)
+      : core_(core),
+        reader_(reader),
+        empty_(empty),
+        shape_(core.cache_layout().shape(LayerId(layer))),
+        layer_(layer),
+        tokens_(tokens) {}
 
   Status read(std::vector<Table>& tables, std::vector<Pattern>& patterns) {
     name_ = fmt::format("layer/{}/tables", layer_);
@@ -176,7 +180,7 @@ class LayerReader {
         continue;
       }
       const uint32_t count = std::min(kPageSlots, head.length - table.length());
-      LOCI_CHECK(table.reserve(count));
+      LOCI_CHECK(core_.reserve(table, count));
       for (uint32_t i = 0; i < count; ++i) {
         uint32_t position = table.length();
         if (head.affine == 0) std::memcpy(&position, positions.data() + size_t{table.length()} * 4, 4);
@@ -203,6 +207,7 @@ class LayerReader {
     return {};
   }
 
+  Core& core_;
   const SessionReader& reader_;
   const SequenceCache& empty_;
   const LayerShape& shape_;
@@ -295,7 +300,7 @@ Result<Sequence> load_sequence(Core& core, const std::string& path) {
   for (uint32_t layer = 0; layer < core.cache_layout().layers(); ++layer) {
     saved.tables.emplace_back();
     saved.patterns.emplace_back();
-    LOCI_CHECK(LayerReader(reader, sequence.cache, core.cache_layout().shape(LayerId(layer)), layer, head.fed_tokens)
+    LOCI_CHECK(LayerReader(core, reader, sequence.cache, layer, head.fed_tokens)
                    .read(saved.tables.back(), saved.patterns.back()));
   }
   sequence.cache.restore(std::move(saved));

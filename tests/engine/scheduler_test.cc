@@ -86,23 +86,38 @@ TEST_F(Admission, OneThatIsRefusedOrCancelledLetsTheNextIn) {
   EXPECT_EQ(core_->pages().counters().bytes_in_use, 0u);
 }
 
-// Pages that a session holds were admitted to nobody: the request that runs into them ends with an error of its own.
-TEST_F(Admission, PagesOfASessionCostOnlyTheYoungestRequest) {
+// Of ten stripes of 64 tokens the session holds three, and each request comes to four.
+TEST_F(Admission, ARequestWaitsBesideASessionThatLeavesRoomForOne) {
   load({.context = 256, .batch = 2, .chunk = 64});
   Sequence session = core_->new_sequence();
   Scheduler scheduler(*core_, *tokenizer_);
-  const Request held = request(190, 2);
-  ASSERT_TRUE(scheduler.run(held, session).ok());
+  ASSERT_TRUE(scheduler.run(request(190, 2), session).ok());
+  passes_.clear();
   std::vector<Request> requests = {request(200, 40), request(195, 60)};
+  const auto results = run(requests);
+  for (const auto& result : results) ASSERT_TRUE(result.ok()) << result.error().message;
+  EXPECT_EQ(results[0]->tokens.size(), 40u);
+  EXPECT_EQ(results[1]->tokens.size(), 60u);
+  EXPECT_GT(first_pass(2), last_pass(1) - 1);
+  EXPECT_TRUE(scheduler.run(request(5, 2), session).ok());
+}
+
+// What was promised can be missing all the same, when the system has no memory left. Here the pages are taken away.
+TEST_F(Admission, MemoryThatIsMissingCostsOnlyTheYoungestRequest) {
+  load({.context = 256, .batch = 2, .chunk = 64});
+  std::vector<Request> requests = {request(200, 40), request(195, 60)};
+  Sequence thief = core_->new_sequence();
+  requests[0].on_progress = [&](const Progress&) {
+    if (thief.cache.tables(LayerId(0))[0].stripes() == 0) {
+      ASSERT_TRUE(thief.cache.reserve(190).ok());
+    }
+  };
   const auto results = run(requests);
   ASSERT_TRUE(results[0].ok()) << results[0].error().message;
   EXPECT_EQ(results[0]->tokens.size(), 40u);
   ASSERT_FALSE(results[1].ok());
   EXPECT_EQ(results[1].error().code, ErrorCode::kLimit);
   EXPECT_NE(results[1].error().message.find("MiB"), std::string::npos);
-  // The session goes on, and the refused one fits once the others are gone.
-  EXPECT_TRUE(scheduler.run(request(5, 2), session).ok());
-  EXPECT_TRUE(run(std::span(&requests[1], 1))[0].ok());
 }
 
 }  // namespace

@@ -112,22 +112,30 @@ uint64_t Stages::stripes_after(LayerId id, KvHead head, uint32_t prompt, uint32_
   return std::min(all, div_up(std::min<uint64_t>(kept, prompt) + (total - prompt), kPageSlots));
 }
 
-uint64_t Stages::page_bytes(std::span<const LayerShape> layers, uint32_t prompt, uint32_t total, uint32_t chunk) const {
+LayerBytes Stages::layer_bytes(const LayerShape& shape, LayerId layer, uint32_t prompt, uint32_t total,
+                               uint32_t chunk) const {
   const RequestFacts facts{.prompt_tokens = prompt, .total_tokens = total, .seed = 0, .task = {}, .spans = {}};
-  uint64_t reading = 0, writing = 0, copies = 0;
-  for (uint32_t i = 0; i < layers.size(); ++i) {
-    const LayerId layer(i);
-    const uint64_t page = page_layout(layers[i].codec, layers[i].head_dim).bytes;
-    uint64_t copied = 0;
-    for (uint32_t h = 0; h < layers[i].kv_heads; ++h) {
-      const uint64_t after = stripes_after(layer, KvHead(h), prompt, total, chunk) * page;
-      reading += CacheLayout::stripes(pattern(layer, KvHead(h), Phase::kPrefill, facts), prompt, chunk) * page;
-      writing += after;
-      if (edited(layer, KvHead(h))) copied += after;
-    }
-    copies = std::max(copies, copied);  // layers are compacted one after the other
+  const uint64_t page = page_layout(shape.codec, shape.head_dim).bytes;
+  LayerBytes out;
+  for (uint32_t h = 0; h < shape.kv_heads; ++h) {
+    const uint64_t after = stripes_after(layer, KvHead(h), prompt, total, chunk) * page;
+    out.reading += CacheLayout::stripes(pattern(layer, KvHead(h), Phase::kPrefill, facts), prompt, chunk) * page;
+    out.writing += after;
+    if (edited(layer, KvHead(h))) out.copied += after;
   }
-  return std::max(reading + copies, writing);
+  return out;
+}
+
+uint64_t Stages::page_bytes(std::span<const LayerShape> layers, uint32_t prompt, uint32_t total,
+                            uint32_t chunk) const {
+  LayerBytes all;
+  for (uint32_t i = 0; i < layers.size(); ++i) {
+    const LayerBytes one = layer_bytes(layers[i], LayerId(i), prompt, total, chunk);
+    all.reading += one.reading;
+    all.writing += one.writing;
+    all.copied = std::max(all.copied, one.copied);
+  }
+  return std::max(all.reading + all.copied, all.writing);
 }
 
 uint64_t Stages::state_bytes(const StageBounds& bounds) const {

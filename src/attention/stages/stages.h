@@ -35,6 +35,13 @@ struct KeptEntries {
   std::vector<SlotId> slots;
 };
 
+// Bytes of pages of one sequence in one layer.
+struct LayerBytes {
+  uint64_t reading = 0;  // until the prompt's end
+  uint64_t writing = 0;  // from then on
+  uint64_t copied = 0;   // on top while the layer is compacted, one layer after the other
+};
+
 class Stages {
  public:
   // kInvalidArgument or kNotFound says which method cannot be made for this model, and why.
@@ -49,7 +56,9 @@ class Stages {
   std::vector<std::vector<KvHead>> classes(LayerId layer) const;
   // What a head keeps at all times of a phase.
   Pattern pattern(LayerId layer, KvHead head, Phase phase, const RequestFacts& facts) const;
-  // Pages that a sequence holds at its peak, fed by `chunk`; bounds of a layer's scratch and of a sequence's state.
+  // Pages that a sequence holds of one layer, and of all at its peak, fed by `chunk`; bounds of a layer's scratch and of
+  // a sequence's state.
+  LayerBytes layer_bytes(const LayerShape& shape, LayerId layer, uint32_t prompt, uint32_t total, uint32_t chunk) const;
   uint64_t page_bytes(std::span<const LayerShape> layers, uint32_t prompt, uint32_t total, uint32_t chunk) const;
   uint64_t state_bytes(const StageBounds& bounds) const;
   uint64_t scratch_bytes(const StageBounds& bounds) const;

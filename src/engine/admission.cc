@@ -1,0 +1,208 @@
+#include "engine/admission.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <tuple>
+#include <vector>
+
+#include "base/checked.h"
+
+namespace loci {
+namespace {
+
+struct HeldPage {
+  uint32_t group;
+  uint32_t page;
+  bool operator<(const HeldPage& other) const { return std::tie(group, page) < std::tie(other.group, other.page); }
+  bool operator==(const HeldPage& other) const { return group == other.group && page == other.page; }
+};
+
+template <typename Visit>
+void for_each_page(const Table& table, const Visit& visit) {
+  for (uint32_t s = 0; s < table.stripes(); ++s) {
+    if (!table.stripe_present(s)) continue;
+    for (const PageId page : table.stripe(s)) visit(page);
+  }
+}
+
+// The references of the prefix cache and of chosen sequences, and what follows about the pool's stripes.
+class Holders {
+ public:
+  // Begins with the prefix cache's.
+  explicit Holders(const Core& core) : pool_(core.pages()) {
+    if (core.prefix_store() != nullptr) {
+      core.prefix_store()->for_each_page([&](PageGroup group, PageId page) { add(group, page); });
+    }
+    std::sort(held_.begin(), held_.end());
+  }
+
+  void add(const CacheLayout& layout, std::span<const Claim> claims) {
+    for (const Claim& claim : claims) {
+      for (uint32_t i = 0; i < layout.layers(); ++i) {
+        for (const Table& table : claim.sequence->cache.tables(LayerId(i)))
+          for_each_page(table, [&](PageId page) { add(table.group(), page); });
+      }
+    }
+    std::sort(held_.begin(), held_.end());
+  }
+
+  // References to the page that none of these hold.
+  uint64_t outsiders(PageGroup group, PageId page) const {
+    const auto range = std::equal_range(held_.begin(), held_.end(), HeldPage{group.index, page.value});
+    return pool_.references(group, page) - static_cast<uint64_t>(range.second - range.first);
+  }
+
+  bool stripe_has_outsider(PageGroup group, uint32_t stripe) const {
+    const uint32_t heads = pool_.heads(group);
+    for (uint32_t h = 0; h < heads; ++h) {
+      if (outsiders(group, PageId(stripe * heads + h)) > 0) return true;
+    }
+    return false;
+  }
+
+  // Of the stripes that hold known pages only.
+  uint64_t bytes_without_outsiders() const {
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < held_.size(); ++i) {
+      const PageGroup group{held_[i].group};
+      const uint32_t heads = pool_.heads(group);
+      const uint32_t stripe = held_[i].page / heads;
+      if (i > 0 && held_[i - 1].group == group.index && held_[i - 1].page / heads == stripe) continue;
+      if (!stripe_has_outsider(group, stripe)) bytes += uint64_t{pool_.page_bytes(group)} * heads;
+    }
+    return bytes;
+  }
+
+ private:
+  void add(PageGroup group, PageId page) { held_.push_back({group.index, page.value}); }
+
+  const PagePool& pool_;
+  std::vector<HeldPage> held_;  // once for each reference
+};
+
+// New pages that `table` takes until it has `more` entries more. `shared` says of a page that is open whether it must
+// be copied.
+template <typename Shared>
+uint64_t new_pages(const Table& table, uint32_t more, const Shared& shared) {
+  if (more == 0) return 0;
+  const uint64_t end = div_up(uint64_t{table.length()} + more, kPageSlots);
+  uint64_t pages = (end - std::min<uint64_t>(end, table.stripes())) * table.heads().size();
+  for (uint32_t s = table.length() / kPageSlots; s < table.stripes(); ++s) {
+    for (const PageId page : table.stripe(s)) pages += shared(page) ? 1 : 0;
+  }
+  return pages;
+}
+
+uint32_t growth(const Claim& claim) {
+  return claim.most_fed - std::min(claim.most_fed, claim.sequence->cache.tokens());
+}
+
+// Visits the tables of `layer` that the claims hold.
+template <typename Visit>
+void for_each_table(LayerId layer, std::span<const Claim> claims, const Visit& visit) {
+  for (const Claim& claim : claims) {
+    for (const Table& table : claim.sequence->cache.tables(layer)) visit(claim, table);
+  }
+}
+
+// Bytes that the claims take of `layer` from now on, if nothing is given back. Pages are taken one by one where a
+// stripe is open, so whole stripes bound them.
+template <typename Shared>
+uint64_t grown_bytes(const PagePool& pool, LayerId layer, std::span<const Claim> claims, const Shared& shared) {
+  std::map<uint32_t, uint64_t> pages;  // by group
+  for_each_table(layer, claims, [&](const Claim& claim, const Table& table) {
+    pages[table.group().index] +=
+        new_pages(table, growth(claim), [&](PageId page) { return shared(table.group(), page); });
+  });
+  uint64_t bytes = 0;
+  for (const auto& [group, count] : pages) {
+    const uint64_t heads = pool.heads({group});
+    bytes += div_up(count, heads) * heads * pool.page_bytes({group});
+  }
+  return bytes;
+}
+
+// Of `layer`, held by claims and by nobody else but the prefix cache.
+uint64_t own_bytes(const PagePool& pool, LayerId layer, std::span<const Claim> claims, const Holders& known) {
+  std::set<std::pair<uint32_t, uint32_t>> stripes;  // group, stripe
+  for_each_table(layer, claims, [&](const Claim&, const Table& table) {
+    const uint32_t heads = pool.heads(table.group());
+    for_each_page(table, [&](PageId page) { stripes.insert({table.group().index, page.value / heads}); });
+  });
+  uint64_t bytes = 0;
+  for (const auto& [group, stripe] : stripes) {
+    if (!known.stripe_has_outsider({group}, stripe)) bytes += uint64_t{pool.heads({group})} * pool.page_bytes({group});
+  }
+  return bytes;
+}
+
+// The most that claims hold of `layer` by the plan, each by itself. An edit's single pages may lie scattered over
+// stripes: no bound for those that have been edited.
+uint64_t peak_bytes(const Core& core, LayerId layer, std::span<const Claim> claims) {
+  const EngineLayout& layout = core.layout();
+  uint64_t bytes = 0;
+  for (const Claim& claim : claims) {
+    if (claim.sequence->cache.tables(layer).size() != core.cache_layout().shape(layer).classes.size())
+      return UINT64_MAX;
+    const LayerBytes one = core.stages().layer_bytes(layout.layers[layer.value], layer, claim.prompt, claim.most_fed,
+                                                     layout.chunking.most_rows());
+    bytes += std::max(one.reading, one.writing);
+  }
+  return bytes;
+}
+
+// What compacting takes on top, a layer at a time.
+uint64_t copied_bytes(const Core& core, std::span<const Claim> claims) {
+  const EngineLayout& layout = core.layout();
+  uint64_t bytes = 0;
+  for (const Claim& claim : claims) {
+    uint64_t most = 0;
+    for (uint32_t i = 0; i < layout.layers.size(); ++i) {
+      most = std::max(most, core.stages()
+                                .layer_bytes(layout.layers[i], LayerId(i), claim.prompt, claim.most_fed,
+                                             layout.chunking.most_rows())
+                                .copied);
+    }
+    bytes += most;
+  }
+  return bytes;
+}
+
+}  // namespace
+
+Status fits(const Core& core, std::span<const Claim> claims, std::span<const Claim> leaving) {
+  const CacheLayout& layout = core.cache_layout();
+  const PagePool& pool = core.pages();
+  const PoolCounters counters = pool.counters();
+  const uint64_t copied = copied_bytes(core, claims);
+  // Mostly there is room enough even if nobody gives anything back.
+  uint64_t most = counters.bytes_in_use + copied;
+  for (uint32_t i = 0; i < layout.layers(); ++i) {
+    most += grown_bytes(pool, LayerId(i), claims,
+                        [&](PageGroup group, PageId page) { return pool.references(group, page) > 1; });
+  }
+  if (most <= counters.budget_bytes) return {};
+
+  const Holders prefix(core);
+  Holders known = prefix;
+  known.add(layout, claims);
+  known.add(layout, leaving);
+  const uint64_t others = counters.bytes_in_use - known.bytes_without_outsiders();
+  uint64_t needed = copied;
+  for (uint32_t i = 0; i < layout.layers(); ++i) {
+    const LayerId layer(i);
+    const uint64_t grown = own_bytes(pool, layer, claims, known) +
+                           grown_bytes(pool, layer, claims,
+                                       [&](PageGroup group, PageId page) { return prefix.outsiders(group, page) > 1; });
+    needed += std::min(peak_bytes(core, layer, claims), grown);
+  }
+  if (others + needed <= counters.budget_bytes) return {};
+  const auto mib = [](uint64_t bytes) { return static_cast<double>(bytes) / 0x1p20; };
+  return fail(ErrorCode::kLimit,
+              "{:.2f} MiB of cache are needed, but of its {:.2f} MiB open sessions hold {:.2f}; close sessions, lower "
+              "the number of tokens or raise the batch",
+              mib(needed), mib(counters.budget_bytes), mib(others));
+}
+
+}  // namespace loci
