@@ -34,33 +34,17 @@ Status PagePool::grow(Group& group) {
   return {};
 }
 
-Result<uint32_t> PagePool::take_stripe(Group& group) {
-  if (in_use_ + group.stripe_bytes() > budget_) {
-    return fail(
-        ErrorCode::kLimit,
-        "the cache is full: {:.1f} of {:.1f} MiB are in use; shorten the context, use a smaller store (store=kv8, "
-        "store=kv4) or raise the memory limit",
-        static_cast<double>(in_use_) / 0x1p20, static_cast<double>(budget_) / 0x1p20);
-  }
-  if (group.free_stripes.empty()) LOCI_CHECK(grow(group));
-  const uint32_t stripe = group.free_stripes.back();
-  group.free_stripes.pop_back();
-  in_use_ += group.stripe_bytes();
-  peak_ = std::max(peak_, in_use_);
-  return stripe;
+Status PagePool::check_budget(uint64_t bytes) const {
+  if (in_use_ + bytes <= budget_) return {};
+  return fail(
+      ErrorCode::kLimit,
+      "the cache is full: {:.1f} of {:.1f} MiB are in use; shorten the context, use a smaller store (store=kv8, "
+      "store=kv4) or raise the memory limit",
+      static_cast<double>(in_use_) / 0x1p20, static_cast<double>(budget_) / 0x1p20);
 }
 
-Result<PageId> PagePool::allocate_stripe(PageGroup id) {
-  Group& group = groups_[id.index];
-  LOCI_TRY(const uint32_t stripe, take_stripe(group));
-  group.used[stripe] = group.heads;
-  const uint32_t first = stripe * group.heads;
-  std::fill_n(group.references.begin() + first, group.heads, 1u);
-  return PageId(first);
-}
-
-Result<PageId> PagePool::allocate_page(PageGroup id) {
-  Group& group = groups_[id.index];
+// A loose page, or the first of a free stripe; one of the two is there.
+PageId PagePool::take_page(Group& group) {
   while (!group.free_pages.empty()) {
     const PageId page = group.free_pages.back();
     group.free_pages.pop_back();
@@ -68,15 +52,38 @@ Result<PageId> PagePool::allocate_page(PageGroup id) {
     // A candidate may have been taken meanwhile, alone or with its whole stripe.
     if (group.references[page.value] != 0 || group.used[stripe] == 0) continue;
     ++group.used[stripe];
+    --group.loose;
     group.references[page.value] = 1;
     return page;
   }
-  LOCI_TRY(const uint32_t stripe, take_stripe(group));
+  const uint32_t stripe = group.free_stripes.back();
+  group.free_stripes.pop_back();
   group.used[stripe] = 1;
+  group.loose += group.heads - 1;
   const PageId first(stripe * group.heads);
   for (uint32_t i = group.heads; i > 1; --i) group.free_pages.push_back(first + (i - 1));
   group.references[first.value] = 1;
   return first;
+}
+
+Status PagePool::allocate(PageGroup id, uint32_t count, std::vector<PageId>& pages) {
+  Group& group = groups_[id.index];
+  const uint64_t bytes = uint64_t{count} * group.page_bytes;
+  LOCI_CHECK(check_budget(bytes));
+  while (group.loose + group.free_stripes.size() * uint64_t{group.heads} < count) LOCI_CHECK(grow(group));
+  if (count == group.heads && !group.free_stripes.empty()) {
+    const uint32_t stripe = group.free_stripes.back();
+    group.free_stripes.pop_back();
+    group.used[stripe] = group.heads;
+    const uint32_t first = stripe * group.heads;
+    std::fill_n(group.references.begin() + first, group.heads, 1u);
+    for (uint32_t i = 0; i < count; ++i) pages.push_back(PageId(first + i));
+  } else {
+    for (uint32_t i = 0; i < count; ++i) pages.push_back(take_page(group));
+  }
+  in_use_ += bytes;
+  peak_ = std::max(peak_, in_use_);
+  return {};
 }
 
 void PagePool::forget_stale_candidates(Group& group) {
@@ -100,14 +107,16 @@ void PagePool::release(PageGroup id, PageId page) {
   LOCI_ASSERT(references > 0, "a page is released once for each reference");
   if (--references > 0) return;
   ++released_;
+  in_use_ -= group.page_bytes;
   const uint32_t stripe = page.value / group.heads;
   if (--group.used[stripe] > 0) {
+    ++group.loose;
     group.free_pages.push_back(page);
     if (group.free_pages.size() > 2 * group.references.size()) forget_stale_candidates(group);
     return;
   }
+  group.loose -= group.heads - 1;
   group.free_stripes.push_back(stripe);
-  in_use_ -= group.stripe_bytes();
 }
 
 uint32_t PagePool::references(PageGroup id, PageId page) const { return groups_[id.index].references[page.value]; }

@@ -1,9 +1,10 @@
 // The memory of all cached entries: pages in stripes, reference-counted, under one byte budget.
 //
 // Pages of one size and layer width form a group. A stripe is `heads` consecutive pages, one for each KV head of a
-// layer, and is what a table of a whole layer allocates; single pages serve tables of fewer heads. Allocation and
-// release are O(1). Memory comes from the system in extents and is zeroed once, so a page never holds an infinity or a
-// NaN. Not thread-safe: the engine's thread allocates between parallel loops; workers read and write the pages' bytes.
+// class, and is what a table of the whole class takes; tables of fewer heads take single pages, which break stripes up.
+// Loose pages, left over in broken stripes, serve anybody before memory is taken for more. Allocation and release are
+// O(1). Memory comes from the system in extents and is zeroed once, so a page never holds an infinity or a NaN. Not
+// thread-safe: the engine's thread allocates between parallel loops; workers read and write the pages' bytes.
 #pragma once
 
 #include <cstddef>
@@ -23,7 +24,7 @@ struct PageGroup {
 struct PoolCounters {
   uint64_t pages_in_use = 0;
   uint64_t pages_shared = 0;  // with two or more references
-  uint64_t bytes_in_use = 0;  // of stripes that hold at least one page
+  uint64_t bytes_in_use = 0;  // of pages with a reference
   uint64_t peak_bytes = 0;
   uint64_t budget_bytes = 0;
   uint64_t pages_released = 0;  // since the start
@@ -36,10 +37,9 @@ class PagePool {
   // A group of pages of `page_bytes` in stripes of `heads`; an equal group is reused.
   PageGroup group(uint32_t page_bytes, uint32_t heads);
 
-  // The first of `heads` consecutive pages, each with one reference. kLimit if the budget is used up.
-  Result<PageId> allocate_stripe(PageGroup group);
-  // One page with one reference.
-  Result<PageId> allocate_page(PageGroup group);
+  // Appends `count` pages with one reference each, consecutive ones if they are a stripe and one is free. kLimit, and
+  // none, if the budget is used up.
+  Status allocate(PageGroup group, uint32_t count, std::vector<PageId>& pages);
 
   void retain(PageGroup group, PageId page);
   void release(PageGroup group, PageId page);
@@ -61,12 +61,14 @@ class PagePool {
     std::vector<uint32_t> references;  // per page
     std::vector<uint32_t> used;        // pages in use, per stripe
     std::vector<uint32_t> free_stripes;
-    std::vector<PageId> free_pages;  // candidates in partly used stripes; checked when taken
+    uint64_t loose = 0;              // free pages in partly used stripes
+    std::vector<PageId> free_pages;  // where they may be; checked when taken
     uint64_t stripe_bytes() const { return uint64_t{page_bytes} * heads; }
   };
 
-  Result<uint32_t> take_stripe(Group& group);
+  Status check_budget(uint64_t bytes) const;
   Status grow(Group& group);
+  PageId take_page(Group& group);
   void forget_stale_candidates(Group& group);
 
   std::vector<Group> groups_;

@@ -70,10 +70,11 @@ Status Table::own_open_stripes() {
   const size_t full = std::min(pages_.size(), length_ / kPageSlots * heads_.size());
   for (PageId& page : std::span(pages_).subspan(full)) {
     if (page == kNoPage || pool_->references(group_, page) == 1) continue;
-    LOCI_TRY(const PageId own, pool_->allocate_page(group_));
-    std::memcpy(pool_->data(group_, own), pool_->data(group_, page), layout_->bytes);
+    std::vector<PageId> own;
+    LOCI_CHECK(pool_->allocate(group_, 1, own));
+    std::memcpy(pool_->data(group_, own[0]), pool_->data(group_, page), layout_->bytes);
     pool_->release(group_, page);
-    page = own;
+    page = own[0];
   }
   return {};
 }
@@ -81,24 +82,7 @@ Status Table::own_open_stripes() {
 Status Table::reserve(uint32_t count) {
   LOCI_CHECK(own_open_stripes());
   const size_t needed = div_up(size_t{length_} + count, kPageSlots) * heads_.size();
-  while (pages_.size() < needed) {
-    const bool whole = pool_->heads(group_) == heads_.size();
-    if (whole) {
-      LOCI_TRY(const PageId first, pool_->allocate_stripe(group_));
-      for (uint32_t h = 0; h < heads_.size(); ++h) pages_.push_back(first + h);
-      continue;
-    }
-    std::vector<PageId> stripe;
-    for (size_t h = 0; h < heads_.size(); ++h) {
-      Result<PageId> page = pool_->allocate_page(group_);
-      if (!page.ok()) {
-        for (const PageId taken : stripe) pool_->release(group_, taken);
-        return std::move(page).error();
-      }
-      stripe.push_back(*page);
-    }
-    pages_.insert(pages_.end(), stripe.begin(), stripe.end());
-  }
+  while (pages_.size() < needed) LOCI_CHECK(pool_->allocate(group_, static_cast<uint32_t>(heads_.size()), pages_));
   return {};
 }
 

@@ -1,7 +1,6 @@
 #include "engine/admission.h"
 
 #include <algorithm>
-#include <map>
 #include <set>
 #include <tuple>
 #include <vector>
@@ -26,7 +25,7 @@ void for_each_page(const Table& table, const Visit& visit) {
   }
 }
 
-// The references of the prefix cache and of chosen sequences, and what follows about the pool's stripes.
+// The references of the prefix cache and of chosen sequences.
 class Holders {
  public:
   // Begins with the prefix cache's.
@@ -53,23 +52,13 @@ class Holders {
     return pool_.references(group, page) - static_cast<uint64_t>(range.second - range.first);
   }
 
-  bool stripe_has_outsider(PageGroup group, uint32_t stripe) const {
-    const uint32_t heads = pool_.heads(group);
-    for (uint32_t h = 0; h < heads; ++h) {
-      if (outsiders(group, PageId(stripe * heads + h)) > 0) return true;
-    }
-    return false;
-  }
-
-  // Of the stripes that hold known pages only.
+  // Of pages that nobody else holds.
   uint64_t bytes_without_outsiders() const {
     uint64_t bytes = 0;
     for (size_t i = 0; i < held_.size(); ++i) {
+      if (i > 0 && held_[i - 1] == held_[i]) continue;
       const PageGroup group{held_[i].group};
-      const uint32_t heads = pool_.heads(group);
-      const uint32_t stripe = held_[i].page / heads;
-      if (i > 0 && held_[i - 1].group == group.index && held_[i - 1].page / heads == stripe) continue;
-      if (!stripe_has_outsider(group, stripe)) bytes += uint64_t{pool_.page_bytes(group)} * heads;
+      if (outsiders(group, PageId(held_[i].page)) == 0) bytes += pool_.page_bytes(group);
     }
     return bytes;
   }
@@ -106,45 +95,36 @@ void for_each_table(LayerId layer, std::span<const Claim> claims, const Visit& v
   }
 }
 
-// Bytes that the claims take of `layer` from now on, if nothing is given back. Pages are taken one by one where a
-// stripe is open, so whole stripes bound them.
+// Bytes that the claims take of `layer` from now on, if nothing is given back.
 template <typename Shared>
 uint64_t grown_bytes(const PagePool& pool, LayerId layer, std::span<const Claim> claims, const Shared& shared) {
-  std::map<uint32_t, uint64_t> pages;  // by group
-  for_each_table(layer, claims, [&](const Claim& claim, const Table& table) {
-    pages[table.group().index] +=
-        new_pages(table, growth(claim), [&](PageId page) { return shared(table.group(), page); });
-  });
   uint64_t bytes = 0;
-  for (const auto& [group, count] : pages) {
-    const uint64_t heads = pool.heads({group});
-    bytes += div_up(count, heads) * heads * pool.page_bytes({group});
-  }
+  for_each_table(layer, claims, [&](const Claim& claim, const Table& table) {
+    bytes += pool.page_bytes(table.group()) *
+             new_pages(table, growth(claim), [&](PageId page) { return shared(table.group(), page); });
+  });
   return bytes;
 }
 
 // Of `layer`, held by claims and by nobody else but the prefix cache.
 uint64_t own_bytes(const PagePool& pool, LayerId layer, std::span<const Claim> claims, const Holders& known) {
-  std::set<std::pair<uint32_t, uint32_t>> stripes;  // group, stripe
+  std::set<HeldPage> pages;
   for_each_table(layer, claims, [&](const Claim&, const Table& table) {
-    const uint32_t heads = pool.heads(table.group());
-    for_each_page(table, [&](PageId page) { stripes.insert({table.group().index, page.value / heads}); });
+    for_each_page(table, [&](PageId page) { pages.insert({table.group().index, page.value}); });
   });
   uint64_t bytes = 0;
-  for (const auto& [group, stripe] : stripes) {
-    if (!known.stripe_has_outsider({group}, stripe)) bytes += uint64_t{pool.heads({group})} * pool.page_bytes({group});
+  for (const HeldPage& held : pages) {
+    if (known.outsiders({held.group}, PageId(held.page)) == 0) bytes += pool.page_bytes({held.group});
   }
   return bytes;
 }
 
-// The most that claims hold of `layer` by the plan, each by itself. An edit's single pages may lie scattered over
-// stripes: no bound for those that have been edited.
+// The most that claims hold of `layer` by the plan, each by itself: no bound for what was edited for an earlier prompt.
 uint64_t peak_bytes(const Core& core, LayerId layer, std::span<const Claim> claims) {
   const EngineLayout& layout = core.layout();
   uint64_t bytes = 0;
   for (const Claim& claim : claims) {
-    if (claim.sequence->cache.tables(layer).size() != core.cache_layout().shape(layer).classes.size())
-      return UINT64_MAX;
+    if (claim.sequence->cache.edited() > 0) return UINT64_MAX;
     const LayerBytes one = core.stages().layer_bytes(layout.layers[layer.value], layer, claim.prompt, claim.most_fed,
                                                      layout.chunking.most_rows());
     bytes += std::max(one.reading, one.writing);

@@ -20,20 +20,16 @@ TEST(PagePool, AgreesWithABruteForceModel) {
   };
   for (int step = 0; step < 20000; ++step) {
     const uint32_t choice = random() % 8;
-    if (choice == 0) {
-      const Result<PageId> first = pool.allocate_stripe(group);
-      ASSERT_TRUE(first.ok());
-      for (uint32_t h = 0; h < 3; ++h) {
-        ASSERT_EQ(references.count((*first + h).value), 0u);
-        references[(*first + h).value] = 1;
-        mark(*first + h);
+    if (choice <= 2) {
+      const uint32_t count = choice == 0 ? 3 : choice;
+      std::vector<PageId> pages;
+      ASSERT_TRUE(pool.allocate(group, count, pages).ok());
+      ASSERT_EQ(pages.size(), count);
+      for (const PageId page : pages) {
+        ASSERT_EQ(references.count(page.value), 0u);
+        references[page.value] = 1;
+        mark(page);
       }
-    } else if (choice <= 2) {
-      const Result<PageId> page = pool.allocate_page(group);
-      ASSERT_TRUE(page.ok());
-      ASSERT_EQ(references.count(page->value), 0u);
-      references[page->value] = 1;
-      mark(*page);
     } else if (!references.empty()) {
       auto it = references.lower_bound(random() % (references.rbegin()->first + 1));
       if (choice == 3) {
@@ -52,6 +48,7 @@ TEST(PagePool, AgreesWithABruteForceModel) {
     shared += count > 1;
   }
   EXPECT_EQ(pool.counters().pages_in_use, references.size());
+  EXPECT_EQ(pool.counters().bytes_in_use, references.size() * 4096);
   EXPECT_EQ(pool.counters().pages_shared, shared);
   while (!references.empty()) {
     const auto it = references.begin();
@@ -64,15 +61,33 @@ TEST(PagePool, AgreesWithABruteForceModel) {
 TEST(PagePool, RefusesBeyondItsBudget) {
   PagePool pool(10 * 3 * 4096);
   const PageGroup group = pool.group(4096, 3);
-  std::vector<PageId> stripes;
-  for (int i = 0; i < 10; ++i) stripes.push_back(*pool.allocate_stripe(group));
-  const Result<PageId> more = pool.allocate_stripe(group);
+  std::vector<PageId> pages;
+  for (int i = 0; i < 10; ++i) ASSERT_TRUE(pool.allocate(group, 3, pages).ok());
+  const Status more = pool.allocate(group, 3, pages);
   ASSERT_FALSE(more.ok());
   EXPECT_EQ(more.error().code, ErrorCode::kLimit);
-  EXPECT_FALSE(pool.allocate_page(group).ok());
-  pool.release(group, stripes[4]);  // one head's page: its stripe stays, a single page fits
-  EXPECT_FALSE(pool.allocate_stripe(group).ok());
-  EXPECT_TRUE(pool.allocate_page(group).ok());
+  EXPECT_EQ(pages.size(), 30u);
+  EXPECT_FALSE(pool.allocate(group, 1, pages).ok());
+  pool.release(group, pages[4]);
+  EXPECT_FALSE(pool.allocate(group, 3, pages).ok());
+  EXPECT_TRUE(pool.allocate(group, 1, pages).ok());
+}
+
+TEST(PagePool, StripesAreConsecutiveAndLoosePagesServeThemToo) {
+  PagePool pool(uint64_t{64} << 20);
+  const PageGroup group = pool.group(1 << 20, 4);  // eight stripes an extent
+  std::vector<PageId> pages;
+  for (int i = 0; i < 8; ++i) {
+    ASSERT_TRUE(pool.allocate(group, 4, pages).ok());
+    for (uint32_t h = 1; h < 4; ++h) EXPECT_EQ(pages[pages.size() - 4 + h], pages[pages.size() - 4] + h);
+  }
+  // A page of each of four stripes makes a fifth, without memory for more.
+  for (size_t i = 0; i < 16; i += 4) pool.release(group, pages[i]);
+  std::vector<PageId> loose;
+  ASSERT_TRUE(pool.allocate(group, 4, loose).ok());
+  for (const PageId page : loose) EXPECT_LT(page.value, 16u);
+  ASSERT_TRUE(pool.allocate(group, 4, loose).ok());
+  EXPECT_EQ(loose[4].value, 32u);
 }
 
 TEST(PagePool, EqualShapesShareAGroup) {

@@ -139,7 +139,7 @@ TEST_F(Tables, ARefusedReservationMayBeRepeated) {
   alone.push_back(t.split(std::vector<size_t>{0}));  // from here on pages are taken one by one
   append(t, 28);
   std::vector<PageId> taken;
-  while (pool.counters().pages_in_use < 4 * kHeads - 1) taken.push_back(*pool.allocate_page(group));
+  while (pool.counters().pages_in_use < 4 * kHeads - 1) ASSERT_TRUE(pool.allocate(group, 1, taken).ok());
   const uint64_t before = pool.counters().pages_in_use;
   const Status refused = t.reserve(1);  // wants two pages, and there is one
   ASSERT_FALSE(refused.ok());

