@@ -34,9 +34,23 @@ std::vector<const Method*> acting_methods() {
   return out;
 }
 
-std::vector<std::string> plans() {
-  std::vector<std::string> out;
-  for (const Method* method : acting_methods()) out.push_back(plan_of(*method, method->trial));
+constexpr const char* kModel = "models/needle-14m-q8_0.gguf";
+constexpr const char* kWindows = "tests/data/parity/tiny-gemma3";  // one layer of two has a window of its own
+
+struct Case {
+  std::string plan;
+  std::string model = kModel;
+};
+
+void PrintTo(const Case& c, std::ostream* out) { *out << c.plan << " on " << c.model; }
+
+std::vector<Case> cases() {
+  std::vector<Case> out;
+  for (const Method* method : acting_methods()) {
+    out.push_back({plan_of(*method, method->trial)});
+    // Profiles are shipped for the larger models alone.
+    if (method->profile.empty()) out.push_back({plan_of(*method, method->trial), kWindows});
+  }
   // Compositions of methods whose names are all registered.
   const auto call = [](std::string_view name) -> std::string {
     const Method* method = built_in_registry().find(name);
@@ -50,7 +64,7 @@ std::vector<std::string> plans() {
       if (call(name).empty()) return;
       plan += fmt::format("{}={}; ", stage, call(name));
     }
-    out.push_back(fmt::format("{}store={}", plan, store));
+    out.push_back({fmt::format("{}store={}", plan, store)});
   };
   compose("duo", "kv4", "", "");
   compose("duo", "kv4", "flexprefill", "");
@@ -61,14 +75,18 @@ std::vector<std::string> plans() {
   compose("duo", "kv16", "", "act");
   compose("snapkv", "kv16", "", "ph3");
   compose("streaming", "kv4", "tokenselect", "");
-  out.push_back("retain=snapkv(budget=48,window=8)+streaming(sinks=4,window=60); store=kv4");
-  out.push_back("retain=snapkv(budget=48,window=8)@1-2,streaming(sinks=4,window=40)@3-:h1; store=kv8@2-4");
+  out.push_back({"retain=snapkv(budget=48,window=8)+streaming(sinks=4,window=60); store=kv4"});
+  out.push_back({"retain=snapkv(budget=48,window=8)@1-2,streaming(sinks=4,window=40)@3-:h1; store=kv8@2-4"});
   return out;
 }
 
-class Conformance : public testing::TestWithParam<std::string> {
+class Conformance : public testing::TestWithParam<Case> {
  protected:
-  static std::unique_ptr<Core> load(PlanRunOptions run = {}) { return load_core(GetParam(), run); }
+  static std::unique_ptr<Core> load(PlanRunOptions run = {}) {
+    run.model = GetParam().model;
+    if (run.model == kWindows) run.context = 512;
+    return load_core(GetParam().plan, run);
+  }
 };
 
 TEST_P(Conformance, ChunksAndThreadsAgree) {
@@ -125,11 +143,12 @@ TEST_P(Conformance, ForkTrimSaveAndLoad) {
   feed_until(*core, sequence, kPrompt + 10, ignored);
 
   Sequence forked = sequence.fork();
-  forked.tokens[kPrompt + 15] = (forked.tokens[kPrompt + 15] + 1) % 4096;
-  const std::string path = (std::filesystem::temp_directory_path() /
-                            fmt::format("loci_conformance_{}", testing::UnitTest::GetInstance()->random_seed() +
-                                                                   std::hash<std::string>{}(GetParam())))
-                               .string();
+  forked.tokens[kPrompt + 15] ^= 1;
+  const std::string path =
+      (std::filesystem::temp_directory_path() /
+       fmt::format("loci_conformance_{}", testing::UnitTest::GetInstance()->random_seed() +
+                                              std::hash<std::string>{}(GetParam().plan + GetParam().model)))
+          .string();
   const Status saved = save_sequence(*core, sequence, path);
   ASSERT_TRUE(saved.ok()) << saved.error().message;
   feed_until(*core, forked, kTotal, ignored);  // writes to pages that began as shared
@@ -137,10 +156,14 @@ TEST_P(Conformance, ForkTrimSaveAndLoad) {
   feed_until(*core, sequence, kTotal, rest);
   expect_same_rows(whole, rest, "after a fork went its own way", kPrompt + 10);
 
-  ASSERT_TRUE(sequence.trim(kTotal - 7)) << "the last few tokens can be taken back";
-  rest.clear();
-  feed_until(*core, sequence, kTotal, rest);
-  expect_same_rows(whole, rest, "trimmed and fed again", kTotal - 7);
+  // A page may have been given back meanwhile; then everything would be fed anew.
+  if (sequence.trim(kTotal - 7)) {
+    rest.clear();
+    feed_until(*core, sequence, kTotal, rest);
+    expect_same_rows(whole, rest, "trimmed and fed again", kTotal - 7);
+  } else {
+    EXPECT_GT(core->model().config().window, 0u) << "the last few tokens can be taken back";
+  }
 
   Result<Sequence> loaded = load_sequence(*core, path);
   std::remove(path.c_str());
@@ -171,6 +194,7 @@ TEST_P(Conformance, PrefixHitEqualsRecompute) {
 TEST_P(Conformance, AdmissionCoversThePeakAndNothingLeaks) {
   for (const auto& [prompt, total, chunk] : {std::tuple{300u, 340u, 64u}, {700u, 720u, 512u}, {20u, 400u, 32u}}) {
     const std::unique_ptr<Core> core = load({.chunk = chunk});
+    if (total > core->layout().context) continue;
     {
       RowLogits ignored;
       Sequence sequence = begin(*core, random_tokens(*core, total, 40), prompt);
@@ -186,18 +210,19 @@ TEST_P(Conformance, AdmissionCoversThePeakAndNothingLeaks) {
 
 TEST_P(Conformance, EveryStore) {
   for (const char* store : {"kv16", "kv8", "kv4"}) {
-    if (GetParam().find("store=") != std::string::npos) return;
-    const std::string plan = fmt::format("{}; store={}", GetParam(), store);
-    const std::unique_ptr<Core> whole = load_core(plan, {.chunk = 512});
+    if (GetParam().plan.find("store=") != std::string::npos) return;
+    const std::string plan = fmt::format("{}; store={}", GetParam().plan, store);
+    const std::unique_ptr<Core> whole = load_core(plan, {.model = GetParam().model, .context = 512, .chunk = 512});
     const std::vector<TokenId> tokens = random_tokens(*whole, kTotal, 50);
-    const std::unique_ptr<Core> cut = load_core(plan, {.chunk = 48, .threads = 3});
+    const std::unique_ptr<Core> cut =
+        load_core(plan, {.model = GetParam().model, .context = 512, .chunk = 48, .threads = 3});
     expect_same_rows(run_alone(*whole, tokens, kPrompt), run_alone(*cut, tokens, kPrompt), store);
     if (HasFatalFailure()) return;
   }
 }
 
 TEST_P(Conformance, PrintsBack) {
-  const Result<AttentionPlan> plan = AttentionPlan::parse(GetParam());
+  const Result<AttentionPlan> plan = AttentionPlan::parse(GetParam().plan);
   ASSERT_TRUE(plan.ok()) << plan.error().message;
   const Result<AttentionPlan> again = AttentionPlan::parse(plan->canonical());
   ASSERT_TRUE(again.ok()) << again.error().message;
@@ -205,7 +230,7 @@ TEST_P(Conformance, PrintsBack) {
   EXPECT_EQ(plan->fingerprint(), again->fingerprint());
 }
 
-INSTANTIATE_TEST_SUITE_P(Plans, Conformance, testing::ValuesIn(plans()));
+INSTANTIATE_TEST_SUITE_P(Plans, Conformance, testing::ValuesIn(cases()));
 
 class Degenerate : public testing::TestWithParam<const Method*> {};
 
