@@ -76,6 +76,14 @@ struct ModelInfo {
   uint64_t kv_bytes_per_token = 0;
 };
 
+// What an engine has done and holds.
+struct EngineCounters {
+  uint64_t attention_bytes = 0;  // of cached entries that attention has read
+  uint64_t attention_macs = 0;   // multiply-accumulates of scores and weighted values
+  uint64_t kv_bytes_in_use = 0;  // of pages that sequences or the prefix cache hold
+  uint64_t kv_bytes_peak = 0;    // the most that has been held at once
+};
+
 struct Sampling {
   float temperature = 0.0F;  // 0: greedy, the lowest id wins a tie
   uint32_t top_k = 0;        // 0: off
@@ -181,6 +189,7 @@ class Engine {
 
   const ModelInfo& info() const;
   const MemoryPlan& memory_plan() const;
+  EngineCounters counters() const;
   // Lines of "operation: instruction set" for the kernels this engine runs.
   std::vector<std::string> kernels() const;
 

@@ -377,6 +377,10 @@ void Executor::run(OpContext& context, const WorkPlan& plan, std::span<const Rea
       reads,
       {.group = plan.group, .tile_rows = plan.tile_rows, .positions = plan.tile_positions, .precision = plan.precision},
       context.isa);
+  for (const Tile& tile : list_.tiles()) {
+    work_.bytes += list_.bytes(tile);
+    work_.macs += 2 * plan.head_dim * list_.visible(tile);
+  }
   cut_ranges(plan, context.pool.size());
   if (ranges_.empty()) return;
   if (arrival_count_ > arrivals_capacity_) {

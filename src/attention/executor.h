@@ -46,6 +46,12 @@ struct WorkPlan {
   size_t scratch_bytes = 0;   // of a run, in all
 };
 
+// What reads went over, since the executor was made.
+struct ReadWork {
+  uint64_t bytes = 0;  // of entries, once for every tile that walks over them
+  uint64_t macs = 0;   // of visible entries: scores and weighted values
+};
+
 class Executor {
  public:
   static WorkPlan plan(const ReadBounds& bounds, int threads);
@@ -55,6 +61,7 @@ class Executor {
   // context.scratch.
   void run(OpContext& context, const WorkPlan& plan, std::span<const Read> reads, const Rows& q, float scale, Rows out,
            std::span<float> lse = {});
+  const ReadWork& work() const { return work_; }
 
  private:
   struct Range;
@@ -70,6 +77,7 @@ class Executor {
   std::unique_ptr<std::atomic<uint32_t>[]> arrivals_;
   size_t arrivals_capacity_ = 0;
   size_t states_used_ = 0;
+  ReadWork work_;
 
  public:
   Executor();

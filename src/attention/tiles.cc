@@ -143,4 +143,32 @@ TileBlock TileList::block(const Tile& tile, uint32_t block) const {
   return {TileBlock::Kind::kPage, tile.first_block + (block - tile.sink_blocks)};
 }
 
+uint64_t TileList::bytes(const Tile& tile) const {
+  const uint64_t page = tile.read->table->layout().bytes;
+  const uint64_t pages = tile.selected ? tile.page_count : tile.blocks();
+  return pages * page + tile.slots.size() * page / kPageSlots;
+}
+
+uint64_t TileList::visible(const Tile& tile) const {
+  const Table& table = *tile.read->table;
+  const Pattern& pattern = tile.read->slots;
+  uint64_t pairs = 0;
+  for (uint32_t i = 0; i < tile.positions; ++i) {
+    const uint32_t position = tile.first_position.value + i;
+    const uint32_t length = table.slots_before(TokenPos(position + 1));
+    if (!tile.selected) {
+      const uint32_t sinks = table.slots_before(TokenPos(std::min(pattern.sinks, position + 1)));
+      const uint32_t oldest = table.slots_before(TokenPos(pattern.oldest(position)));
+      pairs += sinks + (length - std::min(oldest, length));
+      continue;
+    }
+    pairs += tile.slots.size();
+    for (uint32_t p = 0; p < tile.page_count; ++p) {
+      const uint32_t begin = pages_[tile.first_page + p] * kPageSlots;
+      pairs += std::min(kPageSlots, length - std::min(begin, length));
+    }
+  }
+  return pairs * tile.heads;
+}
+
 }  // namespace loci

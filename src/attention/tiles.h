@@ -81,6 +81,9 @@ class TileList {
   uint64_t items() const { return tiles_.empty() ? 0 : tiles_.back().items_before + tiles_.back().items; }
   TileBlock block(const Tile& tile, uint32_t block) const;
   bool gathers() const { return gathers_; }
+  // Bytes of the entries that the tile walks over, and pairs of a row and an entry that it sees.
+  uint64_t bytes(const Tile& tile) const;
+  uint64_t visible(const Tile& tile) const;
 
  private:
   void add_patterns(const Read& read, const Sizes& sizes, const ReadKernel& kernel);

@@ -1,6 +1,7 @@
 // loci bench: speed of reading and writing at several depths, beside what the machine could do at best.
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <random>
@@ -48,6 +49,8 @@ struct Sample {
   double seconds = 0;
   double tokens = 0;
   uint64_t kv_bytes = 0;
+  double attention_bytes = 0;  // of cache read, for all tokens
+  double attention_macs = 0;
 };
 
 double per_second(double amount, const Sample& s) { return amount / std::max(s.seconds, 1e-9); }
@@ -132,6 +135,13 @@ class Bench {
     return done;
   }
 
+  // What attention did since `before`, of whose passes `share` count.
+  void count_attention(const EngineCounters& before, double share, Sample& sample) const {
+    const EngineCounters now = engine_.counters();
+    sample.attention_bytes = static_cast<double>(now.attention_bytes - before.attention_bytes) * share;
+    sample.attention_macs = static_cast<double>(now.attention_macs - before.attention_macs) * share;
+  }
+
   // A session that holds `depth` tokens. Every repetition forks it, so the depth is read once.
   Result<Session> session_of(uint32_t depth) {
     LOCI_TRY(Session session, engine_.open_session());
@@ -145,10 +155,12 @@ class Bench {
     std::vector<Sample> samples;
     for (uint32_t i = 0; i < command_.repetitions; ++i) {
       LOCI_TRY(Session session, base.fork());
+      const EngineCounters before = engine_.counters();
       LOCI_TRY(const Completion done, feed(session, command_.prompt, 1, fmt::format("prefill at {}", depth)));
       samples.push_back({done.prefill_seconds, static_cast<double>(command_.prompt), done.kv_bytes});
+      count_attention(before, 1, samples.back());
     }
-    const Workload work = prefill_workload(engine_.info(), command_.prompt, depth, command_.model.chunk);
+    Workload work = prefill_workload(engine_.info(), command_.prompt, depth, command_.model.chunk);
     Row row = row_of("prefill", depth, samples, work, command_.prompt);
     row.roof_share = prefill_roof_share(work, roof_, command_.model.activations == "f32", command_.prompt / row.tok_s);
     return row;
@@ -159,10 +171,12 @@ class Bench {
     for (uint32_t i = 0; i < command_.repetitions; ++i) {
       LOCI_TRY(Session session, base.fork());
       // The prompt's pass gives the first token; the steps after it are what counts.
+      const EngineCounters before = engine_.counters();
       LOCI_TRY(const Completion done, feed(session, 1, command_.generate + 1, fmt::format("decode at {}", depth)));
       samples.push_back({done.decode_seconds, static_cast<double>(command_.generate), done.kv_bytes});
+      count_attention(before, command_.generate / (command_.generate + 1.0), samples.back());
     }
-    const Workload work = decode_workload(engine_.info(), command_.generate, depth + 1);
+    Workload work = decode_workload(engine_.info(), command_.generate, depth + 1);
     return row_of("decode", depth, samples, work, command_.generate);
   }
 
@@ -224,12 +238,18 @@ class Bench {
     return sample;
   }
 
-  // The median repetition stands for all. `work` is what `tokens` tokens need.
-  static Row row_of(const char* test, uint32_t depth, std::vector<Sample> samples, const Workload& work,
-                    double tokens) {
+  // The median repetition stands for all. `work` is what `tokens` tokens need when everything is read; attention's part
+  // becomes what was counted, if it was.
+  Row row_of(const char* test, uint32_t depth, std::vector<Sample> samples, Workload& work, double tokens) const {
     std::sort(samples.begin(), samples.end(),
               [](const Sample& a, const Sample& b) { return per_second(a.tokens, a) > per_second(b.tokens, b); });
     const Sample& median = samples[samples.size() / 2];
+    if (median.attention_macs > 0) {
+      const double passes = std::string_view(test) == "prefill" ? std::ceil(tokens / std::max(1u, command_.model.chunk))
+                                                                : tokens / command_.batch;
+      work.bytes = static_cast<double>(engine_.info().weights_bytes) * passes + median.attention_bytes;
+      work.attention_macs = median.attention_macs;
+    }
     Row row;
     row.test = test;
     row.depth = depth;

@@ -58,6 +58,7 @@ class Core {
   PagePool& pages() { return *pages_; }
   const PagePool& pages() const { return *pages_; }
   Isa isa() const { return isa_; }
+  const ReadWork& read_work() const { return executor_.work(); }
   ThreadPool& threads() { return *threads_; }
 
  private:

@@ -91,6 +91,15 @@ Result<MemoryPlan> Engine::plan(const std::string& path, const EngineOptions& op
 const ModelInfo& Engine::info() const { return state_->info; }
 const MemoryPlan& Engine::memory_plan() const { return state_->core->layout().memory; }
 
+EngineCounters Engine::counters() const {
+  const ReadWork& work = state_->core->read_work();
+  const PoolCounters pool = state_->core->pages().counters();
+  return {.attention_bytes = work.bytes,
+          .attention_macs = work.macs,
+          .kv_bytes_in_use = pool.bytes_in_use,
+          .kv_bytes_peak = pool.peak_bytes};
+}
+
 std::vector<std::string> Engine::kernels() const {
   std::vector<std::string> lines;
   for (const std::vector<KernelEntry>& table :
