@@ -1,11 +1,8 @@
-#include <algorithm>
-
 #include "attention/attention_table.h"
 #include "engine/chat_prompt.h"
 #include "engine/engine_state.h"
 #include "engine/scheduler.h"
 #include "engine/session_io.h"
-#include "engine/token_score.h"
 #include "io/model_file.h"
 #include "ops/kernel_table.h"
 
@@ -119,53 +116,6 @@ Result<Completion> Engine::generate(const Request& request) { return std::move(g
 
 std::vector<Result<Completion>> Engine::generate(std::span<const Request> requests) {
   return Scheduler(*state_->core, *state_->tokenizer).run(requests);
-}
-
-Result<std::vector<TokenScore>> Engine::score(std::span<const TokenId> tokens, uint32_t window,
-                                              const std::atomic<bool>* cancelled,
-                                              const std::function<void(const Progress&)>& on_progress) {
-  Core& core = *state_->core;
-  const uint32_t vocabulary = core.model().config().vocabulary;
-  for (const TokenId id : tokens) {
-    if (id < 0 || static_cast<uint32_t>(id) >= vocabulary) {
-      return fail(ErrorCode::kInvalidArgument, "a token is {}, but the vocabulary has {} tokens", id, vocabulary);
-    }
-  }
-  const size_t length = window == 0 ? tokens.size() : window;
-  if (std::min(length, tokens.size()) > core.layout().context) {
-    return fail(ErrorCode::kLimit,
-                "a window has {} tokens, but the context holds {}; raise the context or shorten the window", length,
-                core.layout().context);
-  }
-  std::vector<TokenScore> scores;
-  for (size_t begin = 0; begin < tokens.size(); begin += length) {
-    const std::span<const TokenId> part = tokens.subspan(begin, std::min(length, tokens.size() - begin));
-    Sequence sequence = core.new_sequence();
-    sequence.tokens.assign(part.begin(), part.end());
-    const size_t first_score = scores.size();
-    scores.resize(first_score + part.size() - 1);
-    while (sequence.unfed() > 0) {
-      const uint32_t fed = sequence.cache.tokens();
-      const Feed feed{&sequence, std::min(core.layout().chunk, sequence.unfed()), Feed::Logits::kAll};
-      LOCI_CHECK(core.forward(
-          std::span(&feed, 1), [&] { return cancelled != nullptr && cancelled->load(); },
-          [&](size_t, uint32_t first_row, const Rows& logits) -> Status {
-            core.threads().parallel_for(logits.rows, [&](size_t row, int) {
-              const size_t position = fed + first_row + row;
-              if (position + 1 < part.size())
-                scores[first_score + position] = score_token(logits.span(row), part[position + 1]);
-            });
-            return {};
-          }));
-      if (on_progress) {
-        on_progress({.prompt_done = static_cast<uint32_t>(begin + sequence.cache.tokens()),
-                     .prompt_total = static_cast<uint32_t>(tokens.size()),
-                     .generated = 0,
-                     .seconds = 0});
-      }
-    }
-  }
-  return scores;
 }
 
 Result<Session> Engine::open_session() {
