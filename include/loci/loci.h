@@ -137,6 +137,24 @@ struct TokenScore {
   float gap = 0;       // log-probability of that token minus the second one's
 };
 
+struct ScoreOptions {
+  uint32_t window = 0;  // windows of so many tokens do not overlap and each begins anew; 0: one window
+  // Tokens of a window that are read as a prompt; those behind them are read one by one, as decode steps, so that a
+  // plan does what it does when it generates. 0: all are a prompt. More than a window has: likewise.
+  uint32_t prompt_tokens = 0;
+  const std::atomic<bool>* cancelled = nullptr;
+  std::function<void(const Progress& progress)> on_progress = {};
+};
+
+// What to watch while a request is answered: the model's logits where a given text goes on.
+struct Probe {
+  // Tokens that follow the prompt. Empty: those that the request itself generates.
+  std::vector<TokenId> expected = {};
+  // Row i foresees expected[i] from the prompt and expected[0] .. expected[i - 1], all of which are decode steps. Rows
+  // come in order, each once; the logits are valid during the call.
+  std::function<void(uint32_t row, std::span<const float> logits)> on_logits = {};
+};
+
 struct TokenizeOptions {
   bool add_special = true;
   bool parse_special = true;
@@ -204,8 +222,13 @@ class Engine {
   // order.
   std::vector<Result<Completion>> generate(std::span<const Request> requests);
 
-  // A score for each token after the first, given those before it in its window. Windows of `window` tokens do not
-  // overlap and each begins anew; 0: one window. `cancelled` and `on_progress` as in Request.
+  // One request as above, from an empty sequence, with the logits that `probe` asks for. Where the answer leaves
+  // probe.expected, a fork of the sequence reads on, so that the prompt is read once.
+  Result<Completion> generate(const Request& request, const Probe& probe);
+
+  // A score for each token after the first, given those before it in its window.
+  Result<std::vector<TokenScore>> score(std::span<const TokenId> tokens, const ScoreOptions& options);
+  // The same with all of a window read as a prompt.
   Result<std::vector<TokenScore>> score(std::span<const TokenId> tokens, uint32_t window = 0,
                                         const std::atomic<bool>* cancelled = nullptr,
                                         const std::function<void(const Progress&)>& on_progress = {});

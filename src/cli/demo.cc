@@ -11,15 +11,14 @@
 #include "cli/haystack.h"
 #include "cli/model_header.h"
 #include "cli/model_options.h"
+#include "cli/shipped_data.h"
 #include "cli/table.h"
 #include "cli/terminal_text.h"
-#include "cli/text_input.h"
 #include "cli/workload.h"
+#include "eval/suite_data.h"
 
 namespace loci {
 namespace {
-
-constexpr const char* kFirstSentence = "Call me Ishmael.";  // where the novel begins, after its table of contents
 
 struct DemoCommand {
   std::string model = "needle";
@@ -42,30 +41,6 @@ struct Outcome {
   double decode_roof_share = 0;
   uint64_t kv_bytes = 0;
 };
-
-// In the source tree, or beside the installed binary.
-Result<std::filesystem::path> shipped_book() {
-  std::error_code error;
-  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
-  for (const std::filesystem::path& folder :
-       {std::filesystem::path(LOCI_DATA_DIR), self.parent_path() / "../share/loci/data"}) {
-    const std::filesystem::path book = (folder / "books/moby-dick.txt").lexically_normal();
-    if (std::filesystem::exists(book, error)) return book;
-  }
-  return fail(ErrorCode::kNotFound, "the novel that ships with Loci is not in '{}': name a text with --book",
-              LOCI_DATA_DIR);
-}
-
-Result<std::string> read_book(const DemoCommand& command, const Console& console) {
-  std::string path = command.book;
-  if (path.empty()) {
-    LOCI_TRY(const std::filesystem::path shipped, shipped_book());
-    path = shipped.string();
-  }
-  LOCI_TRY(std::string book, read_text(path, console));
-  const size_t begin = book.find(kFirstSentence);
-  return begin == std::string::npos ? book : book.substr(begin);
-}
 
 Result<Completion> ask(Engine& engine, const Haystack& haystack, const DemoCommand& command, const Console& console) {
   ProgressBar bar(fmt::format("reading, {}", engine.info().attention), ProgressUnit::kTokens, console.err);
@@ -164,7 +139,7 @@ nlohmann::ordered_json outcomes_json(const Haystack& haystack, const std::vector
 }
 
 Result<Haystack> build_haystack(const DemoCommand& command, const std::filesystem::path& path, const Console& console) {
-  LOCI_TRY(const std::string book, read_book(command, console));
+  LOCI_TRY(const std::string book, read_book(command.book, console));
   LOCI_TRY(const ModelHeader header, ModelHeader::open(path));
   return make_haystack(book, command.haystack, [&](std::string_view text) { return header.count_tokens(text); });
 }

@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/progress.h"
-#include "cli/commands.h"
+#include "cli/eval_commands.h"
 #include "cli/model_header.h"
 #include "cli/model_options.h"
 #include "cli/text_input.h"
@@ -18,6 +18,7 @@ struct PerplexityCommand {
   std::string file;
   std::string ids_file;
   uint32_t window = 0;
+  uint32_t decode = 0;
   bool per_token = false;
   bool json = false;
 };
@@ -62,11 +63,36 @@ nlohmann::ordered_json score_json(const std::vector<TokenScore>& scores, const E
   return out;
 }
 
+// The scores of the last `decode` tokens of each window, which has `window` tokens, the last one perhaps fewer.
+std::vector<TokenScore> decoded_ones(const std::vector<TokenScore>& scores, size_t tokens, size_t window,
+                                     size_t decode) {
+  std::vector<TokenScore> out;
+  size_t first = 0;  // of the window's scores, one fewer than its tokens
+  for (size_t begin = 0; begin < tokens; begin += window) {
+    const size_t count = std::min(window, tokens - begin) - 1;
+    const size_t border = std::max(window - 1, decode) - decode;
+    for (size_t i = std::min(border, count); i < count; ++i) out.push_back(scores[first + i]);
+    first += count;
+  }
+  return out;
+}
+
 Result<std::vector<TokenScore>> score(Engine& engine, const std::vector<TokenId>& tokens,
                                       const PerplexityCommand& command, const Console& console) {
+  const size_t window = command.window > 0 ? command.window : tokens.size();
+  if (command.decode > 0 && uint64_t{command.decode} + 1 >= window) {
+    return fail(ErrorCode::kInvalidArgument, "--decode {} leaves nothing to read before it in a window of {} tokens",
+                command.decode, window);
+  }
   ProgressBar bar("scoring", ProgressUnit::kTokens, console.err);
-  return engine.score(tokens, command.window, console.cancel_flag(),
-                      [&](const Progress& progress) { bar.update(progress.prompt_done, progress.prompt_total); });
+  ScoreOptions options;
+  options.window = command.window;
+  // The row that scores the first of them is the one before it.
+  if (command.decode > 0) options.prompt_tokens = static_cast<uint32_t>(window) - command.decode - 1;
+  options.cancelled = console.cancel_flag();
+  options.on_progress = [&](const Progress& progress) { bar.update(progress.prompt_done, progress.prompt_total); };
+  LOCI_TRY(std::vector<TokenScore> scores, engine.score(tokens, options));
+  return command.decode == 0 ? scores : decoded_ones(scores, tokens.size(), window, command.decode);
 }
 
 Result<int> perplexity(const Console& console, const PerplexityCommand& command) {
@@ -95,21 +121,21 @@ Result<int> perplexity(const Console& console, const PerplexityCommand& command)
 
 }  // namespace
 
-void add_eval(CLI::App& app, Choice& choice) {
-  CLI::App* eval = add_command(app, "eval", "Measure the quality of a model and a plan.",
-                               "  loci eval perplexity -m smollm2 -f book.txt --window 2048\n");
-  eval->require_subcommand(1);
+void add_eval_perplexity(CLI::App& eval, Choice& choice) {
   auto options = std::make_shared<PerplexityCommand>();
   CLI::App* command =
-      add_command(*eval, "perplexity",
+      add_command(eval, "perplexity",
                   "Feed a text to the model and measure how well it foresees each token: the mean negative\n"
                   "log-likelihood in nats, and its exponential, the perplexity. A text longer than the window is\n"
                   "cut into windows that do not overlap, each read anew; the first token of a window predicts\n"
                   "nothing. --per-token adds, for each predicted token, its negative log-likelihood (nll), the\n"
-                  "token the model held most likely (argmax) and how far that one is ahead of the second (gap).",
+                  "token the model held most likely (argmax) and how far that one is ahead of the second (gap).\n"
+                  "--decode reads the end of each window one token at a time, as an answer is, so that what a\n"
+                  "plan does in decode steps shows; then only these tokens are scored.",
                   "  loci eval perplexity -m smollm2 -f book.txt --window 2048\n"
                   "  loci eval perplexity -m smollm2 -f book.txt --window 2048 --attention store=kv4 --json\n"
-                  "  loci eval perplexity -m needle --tokens ids.json --per-token --json\n");
+                  "  loci eval perplexity -m needle --tokens ids.json --per-token --json\n"
+                  "  loci eval perplexity -m needle -f book.txt --window 8192 --decode 256 --attention store=kv4\n");
   add_model_options(*command, options->model);
   const std::vector<CLI::Option*> inputs{
       command->add_option("-f,--file", options->file, "The text; - reads standard input")->type_name("FILE"),
@@ -118,6 +144,8 @@ void add_eval(CLI::App& app, Choice& choice) {
   for (CLI::Option* input : inputs) input->group("Input (one of these)");
   command->add_option("--window", options->window, "Tokens read together; 0: the whole text")
       ->capture_default_str()
+      ->type_name("N");
+  command->add_option("--decode", options->decode, "Score only the last N tokens of each window, as decode steps")
       ->type_name("N");
   command->add_flag("--per-token", options->per_token, "Report every predicted token");
   command->add_flag("--json", options->json, "Print one JSON object: mean_nll, ppl, tokens, nll, argmax, gap");

@@ -1,8 +1,9 @@
 #include "cli/haystack.h"
 
 #include <array>
-#include <cctype>
 #include <random>
+
+#include "eval/suite_data.h"
 
 namespace loci {
 namespace {
@@ -22,8 +23,6 @@ constexpr std::array<std::string_view, 12> kNouns{"boysenberry", "bowler",  "cri
 
 // Tokens that joining the pieces may add beyond the sum of their own.
 constexpr uint32_t kSlackTokens = 32;
-
-bool is_space(char c) { return std::isspace(static_cast<unsigned char>(c)) != 0; }
 
 struct Quiz {
   std::string key, value, needle, question, beginning;
@@ -50,33 +49,6 @@ std::string join_with_needle(const std::vector<std::string_view>& sentences, siz
 }
 
 }  // namespace
-
-std::string collapse_white_space(std::string_view text) {
-  std::string out;
-  out.reserve(text.size());
-  for (const char c : text) {
-    if (!is_space(c)) {
-      out += c;
-    } else if (!out.empty() && out.back() != ' ') {
-      out += ' ';
-    }
-  }
-  if (!out.empty() && out.back() == ' ') out.pop_back();
-  return out;
-}
-
-std::vector<std::string_view> split_sentences(std::string_view text) {
-  std::vector<std::string_view> out;
-  size_t begin = 0;
-  for (size_t i = 0; i + 1 < text.size(); ++i) {
-    const bool ends = text[i] == '.' || text[i] == '?' || text[i] == '!';
-    if (!ends || text[i + 1] != ' ') continue;
-    out.push_back(text.substr(begin, i + 1 - begin));
-    begin = i + 2;
-  }
-  if (begin < text.size()) out.push_back(text.substr(begin));
-  return out;
-}
 
 Result<Haystack> make_haystack(std::string_view book, const HaystackOptions& options, const CountTokens& count_tokens) {
   const Quiz quiz = make_quiz(options.seed);

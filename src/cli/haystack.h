@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "eval/suite.h"
 
 namespace loci {
 
@@ -27,13 +28,6 @@ struct HaystackOptions {
   double depth = 0.5;  // where the needle stands: 0 first sentence, 1 last
   uint64_t seed = 0;
 };
-
-using CountTokens = std::function<Result<uint32_t>(std::string_view text)>;
-
-// White space collapsed to single blanks, as the model saw books in training.
-std::string collapse_white_space(std::string_view text);
-// Sentences of collapsed text: each ends in '.', '?' or '!' before a blank.
-std::vector<std::string_view> split_sentences(std::string_view text);
 
 // kLimit if the book is too short for so many tokens, or there are too few tokens for the question alone.
 Result<Haystack> make_haystack(std::string_view book, const HaystackOptions& options, const CountTokens& count_tokens);

@@ -1,14 +1,9 @@
-#include <algorithm>
-#include <limits>
-
 #include "attention/attention_table.h"
-#include "engine/admission.h"
 #include "engine/chat_prompt.h"
 #include "engine/engine_state.h"
 #include "engine/fingerprint.h"
 #include "engine/scheduler.h"
 #include "engine/session_io.h"
-#include "engine/token_score.h"
 #include "io/model_file.h"
 #include "ops/kernel_table.h"
 
@@ -131,61 +126,6 @@ Result<Completion> Engine::generate(const Request& request) { return std::move(g
 
 std::vector<Result<Completion>> Engine::generate(std::span<const Request> requests) {
   return Scheduler(*state_->core, *state_->tokenizer).run(requests);
-}
-
-Result<std::vector<TokenScore>> Engine::score(std::span<const TokenId> tokens, uint32_t window,
-                                              const std::atomic<bool>* cancelled,
-                                              const std::function<void(const Progress&)>& on_progress) {
-  Core& core = *state_->core;
-  const uint32_t vocabulary = core.model().config().vocabulary;
-  for (const TokenId id : tokens) {
-    if (id < 0 || static_cast<uint32_t>(id) >= vocabulary) {
-      return fail(ErrorCode::kInvalidArgument, "a token is {}, but the vocabulary has {} tokens", id, vocabulary);
-    }
-  }
-  const size_t longest = window == 0 ? tokens.size() : window;
-  if (std::min(longest, tokens.size()) > core.layout().context) {
-    return fail(ErrorCode::kLimit,
-                "a window has {} tokens, but the context holds {}; raise the context or shorten the window", longest,
-                core.layout().context);
-  }
-  std::vector<TokenScore> scores;
-  for (size_t begin = 0; begin < tokens.size(); begin += longest) {
-    const std::span<const TokenId> part = tokens.subspan(begin, std::min(longest, tokens.size() - begin));
-    Sequence sequence = core.new_sequence();
-    sequence.tokens.assign(part.begin(), part.end());
-    const auto length = static_cast<uint32_t>(part.size());
-    const Claim claim{&sequence, length, length};
-    LOCI_CHECK(fits(core, std::span(&claim, 1)));
-    const size_t first_score = scores.size();
-    scores.resize(first_score + part.size() - 1);
-    core.begin_prompt(sequence, {.prompt_tokens = std::numeric_limits<uint32_t>::max(),
-                                 .total_tokens = static_cast<uint32_t>(part.size()),
-                                 .seed = 0,
-                                 .task = {},
-                                 .spans = {}});
-    while (sequence.unfed() > 0) {
-      const uint32_t fed = sequence.cache.tokens();
-      const Feed feed{&sequence, core.layout().chunking.rows(fed, sequence.unfed(), 0), Feed::Logits::kAll};
-      LOCI_CHECK(core.forward(
-          std::span(&feed, 1), [&] { return cancelled != nullptr && cancelled->load(); },
-          [&](size_t, uint32_t first_row, const Rows& logits) -> Status {
-            core.threads().parallel_for(logits.rows, [&](size_t row, int) {
-              const size_t position = fed + first_row + row;
-              if (position + 1 < part.size())
-                scores[first_score + position] = score_token(logits.span(row), part[position + 1]);
-            });
-            return {};
-          }));
-      if (on_progress) {
-        on_progress({.prompt_done = static_cast<uint32_t>(begin + sequence.cache.tokens()),
-                     .prompt_total = static_cast<uint32_t>(tokens.size()),
-                     .generated = 0,
-                     .seconds = 0});
-      }
-    }
-  }
-  return scores;
 }
 
 Result<Session> Engine::open_session() {

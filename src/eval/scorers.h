@@ -1,0 +1,20 @@
+// How an answer becomes a score in [0, 1], as published with each suite.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace loci {
+
+enum class Scorer {
+  kAll,           // RULER string_match_all: the share of the references that occur, case aside
+  kPart,          // RULER string_match_part: 1 if any does
+  kFirstInteger,  // passkey: the first number in the answer is the reference
+  kContains,      // key-value retrieval: the reference occurs as it is
+};
+
+const char* to_string(Scorer scorer);
+double score_answer(Scorer scorer, std::string_view answer, const std::vector<std::string>& references);
+
+}  // namespace loci

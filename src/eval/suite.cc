@@ -1,0 +1,165 @@
+#include "eval/suite.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "base/spelling.h"
+#include "eval/retrieval.h"
+#include "eval/ruler.h"
+
+namespace loci {
+namespace {
+
+constexpr std::string_view kRuler = "ruler";
+constexpr std::string_view kRulerSource = "RULER, arXiv 2404.06654, Apache-2.0";
+
+constexpr uint32_t kExampleTokens = 500;  // of variable tracking's worked example, at most
+constexpr uint32_t kVtAnswerTokens = 30;
+constexpr uint32_t kMostUnits = 1U << 24;
+
+std::string names_of(std::string_view suite) {
+  std::vector<std::string_view> names;
+  for (const Task& task : all_tasks()) {
+    if (task.suite == suite) names.push_back(task.name);
+  }
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
+std::vector<std::string> suite_names() {
+  std::vector<std::string> names;
+  for (const Task& task : all_tasks()) {
+    if (names.empty() || names.back() != task.suite) names.emplace_back(task.suite);
+  }
+  return names;
+}
+
+}  // namespace
+
+const std::vector<Task>& all_tasks() {
+  static const std::vector<Task> tasks{
+      {kRuler, "niah_single_1", "one number in noise", kRulerSource, Scorer::kAll, 128, 1, niah_single_1},
+      {kRuler, "niah_single_2", "one number in an essay", kRulerSource, Scorer::kAll, 128, 1, niah_single_2},
+      {kRuler, "niah_single_3", "one uuid in an essay", kRulerSource, Scorer::kAll, 128, 1, niah_single_3},
+      {kRuler, "niah_multikey_1", "one number of four in an essay", kRulerSource, Scorer::kAll, 128, 1,
+       niah_multikey_1},
+      {kRuler, "niah_multikey_2", "one number among nothing but such", kRulerSource, Scorer::kAll, 128, 1,
+       niah_multikey_2},
+      {kRuler, "niah_multikey_3", "one uuid among nothing but such", kRulerSource, Scorer::kAll, 128, 1,
+       niah_multikey_3},
+      {kRuler, "niah_multivalue", "four numbers of one key", kRulerSource, Scorer::kAll, 128, 1, niah_multivalue},
+      {kRuler, "niah_multiquery", "the numbers of four keys", kRulerSource, Scorer::kAll, 128, 1, niah_multiquery},
+      {kRuler, "vt", "a chain of assignments, four hops", kRulerSource, Scorer::kAll, kVtAnswerTokens, 5,
+       variable_tracking},
+      {kRuler, "cwe", "the ten most common words of a list", kRulerSource, Scorer::kAll, 120, 11, common_words,
+       [](const SuiteData& data) { return static_cast<uint32_t>(data.words.size()); }},
+      {kRuler, "fwe", "the three most frequent coded words", kRulerSource, Scorer::kAll, 50, 50, frequent_words},
+      {"passkey", "passkey", "a number in noise, told twice", "landmark attention, arXiv 2305.16300, Apache-2.0",
+       Scorer::kFirstInteger, 10, 1, passkey},
+      {"kv", "kv_retrieval", "the value of a key in a JSON object of uuids", "InfiniteBench, arXiv 2402.13718, MIT",
+       Scorer::kContains, 50, 1, key_value},
+  };
+  return tasks;
+}
+
+Result<std::vector<const Task*>> find_tasks(std::string_view text) {
+  const size_t colon = std::min(text.find(':'), text.size());
+  const std::string_view suite = text.substr(0, colon);
+  std::vector<const Task*> out;
+  for (const Task& task : all_tasks()) {
+    if (task.suite == suite) out.push_back(&task);
+  }
+  if (out.empty()) {
+    return fail(ErrorCode::kInvalidArgument, "there is no suite '{}'{}: known are {}", suite,
+                did_you_mean(std::string(suite), suite_names()), fmt::join(suite_names(), ", "));
+  }
+  if (colon == text.size()) return out;
+  std::vector<std::string_view> wanted;
+  for (std::string_view rest = text.substr(colon + 1);;) {
+    const size_t comma = std::min(rest.find(','), rest.size());
+    wanted.push_back(rest.substr(0, comma));
+    if (comma == rest.size()) break;
+    rest.remove_prefix(comma + 1);
+  }
+  for (const std::string_view name : wanted) {
+    if (std::any_of(out.begin(), out.end(), [&](const Task* task) { return task->name == name; })) continue;
+    return fail(ErrorCode::kInvalidArgument, "suite '{}' has no task '{}': it has {}", suite, name, names_of(suite));
+  }
+  out.erase(std::remove_if(
+                out.begin(), out.end(),
+                [&](const Task* task) { return std::find(wanted.begin(), wanted.end(), task->name) == wanted.end(); }),
+            out.end());
+  return out;
+}
+
+uint64_t sample_seed(uint64_t seed, std::string_view task, uint32_t length, uint32_t index) {
+  uint64_t hash = 0xcbf29ce484222325ULL ^ seed;
+  const auto mix = [&hash](uint64_t value) { hash = (hash ^ value) * 0x100000001b3ULL; };
+  for (const char c : task) mix(static_cast<unsigned char>(c));
+  mix(length);
+  mix(index);
+  hash ^= hash >> 31;
+  hash *= 0x94d049bb133111ebULL;
+  return hash ^ (hash >> 29);
+}
+
+// The largest number of lines, in steps of five, that keeps the example within its tokens.
+Status SampleMaker::measure_vt_example() {
+  for (uint32_t lines = 5; vt_example_lines_ == 0 || lines <= kExampleTokens; lines += 5) {
+    PythonRandom random(seed_);
+    LOCI_TRY(const uint32_t tokens, count_tokens_(variable_tracking_example(random, lines)));
+    if (vt_example_lines_ > 0 && tokens + kVtAnswerTokens > kExampleTokens) break;
+    vt_example_lines_ = lines;
+  }
+  return {};
+}
+
+Result<SizedSample> SampleMaker::make_with(const Task& task, SampleInput input, uint32_t units) const {
+  input.units = units;
+  SizedSample out;
+  out.sample = task.generate(input);
+  LOCI_TRY(out.tokens, make_prompt_(out.sample));
+  LOCI_TRY(const uint32_t answer, count_tokens_(fmt::format(" {}", fmt::join(out.sample.answers, " "))));
+  // Commas, an "and", an end: what a model may add to the bare answers.
+  out.answer_tokens = std::max(task.answer_tokens, answer + 4 * static_cast<uint32_t>(out.sample.answers.size()));
+  return out;
+}
+
+Result<SizedSample> SampleMaker::make(const Task& task, uint32_t length, uint32_t index) {
+  if (vt_example_lines_ == 0 && task.generate == variable_tracking) LOCI_CHECK(measure_vt_example());
+  const SampleInput input{.data = data_,
+                          .seed = seed_,
+                          .sample_seed = sample_seed(seed_, task.name, length, index),
+                          .length = length,
+                          .index = index,
+                          .units = 0,
+                          .vt_example_lines = vt_example_lines_};
+  const auto fits = [&](const SizedSample& sized) { return sized.tokens.size() + sized.answer_tokens <= length; };
+  LOCI_TRY(SizedSample best, make_with(task, input, task.least_units));
+  if (!fits(best)) {
+    return fail(ErrorCode::kLimit, "{} tokens are too few for task '{}', whose shortest prompt and answer take {}",
+                length, task.name, best.tokens.size() + best.answer_tokens);
+  }
+  // In growing steps from a guess until the border is between two tries, then by halves: `low` fits, `high` does not.
+  const size_t base = best.tokens.size();
+  uint32_t low = task.least_units;
+  uint32_t high = (task.most_units != nullptr ? task.most_units(data_) : kMostUnits) + 1;
+  uint32_t at =
+      std::clamp(static_cast<uint32_t>(units_per_token_ * static_cast<double>(length - base)), low + 1, high - 1);
+  uint32_t step = std::max(1U, at / 64);
+  while (high - low > 1) {
+    LOCI_TRY(SizedSample sized, make_with(task, input, at));
+    const bool fit = fits(sized);
+    (fit ? low : high) = at;
+    if (fit) best = std::move(sized);
+    const uint32_t wanted = fit ? low + step : high - std::min(step, high);
+    at = wanted > low && wanted < high ? wanted : low + (high - low) / 2;
+    step = std::min(step * 2, kMostUnits);
+  }
+  if (best.tokens.size() > base) {
+    units_per_token_ = static_cast<double>(low) / static_cast<double>(best.tokens.size() - base);
+  }
+  return best;
+}
+
+}  // namespace loci

@@ -1,0 +1,126 @@
+#include "eval/suite_data.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+
+namespace loci {
+namespace {
+
+bool is_space(char c) { return std::isspace(static_cast<unsigned char>(c)) != 0; }
+
+void sort_unique(std::vector<std::string>& words) {
+  std::sort(words.begin(), words.end());
+  words.erase(std::unique(words.begin(), words.end()), words.end());
+}
+
+std::vector<std::string> all_words(const SuiteTexts& texts) {
+  std::vector<std::string> out;
+  for (const std::string* list : {&texts.nouns, &texts.adjectives, &texts.verbs}) {
+    for (std::string& word : split_lines(*list)) out.push_back(std::move(word));
+  }
+  sort_unique(out);
+  return out;
+}
+
+}  // namespace
+
+std::string collapse_white_space(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  for (const char c : text) {
+    if (!is_space(c)) {
+      out += c;
+    } else if (!out.empty() && out.back() != ' ') {
+      out += ' ';
+    }
+  }
+  if (!out.empty() && out.back() == ' ') out.pop_back();
+  return out;
+}
+
+std::vector<std::string_view> split_sentences(std::string_view text) {
+  std::vector<std::string_view> out;
+  size_t begin = 0;
+  for (size_t i = 0; i + 1 < text.size(); ++i) {
+    const bool ends = text[i] == '.' || text[i] == '?' || text[i] == '!';
+    if (!ends || text[i + 1] != ' ') continue;
+    out.push_back(text.substr(begin, i + 1 - begin));
+    begin = i + 2;
+  }
+  if (begin < text.size()) out.push_back(text.substr(begin));
+  return out;
+}
+
+std::vector<std::string> split_lines(std::string_view text) {
+  std::vector<std::string> out;
+  while (!text.empty()) {
+    const size_t end = std::min(text.find('\n'), text.size());
+    std::string_view line = text.substr(0, end);
+    while (!line.empty() && is_space(line.back())) line.remove_suffix(1);
+    out.emplace_back(line);
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return out;
+}
+
+Essay::Essay(std::string_view text) : text_(collapse_white_space(text)) {
+  for (size_t i = 1; i < text_.size(); ++i) {
+    if (text_[i] == ' ') ends_.push_back(i);
+  }
+  if (!text_.empty()) ends_.push_back(text_.size());
+}
+
+std::string Essay::first_words(size_t count) const {
+  std::string out;
+  if (ends_.empty()) return out;
+  for (; count > ends_.size(); count -= ends_.size()) out += text_ + " ";
+  if (count > 0) out.append(text_, 0, ends_[count - 1]);
+  return out;
+}
+
+WordPairs::WordPairs(std::vector<std::string> adjectives, std::vector<std::string> nouns)
+    : adjectives_(std::move(adjectives)), nouns_(std::move(nouns)) {
+  sort_unique(adjectives_);
+  sort_unique(nouns_);
+  // By what stands before the noun, hyphen included.
+  std::sort(adjectives_.begin(), adjectives_.end(),
+            [](const std::string& a, const std::string& b) { return a + "-" < b + "-"; });
+  for (size_t i = 0; i < adjectives_.size();) i = add_runs(i);
+}
+
+void WordPairs::add_run(size_t adjective, size_t first, size_t end) {
+  if (first < end) runs_.push_back({adjective, first, end - first});
+  size_ += end - first;
+}
+
+// The pairs of one adjective, and among them those of longer ones that begin with it and a hyphen: "high-pitched-..."
+// stands between "high-pit" and "high-place". Returns the adjective behind all these.
+size_t WordPairs::add_runs(size_t adjective) {
+  const std::string start = adjectives_[adjective] + "-";
+  size_t noun = 0;
+  size_t next = adjective + 1;
+  while (next < adjectives_.size() && adjectives_[next].compare(0, start.size(), start) == 0) {
+    const std::string rest = adjectives_[next].substr(start.size()) + "-";
+    const auto until = static_cast<size_t>(std::lower_bound(nouns_.begin(), nouns_.end(), rest) - nouns_.begin());
+    add_run(adjective, noun, until);
+    noun = until;
+    next = add_runs(next);
+  }
+  add_run(adjective, noun, nouns_.size());
+  return next;
+}
+
+std::string WordPairs::at(uint64_t index) const {
+  for (const Run& run : runs_) {
+    if (index < run.count) return fmt::format("{}-{}", adjectives_[run.adjective], nouns_[run.first + index]);
+    index -= run.count;
+  }
+  return {};
+}
+
+SuiteData::SuiteData(const SuiteTexts& texts)
+    : essay(texts.haystack), keys(split_lines(texts.adjectives), split_lines(texts.nouns)), words(all_words(texts)) {}
+
+}  // namespace loci

@@ -1,0 +1,195 @@
+#include "eval/suite.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "eval/ruler.h"
+
+namespace loci {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+std::string read(const std::string& name) {
+  std::ifstream file(std::string(LOCI_SOURCE_DIR) + "/" + name, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+const nlohmann::json& fixtures() {
+  static const nlohmann::json json = nlohmann::json::parse(read("tests/eval/data/ruler.json"));
+  return json;
+}
+
+const SuiteData& data() {
+  static const SuiteData made({.haystack = fixtures().at("essay").get<std::string>(),
+                               .adjectives = read("data/words/adjectives.txt"),
+                               .nouns = read("data/words/nouns.txt"),
+                               .verbs = read("data/words/verbs.txt")});
+  return made;
+}
+
+const Task& task(std::string_view name) {
+  for (const Task& t : all_tasks()) {
+    if (t.name == name) return t;
+  }
+  throw std::runtime_error(std::string(name));
+}
+
+// A tokenizer of one token a byte.
+SampleMaker byte_maker(uint64_t seed) {
+  return SampleMaker(
+      data(), seed,
+      [](const Sample& sample) -> Result<std::vector<int32_t>> {
+        const std::string text = sample.prompt + sample.beginning;
+        return std::vector<int32_t>(text.begin(), text.end());
+      },
+      [](std::string_view text) -> Result<uint32_t> { return static_cast<uint32_t>(text.size()); });
+}
+
+size_t occurrences(const std::string& text, const std::string& part) {
+  size_t count = 0;
+  for (size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++count;
+  return count;
+}
+
+TEST(PythonRandom, DrawsWhatCPythonDraws) {
+  PythonRandom random(12345678901234);
+  EXPECT_EQ(random.bits(32), 107551873U);
+  EXPECT_EQ(random.bits(32), 2403399316U);
+  EXPECT_EQ(random.random(), 0.14532691110186335);
+  EXPECT_EQ(random.between(5, 1000000), 446905);
+  EXPECT_THAT(random.sample(10, 4), ElementsAre(8, 6, 7, 3));
+  EXPECT_THAT(random.sample(1000, 3), ElementsAre(201, 151, 783));
+  EXPECT_EQ(random.uuid(), "5d72bf4a-3bfd-40d5-bc82-425f5e80f8be");
+  EXPECT_EQ(random.letters("abcdef", 5), "ecbae");
+  std::vector<int> items{0, 1, 2, 3, 4, 5, 6, 7};
+  random.shuffle(items);
+  EXPECT_THAT(items, ElementsAre(2, 1, 4, 0, 7, 5, 3, 6));
+  EXPECT_EQ(PythonRandom(3).below(uint64_t{1} << 40), 285805288266U);
+}
+
+TEST(PythonRandom, NumpysIntegersAreNumpys) {
+  MersenneTwister twister(42U);
+  EXPECT_EQ(numpy_randint(twister, 10000, 99999), 25795);
+  EXPECT_EQ(numpy_randint(twister, 10000, 99999), 10860);
+  EXPECT_EQ(numpy_randint(twister, 10000, 99999), 86820);
+}
+
+TEST(WordPairs, StandInTheOrderOfTheirStrings) {
+  const WordPairs& keys = data().keys;
+  ASSERT_EQ(keys.size(), 6171620U);
+  EXPECT_EQ(keys.at(0), "Early-ATM");
+  EXPECT_EQ(keys.at(3000000), "lackadaisical-finisher");
+  EXPECT_EQ(keys.at(2500289), "high-pitched-TV");
+  EXPECT_EQ(keys.at(keys.size() / 2), "level-ATM");
+  EXPECT_EQ(keys.at(keys.size() - 1), "zonked-zucchini");
+  for (uint64_t i = 2499000; i < 2510000; ++i) ASSERT_LT(keys.at(i), keys.at(i + 1)) << i;
+}
+
+TEST(Essay, BeginsAgainBehindItsEnd) {
+  const Essay essay(" one\n two  three ");
+  EXPECT_EQ(essay.words(), 3U);
+  EXPECT_EQ(essay.first_words(2), "one two");
+  EXPECT_EQ(essay.first_words(3), "one two three");
+  EXPECT_EQ(essay.first_words(7), "one two three one two three one");
+  EXPECT_EQ(Essay("").first_words(5), "");
+}
+
+TEST(Ruler, GivesThePublishedPrompts) {
+  ASSERT_EQ(fixtures().at("cases").size(), 17U);
+  for (const nlohmann::json& item : fixtures().at("cases")) {
+    const uint64_t seed = item.at("seed");
+    const Sample sample = task(item.at("task").get<std::string>())
+                              .generate({.data = data(),
+                                         .seed = seed,
+                                         .sample_seed = seed,
+                                         .length = item.value("length", 4096U),
+                                         .index = 0,
+                                         .units = item.at("units"),
+                                         .vt_example_lines = 0});
+    SCOPED_TRACE(item.at("task").get<std::string>() + " " + std::to_string(seed));
+    EXPECT_EQ(sample.prompt, item.at("prompt").get<std::string>());
+    EXPECT_EQ(sample.beginning, item.at("beginning").get<std::string>());
+    EXPECT_EQ(sample.answers, item.at("answers").get<std::vector<std::string>>());
+  }
+}
+
+TEST(Suite, EveryPromptFillsItsLengthAndHoldsItsAnswers) {
+  for (const Task& t : all_tasks()) {
+    SCOPED_TRACE(t.name);
+    SampleMaker maker = byte_maker(5);
+    const uint32_t length = t.name == "cwe" || t.name == "vt" ? 6000 : 4000;
+    for (uint32_t index = 0; index < 3; ++index) {
+      const Result<SizedSample> made = maker.make(t, length, index);
+      ASSERT_TRUE(made.ok()) << made.error().message;
+      EXPECT_LE(made->tokens.size() + made->answer_tokens, length);
+      EXPECT_GE(made->tokens.size() + made->answer_tokens, length - 130);  // a unit at most
+      const size_t question = made->sample.prompt.rfind('\n');
+      ASSERT_FALSE(made->sample.answers.empty());
+      for (const std::string& answer : made->sample.answers) {
+        EXPECT_GE(occurrences(made->sample.prompt.substr(0, question), answer), 1U) << answer;
+        EXPECT_EQ(occurrences(made->sample.prompt.substr(question), answer), 0U) << answer;
+      }
+      EXPECT_GE(made->sample.depth, 0);
+      EXPECT_LE(made->sample.depth, 1);
+    }
+  }
+}
+
+TEST(Suite, TheSameSeedGivesTheSamePromptWhateverWasMadeBefore) {
+  SampleMaker one = byte_maker(5), other = byte_maker(5), third = byte_maker(6);
+  const Task& vt = task("vt");
+  ASSERT_TRUE(other.make(task("niah_single_2"), 4000, 9).ok());
+  const std::string prompt = one.make(vt, 6000, 2)->sample.prompt;
+  EXPECT_EQ(prompt, other.make(vt, 6000, 2)->sample.prompt);
+  EXPECT_NE(prompt, other.make(vt, 6000, 3)->sample.prompt);
+  EXPECT_NE(prompt, third.make(vt, 6000, 2)->sample.prompt);
+}
+
+TEST(Suite, AnOracleThatReadsTheNeedlesScoresFully) {
+  for (const Task& t : all_tasks()) {
+    SCOPED_TRACE(t.name);
+    SampleMaker maker = byte_maker(8);
+    const SizedSample made = *maker.make(t, 6000, 0);
+    std::string said;
+    for (const std::string& answer : made.sample.answers) said += answer + " ";
+    EXPECT_EQ(score_answer(t.scorer, said, made.sample.answers), 1);
+    EXPECT_EQ(score_answer(t.scorer, "", made.sample.answers), 0);
+  }
+}
+
+TEST(Suite, VariableTrackingAsksForItsOwnChain) {
+  SampleMaker maker = byte_maker(8);
+  const Sample sample = maker.make(task("vt"), 6000, 0)->sample;
+  ASSERT_EQ(sample.answers.size(), 5U);
+  EXPECT_EQ(sample.needles[1], "VAR " + sample.answers[1] + " = VAR " + sample.answers[0] + " ");
+  const std::string value = sample.needles[0].substr(sample.needles[0].size() - 5);
+  EXPECT_THAT(sample.beginning, HasSubstr("5 variables are assigned the value " + value + ", they are: "));
+  EXPECT_EQ(occurrences(sample.prompt, "Memorize and track"), 2U);  // the worked example first
+}
+
+TEST(Suite, TooFewTokensAreALimit) {
+  SampleMaker maker = byte_maker(8);
+  const Result<SizedSample> made = maker.make(task("niah_single_1"), 300, 0);
+  ASSERT_FALSE(made.ok());
+  EXPECT_EQ(made.error().code, ErrorCode::kLimit);
+  EXPECT_THAT(made.error().message, HasSubstr("300"));
+}
+
+TEST(Suite, NamesAreFoundAndMistakesNamed) {
+  EXPECT_EQ(find_tasks("ruler")->size(), 11U);
+  EXPECT_EQ(find_tasks("ruler:vt,niah_single_1")->front()->name, "niah_single_1");
+  EXPECT_THAT(find_tasks("rulr").error().message, HasSubstr("ruler"));
+  EXPECT_THAT(find_tasks("ruler:vx").error().message, HasSubstr("'vx'"));
+  EXPECT_FALSE(find_tasks("ruler:").ok());
+}
+
+}  // namespace
+}  // namespace loci
