@@ -2,7 +2,7 @@
 // uses.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "loci/result.h"
 

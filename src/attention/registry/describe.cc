@@ -1,5 +1,7 @@
 #include "attention/registry/describe.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>

@@ -1,5 +1,7 @@
 #include "attention/registry/parameter.h"
 
+#include <fmt/format.h>
+
 #include <charconv>
 #include <cmath>
 
