@@ -2,7 +2,7 @@
 // uses.
 #pragma once
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include "loci/result.h"
 

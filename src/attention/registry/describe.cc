@@ -1,7 +1,5 @@
 #include "attention/registry/describe.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>

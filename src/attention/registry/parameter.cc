@@ -1,7 +1,5 @@
 #include "attention/registry/parameter.h"
 
-#include <fmt/format.h>
-
 #include <charconv>
 #include <cmath>
 
