@@ -1,17 +1,28 @@
-# Every fuzz/NAME.cc becomes a libFuzzer program fuzz_NAME, whose corpus is fuzz/corpus/NAME; tools/fuzz.sh runs them.
-# The link option alone brings in libFuzzer's main; every other file is instrumented by -fsanitize=fuzzer-no-link.
+# loci_fuzz(NAME MODULE [SOURCES files...]): fuzz/NAME_fuzz.cc becomes a libFuzzer program fuzz_NAME linked against MODULE, whose
+# corpus is fuzz/corpus/NAME; tools/fuzz.sh runs them. The link option alone brings in libFuzzer's main; every other file is
+# instrumented by -fsanitize=fuzzer-no-link.
 if(NOT CMAKE_CXX_COMPILER_ID MATCHES "Clang")
   message(FATAL_ERROR "LOCI_FUZZ needs clang with libFuzzer, and the compiler is ${CMAKE_CXX_COMPILER_ID}: use preset 'fuzz'")
 endif()
 
-file(GLOB fuzz_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/fuzz/*.cc)
 add_custom_target(fuzzers)  # all of them, and not the binary
-foreach(source IN LISTS fuzz_sources)
-  get_filename_component(name ${source} NAME_WE)
-  string(REGEX REPLACE "^fuzz_|_fuzz$" "" name ${name})
-  add_executable(fuzz_${name} ${source})
-  target_link_libraries(fuzz_${name} PRIVATE loci_engine)
+function(loci_fuzz name module)
+  cmake_parse_arguments(ARG "" "" "SOURCES" ${ARGN})
+  add_executable(fuzz_${name} ${PROJECT_SOURCE_DIR}/fuzz/${name}_fuzz.cc ${ARG_SOURCES})
+  target_include_directories(fuzz_${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
+  target_link_libraries(fuzz_${name} PRIVATE ${module})
   target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
   add_dependencies(fuzzers fuzz_${name})
   set_target_properties(fuzz_${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/fuzz)
-endforeach()
+endfunction()
+
+loci_fuzz(gguf loci_io)
+loci_fuzz(hf_config loci_io)
+loci_fuzz(safetensors loci_io)
+loci_fuzz(chat_template loci_text)
+loci_fuzz(tokenizer loci_text)
+# The reader alone, so that the engine need not be built with sanitizers.
+loci_fuzz(session loci_base SOURCES ${PROJECT_SOURCE_DIR}/src/engine/session_reader.cc)
+target_link_libraries(fuzz_session PRIVATE PkgConfig::XXHASH)
+# Plans are also read with the tests' registry, which has a method of every kind.
+loci_fuzz(plan loci_attention SOURCES ${PROJECT_SOURCE_DIR}/tests/attention/made_registry.cc)

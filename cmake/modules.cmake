@@ -1,17 +1,18 @@
-# loci_precompile(TARGET headers...): the headers that most files of TARGET read, parsed once: the command line
-# parser and the test framework take seconds a file. Not with a compiler cache, which cannot look into precompiled headers.
+# loci_precompile(TARGET headers...): the headers that most files of TARGET read, parsed once: the command line parser and the
+# test framework take seconds a file, the standard library a third of one. Not with a compiler cache, which cannot look into
+# precompiled headers.
 function(loci_precompile target)
   if(NOT CMAKE_CXX_COMPILER_LAUNCHER)
     target_precompile_headers(${target} PRIVATE ${ARGN})
   endif()
 endfunction()
 
-# loci_module(NAME [SOURCES files...] [DEPENDS targets...]): a static library loci_NAME of every .cc file under src/NAME, but
-# for main.cc and cuda/ (see cuda.cmake), and of SOURCES.
+# loci_module(NAME [SOURCES files...] [DEPENDS targets...] [PRECOMPILE headers...]): a static library loci_NAME of every .cc file
+# under src/NAME, but for main.cc and cuda/ (see cuda.cmake), and of SOURCES. PRECOMPILE adds to what every module precompiles.
 # Files named *_avx2.cc and *_avx512.cc are compiled for that instruction set; nothing else may use its instructions.
 # *_bf16_avx512.cc may use AVX512_BF16 besides.
 function(loci_module name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS;PRECOMPILE" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${name}/*.cc)
   list(FILTER sources EXCLUDE REGEX "/main\\.cc$|/cuda/")
   list(APPEND sources ${ARG_SOURCES})
@@ -24,6 +25,10 @@ function(loci_module name)
   add_library(loci_${name} STATIC ${sources})
   target_include_directories(loci_${name} PUBLIC ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/include)
   target_link_libraries(loci_${name} PUBLIC ${ARG_DEPENDS})
+  list(LENGTH sources count)
+  if(count GREATER 6)
+    loci_precompile(loci_${name} <algorithm> <functional> <memory> <span> <string> <vector> <fmt/format.h> ${ARG_PRECOMPILE})
+  endif()
   foreach(source IN LISTS sources)
     if(source MATCHES "_avx2\\.cc$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c")
@@ -31,6 +36,9 @@ function(loci_module name)
       # GCC 12 takes the deliberately undefined operands inside its own intrinsics for uninitialized variables.
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
         "-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx512vnni;-mavx2;-mfma;-mf16c;-mprefer-vector-width=512;-Wno-uninitialized;$<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>")
+    endif()
+    if(source MATCHES "_avx(2|512)\\.cc$")  # whose flags no precompiled header has
+      set_source_files_properties(${source} PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
     endif()
     if(source MATCHES "_bf16_avx512\\.cc$")
       set_property(SOURCE ${source} APPEND PROPERTY COMPILE_OPTIONS "-mavx512bf16")

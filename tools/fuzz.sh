@@ -4,7 +4,8 @@
 #   tools/fuzz.sh BUILD [SECONDS] [TARGETS...]     SECONDS for each target, 60 by default; every target by default
 #
 # A target fuzz_NAME starts from fuzz/corpus/NAME, which is read only; what it finds new goes to BUILD/corpus/NAME and what
-# breaks it to BUILD/crash-NAME-*. A memory limit makes an allocation beyond the input's size a finding.
+# breaks it to BUILD/crash-NAME-*. A memory limit makes an allocation beyond the input's size a finding. Beside the number of runs
+# stands the processor time they had: on a busy machine it is less than SECONDS, and says how much the result is worth.
 set -euo pipefail
 build=$(readlink -f -- "$1")
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
@@ -20,6 +21,7 @@ if ((${#targets[@]} == 0)); then
 fi
 ((${#targets[@]} > 0)) || { echo "fuzz.sh: no fuzz target was built in $build/fuzz" >&2; exit 1; }
 
+TIMEFORMAT='%U'
 failed=()
 for target in "${targets[@]}"; do
   target=${target#fuzz_}
@@ -31,9 +33,9 @@ for target in "${targets[@]}"; do
   seeds=()
   [[ -d $root/fuzz/corpus/$target ]] && seeds=("$root/fuzz/corpus/$target")
   echo "fuzz $target: $seconds s from $(find "${seeds[@]}" "$corpus" -type f | wc -l) inputs"
-  if "$binary" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=512 -print_final_stats=1 \
-    -artifact_prefix="$build/crash-$target-" "$corpus" "${seeds[@]}" >"$log" 2>&1; then
-    echo "fuzz $target: clean, $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") runs"
+  if { time "$binary" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=512 -print_final_stats=1 \
+    -artifact_prefix="$build/crash-$target-" "$corpus" "${seeds[@]}" >"$log" 2>&1; } 2>"$log.seconds"; then
+    echo "fuzz $target: clean, $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") runs in $(<"$log.seconds") s of a processor"
   else
     failed+=("$target")
     tail -n 40 "$log"

@@ -6,7 +6,8 @@
 A signal in the load, in the prompt and in the answer ends the program with status 130 and one whole JSON object on stdout:
 an error of the code "cancelled" from a load, else a result whose "finish" is "cancelled". Progress bars, which a terminal
 on stderr makes visible, tell the phase. A signal that misses its phase is tried again; the status and the JSON
-must hold wherever it comes.
+must hold wherever it comes. Nothing is broken then: the model's bytes are what they were, no file is left in the folder for
+temporary ones, and the next run says what one before the signals said.
 
 A pull, from a slow server on this machine, ends likewise with an error of the code "cancelled". No file stands under the
 model's name then, and the next pull fetches the rest alone and gives the whole file.
@@ -91,6 +92,35 @@ def try_phase(binary, model, document, arguments, label, delay, lies_in_phase):
     return f"{TRIES} signals missed it; the last left {outcome}"
 
 
+def answer(binary, model):
+    command = [binary, "run", "-m", model, "--raw", "--json", *SHORT, "-n", "8", "--ignore-eos"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=PATIENCE)
+    if done.returncode != 0:
+        return f"status {done.returncode}: {done.stderr.decode()[-300:]}"
+    return json.loads(done.stdout)["text"]
+
+
+def try_phases(binary, model, report):
+    """Reports each phase of a run, then what is left of them."""
+    digest, before = hashlib.sha256(pathlib.Path(model).read_bytes()).digest(), answer(binary, model)
+    with tempfile.TemporaryFile() as document, tempfile.TemporaryDirectory() as temporary:
+        document.write(BOOK.read_bytes()[:PROMPT_BYTES])
+        document.flush()
+        os.environ["TMPDIR"] = temporary
+        for name, *phase in PHASES:
+            report(name, try_phase(binary, model, document, *phase))
+        del os.environ["TMPDIR"]
+        after, left = answer(binary, model), os.listdir(temporary)
+        problem = None
+        if after != before:
+            problem = f"the answer was {before!r} before and is {after!r} now"
+        elif hashlib.sha256(pathlib.Path(model).read_bytes()).digest() != digest:
+            problem = f"{model} has changed"
+        elif left:
+            problem = f"these files are left: {left}"
+        report("run, and what it leaves", problem)
+
+
 class SlowServer(http.server.ThreadingHTTPServer):
     """Serves one file as /model.gguf, slowly while `slow` is set. `asked` holds the first byte each request wanted."""
     daemon_threads = True
@@ -159,19 +189,16 @@ def main():
     options = parser.parse_args()
     failed = 0
 
-    def report(name, began, problem):
-        nonlocal failed
+    began = time.monotonic()
+
+    def report(name, problem):
+        nonlocal began, failed
         failed += problem is not None
         print(f"Ctrl-C in the {name}: {problem or 'ok'} ({time.monotonic() - began:.1f} s)", flush=True)
+        began = time.monotonic()
 
-    with tempfile.TemporaryFile() as document:
-        document.write(BOOK.read_bytes()[:PROMPT_BYTES])
-        document.flush()
-        for name, *phase in PHASES:
-            began = time.monotonic()
-            report(name, began, try_phase(options.loci, options.model, document, *phase))
-    began = time.monotonic()
-    report("pull", began, try_pull(options.loci, options.model))
+    try_phases(options.loci, options.model, report)
+    report("pull", try_pull(options.loci, options.model))
     return 1 if failed else 0
 
 
