@@ -39,6 +39,13 @@ inline __m512 load_halves(const std::byte* from) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
 }
 
+// sum + codes . q, four products a lane. In assembly because GCC 12 copies every accumulator of the intrinsic in and out
+// of its register around a loop's body.
+inline __m512i add_products(__m512i sum, __m512i codes, __m512i q) {
+  __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(codes), "v"(q));
+  return sum;
+}
+
 inline void prefetch(const std::byte* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
 
 // What the codes' bias of 8 or 128 adds too much, subtracted beforehand.
@@ -108,46 +115,43 @@ class IntegerTile {
   static inline void accumulate(__m512i codes, const __m512i (&four)[kRows], int panel,
                                 __m512i (&idot)[kRows][kPanels]) {
 #pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) idot[r][panel] = _mm512_dpbusd_epi32(idot[r][panel], codes, four[r]);
+    for (int r = 0; r < kRows; ++r) idot[r][panel] = add_products(idot[r][panel], codes, four[r]);
   }
 
-  // 256 times the products of the columns that have a high part. `wide` is not 0.
-  static inline void add_high(const std::byte* codes, size_t stride, const std::byte* block, uint32_t wide,
-                              __m512i (&idot)[kRows][kPanels]) {
-    const std::byte* high = block + ActivationBlock::high(kRows);
+  // 256 times the products of the columns in which this row has a high part.
+  static inline void add_high(const std::byte* codes, size_t stride, const std::byte* high, uint32_t wide,
+                              __m512i (&idot)[kPanels]) {
     for (; wide != 0; wide &= wide - 1) {
       const int column = __builtin_ctz(wide);
-      __m512i four[kRows];
-      load_four(high, column, four);
+      const __m512i four = broadcast_i32(high + 4 * column);
 #pragma GCC unroll 4
       for (int p = 0; p < kPanels; ++p) {
         if constexpr (kBits == 8) {
-          accumulate(_mm512_loadu_si512(codes + p * stride + 64 * column), four, p, idot);
+          idot[p] = add_products(idot[p], _mm512_loadu_si512(codes + p * stride + 64 * column), four);
         } else {
           const __m512i pair = _mm512_loadu_si512(codes + p * stride + 64 * (column & 3));
           const __m512i shifted = _mm512_srl_epi16(pair, _mm_cvtsi32_si128(column & 4));
-          accumulate(_mm512_and_si512(shifted, _mm512_set1_epi8(15)), four, p, idot);
+          idot[p] = add_products(idot[p], _mm512_and_si512(shifted, _mm512_set1_epi8(15)), four);
         }
       }
     }
-    for (int r = 0; r < kRows; ++r) {
-      for (int p = 0; p < kPanels; ++p) idot[r][p] = _mm512_slli_epi32(idot[r][p], 8);
-    }
+    for (int p = 0; p < kPanels; ++p) idot[p] = _mm512_slli_epi32(idot[p], 8);
   }
 
-  static inline uint32_t wide_columns(const std::byte* block, int first) {
-    uint32_t wide = 0;
-    for (int r = 0; r < kRows; ++r) wide |= load_u32(block + ActivationBlock::wide(kRows) + 4 * r);
+  static inline uint32_t wide_columns(const std::byte* block, int row, int first) {
+    const uint32_t wide = load_u32(block + ActivationBlock::wide(kRows) + 4 * row);
     return kGroup == 32 ? wide : wide & (first == 0 ? 0x0fu : 0xf0u);
   }
 
   static inline void add_group(const std::byte* codes, size_t stride, const std::byte* block, int first,
                                __m512 (&acc)[kRows][kPanels]) {
     __m512i idot[kRows][kPanels];
+#pragma GCC unroll 3
     for (int r = 0; r < kRows; ++r) {
       for (int p = 0; p < kPanels; ++p) idot[r][p] = _mm512_setzero_si512();
+      const uint32_t wide = wide_columns(block, r, first);
+      if (wide != 0) add_high(codes, stride, block + ActivationBlock::high(kRows) + 32 * r, wide, idot[r]);
     }
-    if (const uint32_t wide = wide_columns(block, first); wide != 0) add_high(codes, stride, block, wide, idot);
     if constexpr (!kMinimum) {
       for (int r = 0; r < kRows; ++r) {
         const __m512i bias = negative_bias<kBits, kGroup>(block, kRows, r, first);
