@@ -92,12 +92,14 @@ class IntegerTile {
       codes += kBlockBytes;
       block += ActivationBlock::kRowBytes * kRows;
     }
+    __m512 step[kRows];
+    for (int r = 0; r < kRows; ++r) step[r] = broadcast_f32(t.group + steps_offset(t.columns, kRows) + 4 * r);
     for (int p = 0; p < kPanels; ++p) {
       const __m512 unit = _mm512_loadu_ps(t.panel + p * stride);
       const int exist = static_cast<int>(t.outputs) - 16 * p;
       const auto mask = static_cast<__mmask16>(exist >= 16 ? 0xffff : (1u << exist) - 1);
       for (int r = 0; r < kRows; ++r) {
-        _mm512_mask_storeu_ps(t.out + r * t.out_stride + 16 * p, mask, _mm512_mul_ps(acc[r][p], unit));
+        _mm512_mask_storeu_ps(t.out + r * t.out_stride + 16 * p, mask, _mm512_mul_ps(_mm512_mul_ps(acc[r][p], unit), step[r]));
       }
     }
   }
@@ -138,19 +140,17 @@ class IntegerTile {
     for (int p = 0; p < kPanels; ++p) idot[p] = _mm512_slli_epi32(idot[p], 8);
   }
 
-  static inline uint32_t wide_columns(const std::byte* block, int row, int first) {
-    const uint32_t wide = load_u32(block + ActivationBlock::wide(kRows) + 4 * row);
-    return kGroup == 32 ? wide : wide & (first == 0 ? 0x0fu : 0xf0u);
-  }
-
   static inline void add_group(const std::byte* codes, size_t stride, const std::byte* block, int first,
                                __m512 (&acc)[kRows][kPanels]) {
     __m512i idot[kRows][kPanels];
+    uint32_t scaled = 0;
 #pragma GCC unroll 3
     for (int r = 0; r < kRows; ++r) {
       for (int p = 0; p < kPanels; ++p) idot[r][p] = _mm512_setzero_si512();
-      const uint32_t wide = wide_columns(block, r, first);
+      const uint32_t flags = load_u32(block + ActivationBlock::flags(kRows) + 4 * r);
+      const uint32_t wide = flags & (kGroup == 32 ? ActivationBlock::kWide : first == 0 ? 0x0fu : 0xf0u);
       if (wide != 0) add_high(codes, stride, block + ActivationBlock::high(kRows) + 32 * r, wide, idot[r]);
+      scaled |= flags;
     }
     if constexpr (!kMinimum) {
       for (int r = 0; r < kRows; ++r) {
@@ -184,18 +184,30 @@ class IntegerTile {
       }
     }
     const std::byte* scales = codes + 64 * kBits + first / kGroup * kGroupBytes;
-    __m512 scale[kRows], sum[kRows];
+    __m512 sum[kRows];
     for (int r = 0; r < kRows; ++r) {
-      scale[r] = broadcast_f32(block + ActivationBlock::scale(kRows) + 4 * r);
       if (kMinimum) sum[r] = scale_sum<kGroup>(block, kRows, r, first);
     }
-#pragma GCC unroll 4
-    for (int p = 0; p < kPanels; ++p) {
-      const __m512 weight_scale = load_halves(scales + p * stride);
-      for (int r = 0; r < kRows; ++r) {
-        acc[r][p] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(idot[r][p]), _mm512_mul_ps(scale[r], weight_scale), acc[r][p]);
+    if ((scaled & ActivationBlock::kScaled) != 0) [[unlikely]] {
+      for (int p = 0; p < kPanels; ++p) {
+        const __m512 weight_scale = load_halves(scales + p * stride);
+        for (int r = 0; r < kRows; ++r) {
+          const __m512 scale = broadcast_f32(block + ActivationBlock::scale(kRows) + 4 * r);
+          acc[r][p] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(idot[r][p]), _mm512_mul_ps(scale, weight_scale), acc[r][p]);
+        }
       }
-      if constexpr (kMinimum) {
+    } else {
+#pragma GCC unroll 4
+      for (int p = 0; p < kPanels; ++p) {
+        const __m512 weight_scale = load_halves(scales + p * stride);
+        for (int r = 0; r < kRows; ++r) {
+          acc[r][p] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(idot[r][p]), weight_scale, acc[r][p]);
+        }
+      }
+    }
+    if constexpr (kMinimum) {
+#pragma GCC unroll 4
+      for (int p = 0; p < kPanels; ++p) {
         const __m512 minimum = load_halves(scales + p * stride + 32);
         for (int r = 0; r < kRows; ++r) acc[r][p] = _mm512_fmadd_ps(sum[r], minimum, acc[r][p]);
       }
