@@ -39,8 +39,8 @@ inline __m512 load_halves(const std::byte* from) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
 }
 
-// sum + codes . q, four products a lane. In assembly because GCC 12 copies every accumulator of the intrinsic in and out
-// of its register around a loop's body.
+// sum + codes . q, four products a lane. In assembly because GCC 12 copies every accumulator of the intrinsic in and
+// out of its register around a loop's body.
 inline __m512i add_products(__m512i sum, __m512i codes, __m512i q) {
   __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(codes), "v"(q));
   return sum;
@@ -99,7 +99,8 @@ class IntegerTile {
       const int exist = static_cast<int>(t.outputs) - 16 * p;
       const auto mask = static_cast<__mmask16>(exist >= 16 ? 0xffff : (1u << exist) - 1);
       for (int r = 0; r < kRows; ++r) {
-        _mm512_mask_storeu_ps(t.out + r * t.out_stride + 16 * p, mask, _mm512_mul_ps(_mm512_mul_ps(acc[r][p], unit), step[r]));
+        _mm512_mask_storeu_ps(t.out + r * t.out_stride + 16 * p, mask,
+                              _mm512_mul_ps(_mm512_mul_ps(acc[r][p], unit), step[r]));
       }
     }
   }

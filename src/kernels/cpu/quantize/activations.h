@@ -46,18 +46,14 @@ struct ActivationBlock {
   static constexpr size_t low_bias(size_t rows) { return rows * 76; }
   static constexpr size_t flags(size_t rows) { return rows * 80; }
 
-  static constexpr uint32_t kWide = 0xff;    // of the flags: a bit for each four columns that have a high part
+  static constexpr uint32_t kWide = 0xff;     // of the flags: a bit for each four columns that have a high part
   static constexpr uint32_t kScaled = 0x100;  // the scale is not 1
 };
 
 // Bytes of one row in either form; groups follow each other without gaps.
-constexpr size_t rounded_row_bytes(size_t columns) {
-  return columns / 32 * ActivationBlock::kRowBytes + sizeof(float);
-}
+constexpr size_t rounded_row_bytes(size_t columns) { return columns / 32 * ActivationBlock::kRowBytes + sizeof(float); }
 // Bytes from a group's start to its rows' steps.
-constexpr size_t steps_offset(size_t columns, size_t rows) {
-  return columns / 32 * ActivationBlock::kRowBytes * rows;
-}
+constexpr size_t steps_offset(size_t columns, size_t rows) { return columns / 32 * ActivationBlock::kRowBytes * rows; }
 constexpr size_t float_row_bytes(size_t columns) { return columns * sizeof(float); }
 
 // Rows of the next group when `remaining` >= 1 rows are left. Rounded rows: 1, 2 and 3 with AVX-512, otherwise 1, 2 and

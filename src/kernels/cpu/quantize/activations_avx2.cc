@@ -62,7 +62,8 @@ void round_row_avx2(const float* x, size_t columns, Precision precision, const G
       v[i] = _mm256_loadu_ps(x + 8 * i);
       largest = _mm256_max_epu32(largest, magnitude(v[i]));
     }
-    const BlockScale s = row_step.reaches ? BlockScale{1, row_step.inverse} : block_scale(largest_lane(largest), row_step);
+    const BlockScale s =
+        row_step.reaches ? BlockScale{1, row_step.inverse} : block_scale(largest_lane(largest), row_step);
     const __m256 inverse = _mm256_set1_ps(s.inverse);
     for (int i = 0; i < 4; ++i) {
       q[i] = s.inverse == 0 ? _mm256_setzero_si256() : _mm256_cvtps_epi32(_mm256_mul_ps(v[i], inverse));
