@@ -6,6 +6,7 @@
 #include "base/assert.h"
 #include "kernels/cpu/gemm/gemm.h"
 #include "kernels/cpu/gemm/pack.h"
+#include "kernels/cpu/gemm/widen.h"
 #include "kernels/cpu/quantize/activations.h"
 
 namespace loci {
@@ -99,15 +100,31 @@ size_t panels_per_item(size_t panels, size_t panel_bytes, uint32_t rows, int wor
   return round_up(div_up(panels, ranges), kTilePanels);
 }
 
+// Bytes in which a worker widens the panels of an item; 0 where products of so many rows read the packed ones.
+size_t widened_bytes(const PackedMatrix& m, uint32_t rows, int workers) {
+  const std::optional<WeightLayout> wide = wider_layout(m.layout());
+  if (!wide || rows < kManyRows) return 0;
+  const size_t packed_bytes = panel_shape(m.layout(), m.columns()).bytes;
+  return panels_per_item(m.panels(), packed_bytes, rows, workers) * panel_shape(*wide, m.columns()).bytes;
+}
+
+// The most that all parts need.
+size_t widened_bytes(std::span<const PackedMatrix> parts, uint32_t rows, int workers) {
+  size_t bytes = 0;
+  for (const PackedMatrix& m : parts) bytes = std::max(bytes, widened_bytes(m, rows, workers));
+  return round_up(bytes, size_t{64});
+}
+
 // A part's share of the work: items are (some rows, range of panels).
 struct PartWork {
   const PackedMatrix* matrix;
+  std::optional<Widening> widening;
   bool integer;
   const std::byte* activations;  // rounded or float, as the layout reads
   size_t row_bytes;              // of the activations
   Rows out;
   MultiplyTile multiply;
-  PanelShape shape;
+  PanelShape shape;  // of the panels that are multiplied
   size_t panels_per_item;
   size_t ranges;      // of panels
   size_t first_item;  // of this part
@@ -115,13 +132,18 @@ struct PartWork {
 
 // A group's rows meet all tiles of the item before the next group does: the pattern of wide columns, which kernels
 // branch on, is the group's.
-void run_item(const PartWork& w, Isa isa, size_t item) {
+void run_item(const PartWork& w, Isa isa, size_t item, std::byte* widened) {
   Rows out = w.out;
   const uint32_t rows_per_item = item_rows(out.rows);
   const size_t first_panel = item % w.ranges * w.panels_per_item;
   const size_t last_panel = std::min(first_panel + w.panels_per_item, w.matrix->panels());
   const auto first_row = static_cast<uint32_t>(item / w.ranges * rows_per_item);
   const uint32_t last_row = std::min(first_row + rows_per_item, out.rows);
+  const std::byte* panels = w.matrix->panel(first_panel);
+  if (w.widening) {
+    w.widening->run(panels, last_panel - first_panel, w.matrix->columns(), widened);
+    panels = widened;
+  }
   TileProduct t{};
   t.shape = w.shape;
   t.columns = w.matrix->columns();
@@ -130,7 +152,7 @@ void run_item(const PartWork& w, Isa isa, size_t item) {
     t.rows = group_rows(isa, w.integer, last_row - row);
     t.group = w.activations + row * w.row_bytes;
     for (size_t panel = first_panel; panel < last_panel; panel += t.panels) {
-      t.panel = w.matrix->panel(panel);
+      t.panel = panels + (panel - first_panel) * w.shape.bytes;
       t.panels = tile_panels(w.integer, t.rows, last_panel - panel);
       t.out = out.row(row) + panel * kPanelRows;
       t.outputs = static_cast<uint32_t>(std::min<size_t>(t.panels * kPanelRows, out.width - panel * kPanelRows));
@@ -209,17 +231,22 @@ void Linear::project(OpContext& context, const Rows& x, std::span<Rows> out) con
     w.activations = integer ? rounded : floats;
     w.row_bytes = integer ? rounded_row_bytes(columns) : float_row_bytes(columns);
     w.out = out[i];
-    w.multiply = multiply_tile(m.layout(), context.isa);
-    w.shape = panel_shape(m.layout(), m.columns());
-    w.panels_per_item = panels_per_item(m.panels(), w.shape.bytes, x.rows, context.pool.size());
+    if (x.rows >= kManyRows) w.widening = widening(m.layout(), context.isa);
+    const WeightLayout multiplied = w.widening ? w.widening->to : m.layout();
+    w.multiply = multiply_tile(multiplied, context.isa);
+    w.shape = panel_shape(multiplied, m.columns());
+    w.panels_per_item =
+        panels_per_item(m.panels(), panel_shape(m.layout(), m.columns()).bytes, x.rows, context.pool.size());
     w.ranges = div_up(m.panels(), w.panels_per_item);
     w.first_item = items;
     items += w.ranges * div_up(x.rows, item_rows(x.rows));
   }
-  context.pool.parallel_for(items, [&](size_t item, int) {
+  const size_t own_bytes = widened_bytes(parts_, x.rows, context.pool.size());
+  std::byte* widened = context.scratch.take<std::byte>(own_bytes * static_cast<size_t>(context.pool.size())).data();
+  context.pool.parallel_for(items, [&](size_t item, int worker) {
     size_t part = work.size() - 1;
     while (work[part].first_item > item) --part;
-    run_item(work[part], context.isa, item - work[part].first_item);
+    run_item(work[part], context.isa, item - work[part].first_item, widened + static_cast<size_t>(worker) * own_bytes);
   });
 }
 
@@ -228,7 +255,7 @@ void Linear::project(OpContext& context, const Rows& x, Rows out) const {
   project(context, x, std::span<Rows>(&out, 1));
 }
 
-size_t Linear::scratch_bytes(size_t rows, int /*threads*/) const {
+size_t Linear::scratch_bytes(size_t rows, int threads) const {
   if (parts_.empty()) return 0;
   const size_t columns = parts_.front().columns();
   size_t bytes = Workspace::bytes_of<PartWork>(parts_.size());
@@ -236,13 +263,18 @@ size_t Linear::scratch_bytes(size_t rows, int /*threads*/) const {
   for (const PackedMatrix& m : parts_) (info(m.layout()).integer ? any_integer : any_float) = true;
   if (any_integer) bytes += Workspace::bytes_of<std::byte>(rows * rounded_row_bytes(columns));
   if (any_float) bytes += Workspace::bytes_of<std::byte>(rows * float_row_bytes(columns));
-  return bytes;
+  const size_t widened = widened_bytes(parts_, static_cast<uint32_t>(rows), threads);
+  return bytes + Workspace::bytes_of<std::byte>(widened * static_cast<size_t>(threads));
 }
 
-size_t Linear::scratch_bound(size_t rows, size_t columns, int /*threads*/) {
+size_t Linear::scratch_bound(size_t rows, size_t columns, int threads) {
   constexpr size_t kMostParts = 16;
   const size_t padded = round_up(columns, 32);
-  return Workspace::bytes_of<PartWork>(kMostParts) + Workspace::bytes_of<std::byte>(rows * rounded_row_bytes(padded)) +
+  // An item's panels are at most kItemCachedBytes and a tile more; widening less than doubles them.
+  const size_t tile = kTilePanels * panel_shape(WeightLayout::kW8m, static_cast<uint32_t>(padded)).bytes;
+  const size_t widened = rows < kManyRows ? 0 : 2 * kItemCachedBytes + tile + 64;
+  return Workspace::bytes_of<std::byte>(widened * static_cast<size_t>(threads)) +
+         Workspace::bytes_of<PartWork>(kMostParts) + Workspace::bytes_of<std::byte>(rows * rounded_row_bytes(padded)) +
          Workspace::bytes_of<std::byte>(rows * float_row_bytes(padded));
 }
 

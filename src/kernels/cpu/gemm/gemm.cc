@@ -58,10 +58,11 @@ void multiply_row(const TileProduct& t, uint32_t panel_index, uint32_t row) {
       }
     }
   }
+  const auto step = load<float>(t.group + steps_offset(t.columns, t.rows) + 4 * row);
   const uint32_t first_output = panel_index * kPanelRows;
   float* out = t.out + row * t.out_stride + first_output;
   for (uint32_t r = 0; r < std::min(t.outputs - first_output, kPanelRows); ++r) {
-    out[r] = acc[r] * load<float>(panel + 4 * r);
+    out[r] = acc[r] * load<float>(panel + 4 * r) * step;
   }
 }
 

@@ -4,9 +4,10 @@
 // Integer layouts, per output and block of columns in ascending k (per group of 16 columns where scales are that fine):
 //     acc = fma(float(integer dot product), activation scale * weight scale, acc)
 //     acc = fma(activation scale * sum of q, minimum, acc)          where the layout has minimums
-// and acc * unit at the end. Float layouts: acc = fma(weight, x, acc) per column in ascending k. Integer dot products
-// are exact (q has up to 16 bits: 32 products stay below 2^31), so every kernel below gives the same bits on every
-// instruction set, for every number of rows, and whether or not it skips high codes that are zero.
+// and acc * unit * activation step at the end; a block's activation scale is 1 but for rows that stick out. Float
+// layouts: acc = fma(weight, x, acc) per column in ascending k. Integer dot products are exact (q has up to 16 bits: 32
+// products stay below 2^31), so every kernel below gives the same bits on every instruction set, for every number of
+// rows, and whether or not it skips high codes that are zero and scales that are 1.
 #pragma once
 
 #include <cstddef>

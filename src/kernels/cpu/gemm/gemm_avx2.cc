@@ -123,7 +123,10 @@ class IntegerHalf {
       block += ActivationBlock::kRowBytes * kRows;
     }
     const __m256 unit = _mm256_loadu_ps(reinterpret_cast<const float*>(panel) + 8 * (half % 2));
-    for (int r = 0; r < kRows; ++r) acc[r] = _mm256_mul_ps(acc[r], unit);
+    const std::byte* steps = t.group + steps_offset(t.columns, kRows);
+    for (int r = 0; r < kRows; ++r) {
+      acc[r] = _mm256_mul_ps(_mm256_mul_ps(acc[r], unit), broadcast_f32(steps + 4 * r));
+    }
     store_rows<kRows>(t, half, acc);
   }
 
@@ -165,8 +168,8 @@ class IntegerHalf {
   static inline void add_group(const std::byte* codes, const std::byte* scales, const std::byte* block, int first,
                                __m256* acc) {
     uint32_t wide = 0;
-    for (int r = 0; r < kRows; ++r) wide |= load_u32(block + ActivationBlock::wide(kRows) + 4 * r);
-    if (kGroup == 16) wide &= first == 0 ? 0x0fu : 0xf0u;
+    for (int r = 0; r < kRows; ++r) wide |= load_u32(block + ActivationBlock::flags(kRows) + 4 * r);
+    wide &= kGroup == 32 ? ActivationBlock::kWide : first == 0 ? 0x0fu : 0xf0u;
     __m256i idot[kRows];
     for (int r = 0; r < kRows; ++r) idot[r] = _mm256_setzero_si256();
     if (wide != 0) add_high(codes, block, wide, idot);

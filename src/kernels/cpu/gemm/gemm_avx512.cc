@@ -39,6 +39,13 @@ inline __m512 load_halves(const std::byte* from) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
 }
 
+// sum + codes . q, four products a lane. In assembly because GCC 12 copies every accumulator of the intrinsic in and
+// out of its register around a loop's body.
+inline __m512i add_products(__m512i sum, __m512i codes, __m512i q) {
+  __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(codes), "v"(q));
+  return sum;
+}
+
 inline void prefetch(const std::byte* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
 
 // What the codes' bias of 8 or 128 adds too much, subtracted beforehand.
@@ -85,12 +92,15 @@ class IntegerTile {
       codes += kBlockBytes;
       block += ActivationBlock::kRowBytes * kRows;
     }
+    __m512 step[kRows];
+    for (int r = 0; r < kRows; ++r) step[r] = broadcast_f32(t.group + steps_offset(t.columns, kRows) + 4 * r);
     for (int p = 0; p < kPanels; ++p) {
       const __m512 unit = _mm512_loadu_ps(t.panel + p * stride);
       const int exist = static_cast<int>(t.outputs) - 16 * p;
       const auto mask = static_cast<__mmask16>(exist >= 16 ? 0xffff : (1u << exist) - 1);
       for (int r = 0; r < kRows; ++r) {
-        _mm512_mask_storeu_ps(t.out + r * t.out_stride + 16 * p, mask, _mm512_mul_ps(acc[r][p], unit));
+        _mm512_mask_storeu_ps(t.out + r * t.out_stride + 16 * p, mask,
+                              _mm512_mul_ps(_mm512_mul_ps(acc[r][p], unit), step[r]));
       }
     }
   }
@@ -108,46 +118,41 @@ class IntegerTile {
   static inline void accumulate(__m512i codes, const __m512i (&four)[kRows], int panel,
                                 __m512i (&idot)[kRows][kPanels]) {
 #pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) idot[r][panel] = _mm512_dpbusd_epi32(idot[r][panel], codes, four[r]);
+    for (int r = 0; r < kRows; ++r) idot[r][panel] = add_products(idot[r][panel], codes, four[r]);
   }
 
-  // 256 times the products of the columns that have a high part. `wide` is not 0.
-  static inline void add_high(const std::byte* codes, size_t stride, const std::byte* block, uint32_t wide,
-                              __m512i (&idot)[kRows][kPanels]) {
-    const std::byte* high = block + ActivationBlock::high(kRows);
+  // 256 times the products of the columns in which this row has a high part.
+  static inline void add_high(const std::byte* codes, size_t stride, const std::byte* high, uint32_t wide,
+                              __m512i (&idot)[kPanels]) {
     for (; wide != 0; wide &= wide - 1) {
       const int column = __builtin_ctz(wide);
-      __m512i four[kRows];
-      load_four(high, column, four);
+      const __m512i four = broadcast_i32(high + 4 * column);
 #pragma GCC unroll 4
       for (int p = 0; p < kPanels; ++p) {
         if constexpr (kBits == 8) {
-          accumulate(_mm512_loadu_si512(codes + p * stride + 64 * column), four, p, idot);
+          idot[p] = add_products(idot[p], _mm512_loadu_si512(codes + p * stride + 64 * column), four);
         } else {
           const __m512i pair = _mm512_loadu_si512(codes + p * stride + 64 * (column & 3));
           const __m512i shifted = _mm512_srl_epi16(pair, _mm_cvtsi32_si128(column & 4));
-          accumulate(_mm512_and_si512(shifted, _mm512_set1_epi8(15)), four, p, idot);
+          idot[p] = add_products(idot[p], _mm512_and_si512(shifted, _mm512_set1_epi8(15)), four);
         }
       }
     }
-    for (int r = 0; r < kRows; ++r) {
-      for (int p = 0; p < kPanels; ++p) idot[r][p] = _mm512_slli_epi32(idot[r][p], 8);
-    }
-  }
-
-  static inline uint32_t wide_columns(const std::byte* block, int first) {
-    uint32_t wide = 0;
-    for (int r = 0; r < kRows; ++r) wide |= load_u32(block + ActivationBlock::wide(kRows) + 4 * r);
-    return kGroup == 32 ? wide : wide & (first == 0 ? 0x0fu : 0xf0u);
+    for (int p = 0; p < kPanels; ++p) idot[p] = _mm512_slli_epi32(idot[p], 8);
   }
 
   static inline void add_group(const std::byte* codes, size_t stride, const std::byte* block, int first,
                                __m512 (&acc)[kRows][kPanels]) {
     __m512i idot[kRows][kPanels];
+    uint32_t scaled = 0;
+#pragma GCC unroll 3
     for (int r = 0; r < kRows; ++r) {
       for (int p = 0; p < kPanels; ++p) idot[r][p] = _mm512_setzero_si512();
+      const uint32_t flags = load_u32(block + ActivationBlock::flags(kRows) + 4 * r);
+      const uint32_t wide = flags & (kGroup == 32 ? ActivationBlock::kWide : first == 0 ? 0x0fu : 0xf0u);
+      if (wide != 0) add_high(codes, stride, block + ActivationBlock::high(kRows) + 32 * r, wide, idot[r]);
+      scaled |= flags;
     }
-    if (const uint32_t wide = wide_columns(block, first); wide != 0) add_high(codes, stride, block, wide, idot);
     if constexpr (!kMinimum) {
       for (int r = 0; r < kRows; ++r) {
         const __m512i bias = negative_bias<kBits, kGroup>(block, kRows, r, first);
@@ -180,18 +185,30 @@ class IntegerTile {
       }
     }
     const std::byte* scales = codes + 64 * kBits + first / kGroup * kGroupBytes;
-    __m512 scale[kRows], sum[kRows];
+    __m512 sum[kRows];
     for (int r = 0; r < kRows; ++r) {
-      scale[r] = broadcast_f32(block + ActivationBlock::scale(kRows) + 4 * r);
       if (kMinimum) sum[r] = scale_sum<kGroup>(block, kRows, r, first);
     }
-#pragma GCC unroll 4
-    for (int p = 0; p < kPanels; ++p) {
-      const __m512 weight_scale = load_halves(scales + p * stride);
-      for (int r = 0; r < kRows; ++r) {
-        acc[r][p] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(idot[r][p]), _mm512_mul_ps(scale[r], weight_scale), acc[r][p]);
+    if ((scaled & ActivationBlock::kScaled) != 0) [[unlikely]] {
+      for (int p = 0; p < kPanels; ++p) {
+        const __m512 weight_scale = load_halves(scales + p * stride);
+        for (int r = 0; r < kRows; ++r) {
+          const __m512 scale = broadcast_f32(block + ActivationBlock::scale(kRows) + 4 * r);
+          acc[r][p] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(idot[r][p]), _mm512_mul_ps(scale, weight_scale), acc[r][p]);
+        }
       }
-      if constexpr (kMinimum) {
+    } else {
+#pragma GCC unroll 4
+      for (int p = 0; p < kPanels; ++p) {
+        const __m512 weight_scale = load_halves(scales + p * stride);
+        for (int r = 0; r < kRows; ++r) {
+          acc[r][p] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(idot[r][p]), weight_scale, acc[r][p]);
+        }
+      }
+    }
+    if constexpr (kMinimum) {
+#pragma GCC unroll 4
+      for (int p = 0; p < kPanels; ++p) {
         const __m512 minimum = load_halves(scales + p * stride + 32);
         for (int r = 0; r < kRows; ++r) acc[r][p] = _mm512_fmadd_ps(sum[r], minimum, acc[r][p]);
       }

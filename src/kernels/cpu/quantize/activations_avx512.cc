@@ -1,6 +1,5 @@
 #include <immintrin.h>
 
-#include <algorithm>
 #include <cstring>
 
 #include "kernels/cpu/quantize/activations.h"
@@ -14,30 +13,24 @@ void store(std::byte* to, int32_t value) { std::memcpy(to, &value, sizeof value)
 
 __m512i magnitude(__m512 v) { return _mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(0x7fffffff)); }
 
-// What four columns may reach without being wide.
-float narrow_limit(const float* x, size_t columns, Precision precision) {
-  __m512 lanes = _mm512_setzero_ps();
-  for (size_t k = 0; k < columns; k += 16) {
-    lanes = _mm512_add_ps(lanes, _mm512_castsi512_ps(magnitude(_mm512_loadu_ps(x + k))));
-  }
+uint32_t largest_lane(__m512i v) { return _mm512_reduce_max_epu32(v); }
+
+float sum_of_lanes(__m512 lanes) {
   const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(lanes), _mm512_extractf32x8_ps(lanes, 1));
   const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
   const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-  const float sum = _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
-  return 127.0F * precision.step * (sum / static_cast<float>(columns));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
 }
 
-// The largest of each four neighbours, in all four of their lanes.
-__m512i largest_of_four(__m512i v) {
-  v = _mm512_max_epu32(v, _mm512_shuffle_epi32(v, _MM_PERM_CDAB));
-  return _mm512_max_epu32(v, _mm512_shuffle_epi32(v, _MM_PERM_BADC));
-}
-
-// The largest of four groups of equal lanes.
-uint32_t largest_of_lanes(__m512i v) {
-  const __m256i two = _mm256_max_epu32(_mm512_castsi512_si256(v), _mm512_extracti32x8_epi32(v, 1));
-  const __m128i one = _mm_max_epu32(_mm256_castsi256_si128(two), _mm256_extracti128_si256(two, 1));
-  return static_cast<uint32_t>(_mm_cvtsi128_si32(one));
+RowStep step_of_row(const float* x, size_t columns, Precision precision) {
+  __m512 sum = _mm512_setzero_ps();
+  __m512i largest = _mm512_setzero_si512();
+  for (size_t k = 0; k < columns; k += 16) {
+    const __m512i v = magnitude(_mm512_loadu_ps(x + k));
+    sum = _mm512_add_ps(sum, _mm512_castsi512_ps(v));
+    largest = _mm512_max_epu32(largest, v);
+  }
+  return row_step(largest_lane(largest), sum_of_lanes(sum), columns, precision);
 }
 
 // Element 0: the sum of a's lanes; element 1: of b's.
@@ -56,29 +49,18 @@ __m256i narrow(__m512i first, __m512i second) {
 }  // namespace
 
 void round_row_avx512(const float* x, size_t columns, Precision precision, const GroupRow& to) {
-  const float limit = narrow_limit(x, columns, precision);
-  const __m512 limits = _mm512_set1_ps(limit);
+  const RowStep row_step = step_of_row(x, columns, precision);
+  store(to.group + steps_offset(columns, to.rows) + 4 * to.in_group, row_step.step);
   const __m512i half = _mm512_set1_epi32(128);
   for (size_t b = 0; b < columns / 32; ++b, x += 32) {
     const __m512 first = _mm512_loadu_ps(x), second = _mm512_loadu_ps(x + 16);
-    const __m512i first_four = largest_of_four(magnitude(first)), second_four = largest_of_four(magnitude(second));
-    const uint32_t largest_bits = largest_of_lanes(_mm512_max_epu32(first_four, second_four));
-    // Not greater, rather than less or equal: a limit that is no number makes nothing wide.
-    const __mmask16 first_narrow = _mm512_cmp_ps_mask(_mm512_castsi512_ps(first_four), limits, _CMP_NGT_UQ);
-    const __mmask16 second_narrow = _mm512_cmp_ps_mask(_mm512_castsi512_ps(second_four), limits, _CMP_NGT_UQ);
-    const uint32_t narrow_bits = largest_of_lanes(_mm512_max_epu32(_mm512_maskz_mov_epi32(first_narrow, first_four),
-                                                                   _mm512_maskz_mov_epi32(second_narrow, second_four)));
-    float largest, largest_narrow;
-    std::memcpy(&largest, &largest_bits, sizeof largest);
-    std::memcpy(&largest_narrow, &narrow_bits, sizeof largest_narrow);
-    float scale = 0;
+    BlockScale s{1, row_step.inverse};
+    if (!row_step.reaches) {
+      s = block_scale(largest_lane(_mm512_max_epu32(magnitude(first), magnitude(second))), row_step);
+    }
     __m512i q_first = _mm512_setzero_si512(), q_second = q_first;
-    if (largest_bits >= 0x7f800000u) {
-      scale = __builtin_nanf("");
-    } else if (largest >= 0x1p-100F) {
-      const float m = std::max(largest_narrow, largest * 0x1p-8F);
-      scale = m / 127.0F;
-      const __m512 inverse = _mm512_set1_ps(127.0F / m);
+    if (s.inverse != 0) {
+      const __m512 inverse = _mm512_set1_ps(s.inverse);
       q_first = _mm512_cvtps_epi32(_mm512_mul_ps(first, inverse));
       q_second = _mm512_cvtps_epi32(_mm512_mul_ps(second, inverse));
     }
@@ -91,11 +73,12 @@ void round_row_avx512(const float* x, size_t columns, Precision precision, const
     std::byte* row = block + 4 * to.in_group;
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(codes), narrow(q_first, q_second));
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(codes + ActivationBlock::high(to.rows)), high);
-    store(row + ActivationBlock::scale(to.rows), scale);
-    store(row + ActivationBlock::scale_sum(to.rows), scale * static_cast<float>(sum));
+    store(row + ActivationBlock::scale(to.rows), s.scale);
+    store(row + ActivationBlock::scale_sum(to.rows), s.scale * static_cast<float>(sum));
     store(row + ActivationBlock::bias(to.rows), -128 * sum);
     store(row + ActivationBlock::low_bias(to.rows), -128 * first_sum);
-    store(row + ActivationBlock::wide(to.rows), uint32_t{_mm256_test_epi32_mask(high, high)});
+    store(row + ActivationBlock::flags(to.rows),
+          uint32_t{_mm256_test_epi32_mask(high, high)} | (s.scale == 1.0F ? 0 : ActivationBlock::kScaled));
   }
 }
 

@@ -1,0 +1,35 @@
+// Panels of 4-bit codes rewritten as panels of 8-bit ones that multiply to the same bits. A product of many rows
+// unpacks a panel's nibbles once for all of them, and reads whole bytes where columns stick out.
+//
+//     w4    -> w8     code + 120: the layouts' biases are 8 and 128
+//     w4m   -> w8m    codes as they are
+// Scales, minimums and units are copied.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "base/cpu.h"
+#include "kernels/cpu/gemm/layout.h"
+
+namespace loci {
+
+// Panels of `columns` columns, `count` of them behind each other.
+using WidenPanels = void (*)(const std::byte* panels, size_t count, uint32_t columns, std::byte* wide);
+
+struct Widening {
+  WeightLayout to;
+  WidenPanels run;
+};
+
+// The wider layout where products of many rows are faster in it: 4-bit codes with AVX-512.
+std::optional<WeightLayout> wider_layout(WeightLayout layout);
+std::optional<Widening> widening(WeightLayout layout, Isa isa);
+
+namespace detail {
+void widen_w4_avx512(const std::byte* panels, size_t count, uint32_t columns, std::byte* wide);
+void widen_w4m_avx512(const std::byte* panels, size_t count, uint32_t columns, std::byte* wide);
+}  // namespace detail
+
+}  // namespace loci
