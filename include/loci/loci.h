@@ -130,6 +130,22 @@ struct Completion {
   uint64_t kept_tokens = 0;  // mean entries per KV head at the end
 };
 
+// What became of a sequence in one KV head under a plan, by stretches of positions: shares in [0, 1].
+struct HeadPicture {
+  uint32_t layer = 0;
+  uint32_t kv_head = 0;
+  std::vector<float> kept;       // of the entries, at the end
+  std::vector<float> in_prompt;  // of what the prompt's queries could see: read
+  std::vector<float> in_decode;  // the same of the tokens that were generated
+};
+
+struct Explanation {
+  Completion completion;
+  uint32_t tokens = 0;     // of the sequence that were read
+  uint32_t stretches = 0;  // equal ones, the last one possibly shorter
+  std::vector<HeadPicture> heads;
+};
+
 // How well the model foresaw one token.
 struct TokenScore {
   float nll = 0;       // negative log-likelihood, nats
@@ -232,6 +248,9 @@ class Engine {
   Result<std::vector<TokenScore>> score(std::span<const TokenId> tokens, uint32_t window = 0,
                                         const std::atomic<bool>* cancelled = nullptr,
                                         const std::function<void(const Progress&)>& on_progress = {});
+
+  // One request, alone and without the prefix cache, watched.
+  Result<Explanation> explain(const Request& request, uint32_t stretches = 256);
 
   Result<Session> open_session();
   // A session written by Session::save with the same model and plan; kInvalidArgument names what differs.

@@ -62,6 +62,8 @@ class Executor {
   void run(OpContext& context, const WorkPlan& plan, std::span<const Read> reads, const Rows& q, float scale, Rows out,
            std::span<float> lse = {});
   const ReadWork& work() const { return work_; }
+  // The tiles of the last run.
+  const TileList& tiles() const { return list_; }
 
  private:
   struct Range;

@@ -65,6 +65,15 @@ struct TileBlock {
   uint32_t index;  // of the page; of the first slot in the tile's list
 };
 
+class TileList;
+
+// Looks at what is read, layer by layer. Called by the engine's thread after each main read.
+class ReadListener {
+ public:
+  virtual ~ReadListener() = default;
+  virtual void on_read(LayerId layer, const TileList& tiles) = 0;
+};
+
 class TileList {
  public:
   struct Sizes {

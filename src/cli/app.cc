@@ -92,6 +92,7 @@ void declare(CLI::App& app, Choice& choice, std::string& log_level) {
   add_chat(app, choice);
   add_bench(app, choice);
   add_eval(app, choice);
+  add_explain(app, choice);
   add_tokenize(app, choice);
   add_inspect(app, choice);
   add_methods(app, choice);

@@ -43,6 +43,7 @@ void add_run(CLI::App& app, Choice& choice);
 void add_chat(CLI::App& app, Choice& choice);
 void add_bench(CLI::App& app, Choice& choice);
 void add_eval(CLI::App& app, Choice& choice);
+void add_explain(CLI::App& app, Choice& choice);
 void add_tokenize(CLI::App& app, Choice& choice);
 void add_inspect(CLI::App& app, Choice& choice);
 void add_methods(CLI::App& app, Choice& choice);

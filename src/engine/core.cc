@@ -145,6 +145,7 @@ Status Core::forward(std::span<const Feed> feeds, const Cancelled& cancelled, co
   {
     const Workspace::Mark layers(scratch_);
     Batch batch(ops, model_.config(), executor_, layout_.work, stages(), items);
+    batch.listen(listener_);
     const Status done = run_layers(batch, x, cancelled);
     if (!done.ok()) {
       abandon(feeds);

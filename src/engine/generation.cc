@@ -30,7 +30,7 @@ double seconds(std::chrono::steady_clock::duration d) { return std::chrono::dura
 }  // namespace
 
 Result<Generation> Generation::begin(Core& core, const Tokenizer& tokenizer, const Request& request,
-                                     Sequence& sequence) {
+                                     Sequence& sequence, bool adopt) {
   LOCI_CHECK(check(request.sampling));
   LOCI_CHECK(check_prompt(core, request, sequence));
   LOCI_TRY(StopStrings stops, StopStrings::make(request.stop));
@@ -52,7 +52,7 @@ Result<Generation> Generation::begin(Core& core, const Tokenizer& tokenizer, con
                                .seed = request.sampling.seed,
                                .task = request.task,
                                .spans = request.spans});
-  if (empty) out.cached_ = core.adopt_prefix(sequence);
+  if (empty && adopt) out.cached_ = core.adopt_prefix(sequence);
   return out;
 }
 

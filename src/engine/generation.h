@@ -18,8 +18,9 @@ namespace loci {
 class Generation {
  public:
   // Checks the request and appends its prompt to `sequence`, which outlives this. Tokens of an empty sequence may come
-  // from the prefix cache.
-  static Result<Generation> begin(Core& core, const Tokenizer& tokenizer, const Request& request, Sequence& sequence);
+  // from the prefix cache, unless `adopt` is false.
+  static Result<Generation> begin(Core& core, const Tokenizer& tokenizer, const Request& request, Sequence& sequence,
+                                  bool adopt = true);
 
   bool done() const { return finish_.has_value(); }
   // Set if the generation cannot go on.

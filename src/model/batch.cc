@@ -144,6 +144,7 @@ Rows Batch::attend(LayerId layer, const Rows& q, const Rows& k, const Rows& v) {
   std::span<float> lse;
   if (stages_.mixes(layer)) lse = ops_.scratch.take<float>(size_t{rows_} * config_.query_heads);
   executor_.run(ops_, plan_, reads_, q, config_.score_scale, out, lse);
+  if (listener_ != nullptr) listener_->on_read(layer, executor_.tiles());
   for (size_t i = 0; i < items_.size(); ++i) {
     const LayerPass of = pass(i, layer, q);
     if (stages_.mixes(layer)) {

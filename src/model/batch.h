@@ -43,6 +43,9 @@ class Batch {
   // Appends k and v to the layer's cache, then reads it for every row as the plan says. [rows, query_heads * head_dim]
   Rows attend(LayerId layer, const Rows& q, const Rows& k, const Rows& v);
 
+  // Who looks at the reads; null: nobody.
+  void listen(ReadListener* listener) { listener_ = listener; }
+
   // What the sequences that end their prompts in this pass keep, by item.
   std::span<const std::vector<KeptEntries>> edits() const { return edits_; }
 
@@ -65,6 +68,7 @@ class Batch {
   std::vector<std::vector<Selection>> selections_;  // by item, of the layer that is read
   std::vector<std::vector<ExtraEntry>> extras_;     // by read
   std::vector<std::vector<KeptEntries>> edits_;     // by item
+  ReadListener* listener_ = nullptr;
 };
 
 // Scratch that a Batch of `rows` rows takes when it is made.

@@ -384,6 +384,8 @@ const Method kFlexPrefill = {
         "FlexPrefill: A Context-Aware Sparse Attention Mechanism for Efficient Long-Sequence Inference, "
         "arXiv:2502.20766",
     .dense_when = "gamma > 1",
+    .trial = "gamma=0.8,min_budget=64,block=64,cell=256",
+    .dense_trial = "gamma=1.05,cell=256",
     .check = check_flexprefill,
     .make_select = make_flexprefill,
 };

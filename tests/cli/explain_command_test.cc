@@ -1,0 +1,96 @@
+// loci explain, on the model that ships with Loci.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <fstream>
+#include <iterator>
+
+#include "command_line.h"
+
+namespace loci {
+namespace {
+
+using ::testing::Each;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+// Some 900 tokens of the model's.
+std::string document() {
+  std::string text;
+  for (int i = 0; i < 60; ++i) text += "The white whale swam before him in the sea, " + std::to_string(i * 37) + ". ";
+  return text;
+}
+
+nlohmann::json explained(const std::string& plan) {
+  const Outcome outcome = loci_run({"explain", "-m", "needle", "--raw", "-p", document(), "-n", "6", "--stretches",
+                                    "32", "--attention", plan, "--json"});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  return outcome.json();
+}
+
+TEST(Explain, DenseKeepsAndReadsEverything) {
+  const nlohmann::json json = explained("dense");
+  ASSERT_EQ(json["heads"].size(), 24u);
+  EXPECT_GT(json["tokens"].get<uint32_t>(), 500u);
+  for (const nlohmann::json& head : json["heads"]) {
+    ASSERT_EQ(head["kept"].size(), json["stretches"].get<size_t>());
+    for (const char* key : {"kept", "in_decode"})
+      EXPECT_THAT(head[key].get<std::vector<float>>(), Each(1.0F)) << key;
+    // The last stretch may hold nothing but tokens that were written.
+    std::vector<float> in_prompt = head["in_prompt"];
+    in_prompt.pop_back();
+    EXPECT_THAT(in_prompt, Each(1.0F));
+  }
+}
+
+TEST(Explain, StreamingForgetsTheMiddle) {
+  const nlohmann::json json = explained("retain=streaming(sinks=4,window=64)@2:h1");
+  const auto stretches = json["stretches"].get<size_t>();
+  for (const nlohmann::json& head : json["heads"]) {
+    const bool streams = head["layer"] == 2 && head["kv_head"] == 1;
+    for (const char* key : {"kept", "in_decode"}) {
+      EXPECT_EQ(head[key][stretches / 2].get<float>(), streams ? 0.0F : 1.0F) << key;
+      EXPECT_GT(head[key][0].get<float>(), 0.0F) << key;
+      EXPECT_EQ(head[key][stretches - 1].get<float>(), 1.0F) << key;
+    }
+    EXPECT_LT(head["in_prompt"][stretches / 2].get<float>(), streams ? 0.6F : 1.1F);
+  }
+}
+
+TEST(Explain, KeptSharesAddUpToTheBudget) {
+  const nlohmann::json json = explained("snapkv(budget=100,window=16)");
+  const double stretch = std::ceil(json["tokens"].get<double>() / json["stretches"].get<double>());
+  for (const nlohmann::json& head : json["heads"]) {
+    double entries = 0;
+    for (size_t s = 0; s < head["kept"].size(); ++s) {
+      const double width = std::min(stretch, json["tokens"].get<double>() - stretch * static_cast<double>(s));
+      entries += head["kept"][s].get<double>() * width;
+    }
+    EXPECT_NEAR(entries, 105, 0.1);  // five of six tokens that were written have been read
+  }
+}
+
+TEST(Explain, WritesAPageThatNeedsNothingElse) {
+  const ScratchFolder folder;
+  const std::string path = folder.path("page.html");
+  const Outcome outcome =
+      loci_run({"explain", "-m", "needle", "--raw", "-p", "</script> & so on", "-n", "2", "--layer", "4", "-o", path});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  std::ifstream file(path);
+  const std::string page((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  EXPECT_THAT(page, HasSubstr("\"layer\":4"));
+  EXPECT_THAT(page, Not(HasSubstr("\"layer\":3")));
+  EXPECT_THAT(page, Not(HasSubstr("http")));
+  EXPECT_THAT(page, Not(HasSubstr("src=")));
+}
+
+TEST(Explain, NamesWhatTheModelLacks) {
+  const Outcome outcome =
+      loci_run({"explain", "-m", "needle", "--raw", "-p", "x", "-n", "1", "--layer", "6", "--json"});
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("--layer is 6, but the model has 6 (0..5)"));
+}
+
+}  // namespace
+}  // namespace loci
