@@ -114,8 +114,8 @@ TEST(AttentionPlanErrors, OfTheProduct) {
 }
 
 TEST(AttentionPlanErrors, HostileTextIsBounded) {
-  EXPECT_EQ(AttentionPlan::parse(std::string(5000, ';')).error().message,
-            "attention plan: it has 5000 characters, but at most 4096 are read");
+  EXPECT_EQ(AttentionPlan::parse(std::string(20000, ';')).error().message,
+            "attention plan: it has 20000 characters, but at most 16384 are read");
   std::string ranges = "duo@0";
   for (int i = 1; i < 66; ++i) ranges += "," + std::to_string(2 * i);
   EXPECT_EQ(AttentionPlan::parse(ranges, test::MadeRegistry().registry).error().message,

@@ -229,5 +229,18 @@ TEST(AttentionPlan, SurvivesDamagedText) {
   }
 }
 
+TEST(AttentionPlan, TheLongestPlansPrintBackToo) {
+  const test::MadeRegistry made;
+  std::string text = "retain=";
+  for (int i = 0; i < 63; ++i) {
+    text += fmt::format("{}snap({},window=1024,kernel=255,pool=mean)@{}", i == 0 ? "" : ",", 1000000 + i, 60000 + i);
+  }
+  const Result<AttentionPlan> plan = AttentionPlan::parse(text, made.registry);
+  ASSERT_TRUE(plan.ok()) << plan.error().message;
+  const Result<AttentionPlan> again = AttentionPlan::parse(plan->canonical(), made.registry);
+  ASSERT_TRUE(again.ok()) << again.error().message;
+  EXPECT_EQ(*plan, *again);
+}
+
 }  // namespace
 }  // namespace loci

@@ -7,7 +7,7 @@
 namespace loci {
 namespace {
 
-constexpr size_t kMostBytes = 4096;
+constexpr size_t kMostBytes = 16384;
 constexpr size_t kMostRanges = 64;      // of a whole plan: what they overlap with is found by trying
 constexpr uint32_t kHighestId = 65535;  // of a layer or head
 
