@@ -141,7 +141,7 @@ int main(int argc, char** argv) {
         run(state, bench, layout, shape, rows);
       })->UseRealTime();
     };
-    for (uint32_t rows : {1u, 4u, 16u}) add({4096, 2048}, rows);
+    for (uint32_t rows : {1u, 2u, 4u, 8u, 16u}) add({4096, 2048}, rows);
     add({1536, 768}, 1);
     add({1536, 768}, 512);
     add({768, 1536}, 512);

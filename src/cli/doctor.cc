@@ -18,6 +18,7 @@
 #include "kernels/cpu/roof/roof.h"
 #include "kernels/cuda/device.h"
 #include "ops/kernel_table.h"
+#include "ops/weight_speed.h"
 
 namespace loci {
 namespace {
@@ -26,6 +27,7 @@ struct DoctorCommand {
   int threads = 0;
   std::string isa = "auto";
   bool no_measure = false;
+  bool measure_weights = false;
   bool json = false;
 };
 
@@ -41,6 +43,7 @@ struct Diagnosis {
   std::string no_cuda;  // why there is none
   int threads = 1;
   std::optional<Roof> roof;
+  std::vector<WeightSpeed> weights;  // empty if not asked for
 };
 
 std::string first_line(const char* path) {
@@ -99,6 +102,9 @@ Result<Diagnosis> diagnose(const DoctorCommand& command) {
   if (!command.no_measure) {
     LOCI_TRY(out.roof, measure_roof(pool, isa));
   }
+  if (command.measure_weights) {
+    LOCI_TRY(out.weights, measure_weights(pool, isa));
+  }
   return out;
 }
 
@@ -131,6 +137,15 @@ nlohmann::ordered_json diagnosis_json(const Diagnosis& d) {
                    {"int8_gmac_s", d.roof->int8_macs_per_second / 1e9},
                    {"f32_gmac_s", d.roof->f32_macs_per_second / 1e9}};
   }
+  for (const WeightSpeed& w : d.weights) {
+    out["weights"].push_back({{"type", info(w.dtype).name},
+                              {"layout", info(w.layout).name},
+                              {"stored_bits", w.stored_bits},
+                              {"packed_bits", w.packed_bits},
+                              {"decode_gb_s", w.decode_bytes_per_second / 1e9},
+                              {"prefill_gmac_s", w.prefill_macs_per_second / 1e9},
+                              {"slow", is_slow(w, d.weights)}});
+  }
   return out;
 }
 
@@ -138,6 +153,24 @@ std::string join(const std::vector<std::string>& words) {
   std::string out;
   for (const std::string& word : words) out += fmt::format("{}{}", out.empty() ? "" : ", ", word);
   return out;
+}
+
+// Stored types by what they cost: bytes of the file a second, beside the packed form that a step reads.
+std::string weights_table(const std::vector<WeightSpeed>& weights) {
+  Table table({{"weights"},
+               {"layout"},
+               {"bits stored", true},
+               {"packed", true},
+               {"decode GB/s", true},
+               {"prefill GMAC/s", true},
+               {""}});
+  for (const WeightSpeed& w : weights) {
+    table.add({std::string(info(w.dtype).name), std::string(info(w.layout).name), fmt::format("{:.2f}", w.stored_bits),
+               fmt::format("{:.2f}", w.packed_bits), format_number(w.decode_bytes_per_second / 1e9),
+               format_number(w.prefill_macs_per_second / 1e9),
+               is_slow(w, weights) ? "slow: less than half of q4_1's GB/s" : ""});
+  }
+  return table.text();
 }
 
 void print_diagnosis(const Console& console, const Diagnosis& d) {
@@ -165,6 +198,7 @@ void print_diagnosis(const Console& console, const Diagnosis& d) {
     table.add({entry.operation, entry.variant, std::string(to_string(entry.isa))});
   }
   if (!table.empty()) console.print("\n{}", table.text());
+  if (!d.weights.empty()) console.print("\n{}", weights_table(d.weights));
 }
 
 Result<int> doctor(const Console& console, const DoctorCommand& command) {
@@ -185,8 +219,10 @@ void add_doctor(CLI::App& app, Choice& choice) {
       add_command(app, "doctor",
                   "Show what this machine offers: processor, instruction sets, memory, CUDA devices, the kernel\n"
                   "that runs each operation, and the measured roof: the speed of reading memory and of int8 and\n"
-                  "fp32 multiply-accumulates, against which 'loci bench' compares. Takes about two seconds.",
+                  "fp32 multiply-accumulates, against which 'loci bench' compares. Takes about two seconds; with\n"
+                  "--measure, which adds the speed of every type of weights, some ten more and 700 MB of memory.",
                   "  loci doctor\n"
+                  "  loci doctor --measure --threads 2\n"
                   "  loci doctor --isa avx2 --threads 1 --json\n");
   command->add_option("--threads", options->threads, "Threads to measure with; 0: every core")
       ->capture_default_str()
@@ -197,6 +233,9 @@ void add_doctor(CLI::App& app, Choice& choice) {
       ->check(CLI::IsMember({"auto", "scalar", "avx2", "avx512"}))
       ->type_name("ISA");
   command->add_flag("--no-measure", options->no_measure, "Do not measure the roof");
+  command->add_flag("--measure", options->measure_weights,
+                    "Measure every type of weights too: GB/s of the file's bytes with one row (decode), GMAC/s\n"
+                    "with many (prefill); names the types that read less than half of q4_1's GB/s");
   command->add_flag("--json", options->json, "Print one JSON object");
   set_action(command, choice, options, doctor);
 }

@@ -16,6 +16,7 @@ constexpr size_t kReleaseBytes = size_t{4} << 20;  // file bytes packed between 
 constexpr size_t kItemWeightBytes = 24 << 10;      // of panels in a work item: about a microsecond of memory bandwidth
 constexpr size_t kItemCachedBytes = 96 << 10;      // the same where many rows share them: they stay in a core's cache
 constexpr uint32_t kManyRows = 24;
+constexpr uint32_t kWidenRows = 8;     // from which on 4-bit panels are widened before they are multiplied
 constexpr uint32_t kItemRows = 96;     // activation rows in a work item: they stay in a core's cache
 constexpr uint32_t kSpanRows = 24;     // activation rows that one worker rounds at a time
 constexpr size_t kItemsPerWorker = 4;  // at least, where there are enough panels
@@ -103,7 +104,7 @@ size_t panels_per_item(size_t panels, size_t panel_bytes, uint32_t rows, int wor
 // Bytes in which a worker widens the panels of an item; 0 where products of so many rows read the packed ones.
 size_t widened_bytes(const PackedMatrix& m, uint32_t rows, int workers) {
   const std::optional<WeightLayout> wide = wider_layout(m.layout());
-  if (!wide || rows < kManyRows) return 0;
+  if (!wide || rows < kWidenRows) return 0;
   const size_t packed_bytes = panel_shape(m.layout(), m.columns()).bytes;
   return panels_per_item(m.panels(), packed_bytes, rows, workers) * panel_shape(*wide, m.columns()).bytes;
 }
@@ -130,6 +131,33 @@ struct PartWork {
   size_t first_item;  // of this part
 };
 
+// Fetches the panels of a worker's next item, which mostly lie behind this one's, evenly spread over the calls.
+class NextPanels {
+ public:
+  NextPanels(const PackedMatrix& m, size_t first_panel, size_t last_panel, uint32_t rows)
+      : at_(m.panel(last_panel)), blocks_(m.columns() / kBlockColumns) {
+    const size_t bytes = static_cast<size_t>(m.panel(last_panel) - m.panel(first_panel));
+    // Tiles of a few rows and panels: about as many calls, each of which fetches as many lines for every block.
+    const size_t calls = div_up(rows, size_t{3}) * div_up(last_panel - first_panel, size_t{4});
+    lines_ = blocks_ == 0 ? 0 : static_cast<uint32_t>(div_up(bytes, 64 * calls * blocks_));
+    left_ = bytes;
+  }
+
+  void share(TileProduct& t) {
+    t.ahead = at_;
+    t.ahead_lines = left_ == 0 ? 0 : lines_;
+    const size_t bytes = size_t{64} * lines_ * blocks_;
+    at_ += bytes;
+    left_ -= std::min(left_, bytes);
+  }
+
+ private:
+  const std::byte* at_;
+  size_t blocks_;
+  size_t left_;
+  uint32_t lines_;
+};
+
 // A group's rows meet all tiles of the item before the next group does: the pattern of wide columns, which kernels
 // branch on, is the group's.
 void run_item(const PartWork& w, Isa isa, size_t item, std::byte* widened) {
@@ -148,6 +176,7 @@ void run_item(const PartWork& w, Isa isa, size_t item, std::byte* widened) {
   t.shape = w.shape;
   t.columns = w.matrix->columns();
   t.out_stride = out.stride;
+  NextPanels next(*w.matrix, first_panel, last_panel, last_row - first_row);
   for (uint32_t row = first_row; row < last_row; row += t.rows) {
     t.rows = group_rows(isa, w.integer, last_row - row);
     t.group = w.activations + row * w.row_bytes;
@@ -156,6 +185,7 @@ void run_item(const PartWork& w, Isa isa, size_t item, std::byte* widened) {
       t.panels = tile_panels(w.integer, t.rows, last_panel - panel);
       t.out = out.row(row) + panel * kPanelRows;
       t.outputs = static_cast<uint32_t>(std::min<size_t>(t.panels * kPanelRows, out.width - panel * kPanelRows));
+      next.share(t);
       w.multiply(t);
     }
   }
@@ -231,7 +261,7 @@ void Linear::project(OpContext& context, const Rows& x, std::span<Rows> out) con
     w.activations = integer ? rounded : floats;
     w.row_bytes = integer ? rounded_row_bytes(columns) : float_row_bytes(columns);
     w.out = out[i];
-    if (x.rows >= kManyRows) w.widening = widening(m.layout(), context.isa);
+    if (x.rows >= kWidenRows) w.widening = widening(m.layout(), context.isa);
     const WeightLayout multiplied = w.widening ? w.widening->to : m.layout();
     w.multiply = multiply_tile(multiplied, context.isa);
     w.shape = panel_shape(multiplied, m.columns());
@@ -272,7 +302,7 @@ size_t Linear::scratch_bound(size_t rows, size_t columns, int threads) {
   const size_t padded = round_up(columns, 32);
   // An item's panels are at most kItemCachedBytes and a tile more; widening less than doubles them.
   const size_t tile = kTilePanels * panel_shape(WeightLayout::kW8m, static_cast<uint32_t>(padded)).bytes;
-  const size_t widened = rows < kManyRows ? 0 : 2 * kItemCachedBytes + tile + 64;
+  const size_t widened = rows < kWidenRows ? 0 : 2 * kItemCachedBytes + tile + 64;
   return Workspace::bytes_of<std::byte>(widened * static_cast<size_t>(threads)) +
          Workspace::bytes_of<PartWork>(kMostParts) + Workspace::bytes_of<std::byte>(rows * rounded_row_bytes(padded)) +
          Workspace::bytes_of<std::byte>(rows * float_row_bytes(padded));

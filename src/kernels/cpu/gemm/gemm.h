@@ -38,6 +38,10 @@ struct TileProduct {
   float* out;              // output 0 of row 0
   size_t out_stride;       // floats from one row's outputs to the next row's
   uint32_t outputs;        // rows of the panels that exist, 1 to 16 * panels
+  // What will be read next and is in memory perhaps: tiles of several rows fetch so many cache lines of it per block of
+  // columns. A hint; null: nothing.
+  const std::byte* ahead;
+  uint32_t ahead_lines;
 };
 
 using MultiplyTile = void (*)(const TileProduct& t);

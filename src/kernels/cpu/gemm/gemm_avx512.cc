@@ -81,7 +81,13 @@ class IntegerTile {
     const size_t stride = t.shape.bytes;
     const std::byte* codes = t.panel + t.shape.blocks;
     const std::byte* block = t.group;
+    const std::byte* ahead = t.ahead;
     for (uint32_t b = 0; b < t.columns / 32; ++b) {
+      if constexpr (kRows > 1) {
+        for (uint32_t line = 0; line < t.ahead_lines; ++line, ahead += 64) {
+          _mm_prefetch(reinterpret_cast<const char*>(ahead), _MM_HINT_T1);
+        }
+      }
       if constexpr (kRows == 1) {
         for (int p = 0; p < kPanels; ++p) {
           for (size_t line = 0; line < kBlockBytes; line += 64) prefetch(codes + p * stride + kPrefetchBytes + line);

@@ -7,6 +7,9 @@
 namespace loci::detail {
 namespace {
 
+// Ahead of what is read, where few rows make memory the bound.
+constexpr size_t kPrefetchBytes = 4096;
+
 template <WeightLayout kFrom, WeightLayout kTo, int kAdded>
 void widen(const std::byte* panels, size_t count, uint32_t columns, std::byte* wide) {
   const PanelShape from = panel_shape(kFrom, columns), to = panel_shape(kTo, columns);
@@ -18,6 +21,9 @@ void widen(const std::byte* panels, size_t count, uint32_t columns, std::byte* w
     block += from.blocks;
     out += to.blocks;
     for (uint32_t b = 0; b < columns / kBlockColumns; ++b, block += from.block_bytes, out += to.block_bytes) {
+      for (size_t line = 0; line < from.block_bytes; line += 64) {
+        _mm_prefetch(reinterpret_cast<const char*>(block + kPrefetchBytes + line), _MM_HINT_T1);
+      }
       for (size_t j = 0; j < 4; ++j) {
         const __m512i pair = _mm512_loadu_si512(block + 64 * j);
         const __m512i first = _mm512_and_si512(pair, low);
