@@ -9,8 +9,8 @@
 #include "base/assert.h"
 #include "base/checked.h"
 #include "kernels/cpu/attention/attention_kernels.h"
+#include "kernels/cpu/kv_codec/gather.h"
 #include "kernels/cpu/kv_codec/hadamard.h"
-#include "kernels/cpu/kv_codec/kv_codec.h"
 
 namespace loci {
 namespace {
@@ -149,7 +149,7 @@ void Executor::lay_out_states(const WorkPlan& plan) {
 class Executor::Worker {
  public:
   Worker(Executor& executor, const WorkPlan& plan, const Rows& q, float scale, Rows out, std::span<float> lse,
-         MergeStates merge, std::byte* scratch, float* partials)
+         MergeStates merge, GatherEntries side_by_side, std::byte* scratch, float* partials)
       : executor_(executor),
         plan_(plan),
         q_(q),
@@ -157,6 +157,7 @@ class Executor::Worker {
         out_(out),
         lse_(lse),
         merge_(merge),
+        gather_(side_by_side),
         partials_(partials),
         own_(scratch, plan.tile_rows, plan.padded_dim) {
     // A partly filled block of slots must not hold a NaN beyond its end.
@@ -271,10 +272,17 @@ class Executor::Worker {
   const std::byte* gather(const Tile& tile, uint32_t first) {
     const Table& table = *tile.read->table;
     const size_t count = std::min<size_t>(kPageSlots, tile.slots.size() - first);
-    for (uint32_t i = 0; i < count; ++i) {
-      const SlotId slot(tile.slots[first + i]);
-      copy_entry(table.layout(), table.page_of(slot, tile.head_index), slot.value % kPageSlots, own_.gathered, i);
+    EntrySlots slots;
+    EntryRun runs[kPageSlots];
+    size_t used = 0;
+    for (size_t i = 0; i < count; ++i) {
+      const uint32_t slot = tile.slots[first + i];
+      slots.at[i] = static_cast<uint16_t>(slot % kPageSlots);
+      if (i == 0 || slot / kPageSlots != tile.slots[first + i - 1] / kPageSlots)
+        runs[used++] = {table.page_of(SlotId(slot), tile.head_index), 0};
+      ++runs[used - 1].count;
     }
+    gather_(table.layout(), {runs, used}, slots, own_.gathered);
     return own_.gathered;
   }
 
@@ -367,6 +375,7 @@ class Executor::Worker {
   Rows out_;
   std::span<float> lse_;
   MergeStates merge_;
+  GatherEntries gather_;
   float* partials_;
   WorkerScratch own_;
 };
@@ -393,7 +402,7 @@ void Executor::run(OpContext& context, const WorkPlan& plan, std::span<const Rea
       context.scratch.take<std::byte>(plan.worker_bytes * static_cast<size_t>(context.pool.size())).data();
   float* partials = context.scratch.take<float>(states_used_ * state_floats(plan.tile_rows, plan.padded_dim)).data();
   context.pool.parallel_for(ranges_.size(), [&](size_t index, int worker) {
-    Worker(*this, plan, q, scale, out, lse, merge_states(context.isa),
+    Worker(*this, plan, q, scale, out, lse, merge_states(context.isa), gather_entries(context.isa),
            scratch + static_cast<size_t>(worker) * plan.worker_bytes, partials)
         .run(ranges_[index]);
   });

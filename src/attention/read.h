@@ -20,12 +20,28 @@ struct Selection {
   uint32_t parts = 1;  // the group's query heads, cut into so many equal runs, each with a choice of its own
   Masks pages;         // width: the table's pages. Without words: none
   Lists slots;         // without elements: none
+  // Positions that share a row of `slots`, a multiple of `tile`, absolute as well. 0: those of a tile.
+  uint32_t slot_tile = 0;
 
   size_t row(size_t head_index, uint32_t part, uint32_t tile_index, uint32_t tiles) const {
     return (head_index * parts + part) * tiles + tile_index;
   }
   // Tiles that positions [first, first + rows) touch.
-  uint32_t tiles(uint32_t first, uint32_t rows) const { return (first + rows - 1) / tile - first / tile + 1; }
+  uint32_t tiles(uint32_t first, uint32_t rows) const { return spans(tile, first, rows); }
+
+  // The row of `slots` of a position in such a read.
+  size_t slot_row(size_t head_index, uint32_t part, uint32_t position, uint32_t first, uint32_t rows) const {
+    const uint32_t each = slot_tile == 0 ? tile : slot_tile;
+    return row(head_index, part, position / each - first / each, spans(each, first, rows));
+  }
+  uint32_t slot_rows(uint32_t first, uint32_t rows) const {
+    return spans(slot_tile == 0 ? tile : slot_tile, first, rows);
+  }
+
+ private:
+  static uint32_t spans(uint32_t each, uint32_t first, uint32_t rows) {
+    return (first + rows - 1) / each - first / each + 1;
+  }
 };
 
 // An entry beside a head's table, such as a compensation token: fp32, counted exp(log_weight) times.

@@ -110,7 +110,9 @@ void TileList::add_selections(const Read& read, const Sizes& sizes, const ReadKe
           while (pages_.size() > tile.first_page && pages_.back() >= visible) pages_.pop_back();
         }
         tile.page_count = static_cast<uint32_t>(pages_.size()) - tile.first_page;
-        if (selection.slots.elements != nullptr) tile.slots = selection.slots.row(row);
+        if (selection.slots.elements != nullptr) {
+          tile.slots = selection.slots.row(selection.slot_row(h, part, position, first, read.rows));
+        }
         gathers_ = gathers_ || !tile.slots.empty();
         tile.items = std::max(1u, static_cast<uint32_t>(div_up(tile.blocks(), kItemBlocks)));
         add(tile);

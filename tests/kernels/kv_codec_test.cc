@@ -5,10 +5,12 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <numeric>
 #include <random>
 #include <vector>
 
 #include "base/half.h"
+#include "kernels/cpu/kv_codec/gather.h"
 #include "kernels/cpu/kv_codec/hadamard.h"
 
 namespace loci {
@@ -141,6 +143,49 @@ TEST(KvCodec, CopiesBitForBit) {
       encode_entry(expected.layout, expected.bytes.data(), 50, k.data(), v.data());
       copy_entry(from.layout, from.bytes.data(), 9, to.bytes.data(), 50);
       EXPECT_EQ(to.bytes, expected.bytes);
+    }
+  }
+}
+
+// Runs of one entry, of more than a vector holds, and of a whole page.
+TEST(KvCodec, GathersEntriesBitForBit) {
+  std::mt19937 random(5);
+  std::vector<uint16_t> wide(40);
+  std::iota(wide.begin(), wide.end(), uint16_t{20});
+  const std::vector<std::vector<uint16_t>> lists[] = {{{3}}, {{0, 1, 63}, {7}, {62}}, {{5, 9}, wide}};
+  for (const KvCodec codec : kCodecs) {
+    for (const uint32_t dim : {16u, 64u, 256u}) {
+      std::vector<Page> pages(3, Page(page_layout(codec, dim)));
+      for (Page& page : pages) {
+        for (uint32_t slot = 0; slot < kPageSlots; ++slot)
+          encode_entry(page.layout, page.bytes.data(), slot, random_entry(random, dim, 1).data(),
+                       random_entry(random, dim, 1).data());
+      }
+      for (const std::vector<std::vector<uint16_t>>& runs : lists) {
+        EntrySlots slots;
+        std::vector<EntryRun> from;
+        Page expected(pages[0].layout);
+        uint32_t to = 0;
+        for (size_t p = 0; p < runs.size(); ++p) {
+          from.push_back({pages[p].bytes.data(), static_cast<uint32_t>(runs[p].size())});
+          for (const uint16_t slot : runs[p]) {
+            copy_entry(expected.layout, pages[p].bytes.data(), slot, expected.bytes.data(), to);
+            slots.at[to++] = slot;
+          }
+        }
+        for (const Isa isa : supported_isas()) {
+          Page got(pages[0].layout);
+          gather_entries(isa)(got.layout, from, slots, got.bytes.data());
+          const std::vector<float> keys = got.keys(isa), wanted_keys = expected.keys(isa);
+          const std::vector<float> values = got.values(isa), wanted_values = expected.values(isa);
+          for (uint32_t s = 0; s < to; ++s) {
+            for (uint32_t d = 0; d < dim; ++d) {
+              ASSERT_EQ(keys[s * got.layout.padded_dim + d], wanted_keys[s * got.layout.padded_dim + d]) << s;
+              ASSERT_EQ(values[s * got.layout.padded_dim + d], wanted_values[s * got.layout.padded_dim + d]) << s;
+            }
+          }
+        }
+      }
     }
   }
 }

@@ -1,6 +1,7 @@
 #include "attention/primitives/scores.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "kernels/cpu/kv_codec/hadamard.h"
 #include "kernels/cpu/kv_codec/kv_codec.h"
@@ -78,6 +79,48 @@ void scores(OpContext& context, std::span<const ScoreJob> jobs) {
         tile = own;
       }
       kernels.score_tile(job.queries.data, job.queries.rows, layout.padded_dim, tile, out, job.scores.stride);
+    }
+  });
+}
+
+size_t largest_scores_scratch_bytes(uint32_t padded_dim, uint32_t queries, int threads) {
+  return Workspace::bytes_of<float>((size_t{padded_dim} + queries) * kPageSlots * static_cast<size_t>(threads));
+}
+
+void largest_scores(OpContext& context, std::span<const LargestJob> jobs) {
+  const Workspace::Mark mark(context.scratch);
+  size_t dim = 0, rows = 0;
+  for (const LargestJob& job : jobs) {
+    LOCI_ASSERT(job.queries.stride == job.keys.layout->padded_dim, "queries are prepared and lie without gaps");
+    LOCI_ASSERT(job.largest.size() >= job.queries.rows && job.lengths.size() >= job.queries.rows,
+                "every query has a length and a place");
+    dim = std::max<size_t>(dim, job.queries.width);
+    rows = std::max<size_t>(rows, job.queries.rows);
+  }
+  const size_t floats = (dim + rows) * kPageSlots;
+  const std::span<float> own = context.scratch.take<float>(floats * static_cast<size_t>(context.pool.size()));
+  const SelectKernels& kernels = select_kernels(context.isa);
+  const KvDecodeKernels& decode = kv_decode_kernels(context.isa);
+  context.pool.parallel_for(jobs.size(), [&](size_t index, int worker) {
+    const LargestJob& job = jobs[index];
+    float* decoded = own.data() + static_cast<size_t>(worker) * floats;
+    float* scored = decoded + dim * kPageSlots;
+    std::fill_n(job.largest.begin(), job.queries.rows, -std::numeric_limits<float>::infinity());
+    for (uint32_t t = 0; t < tiles_of(job.keys); ++t) {
+      const float* tile = decoded;
+      if (job.keys.pages.empty()) {
+        tile = job.keys.tiles + size_t{t} * job.queries.width * kPageSlots;
+      } else {
+        decode.keys(*job.keys.layout, job.keys.pages[t], decoded);
+      }
+      kernels.score_tile(job.queries.data, job.queries.rows, job.queries.width, tile, scored, kPageSlots);
+      for (uint32_t r = 0; r < job.queries.rows; ++r) {
+        const uint32_t seen = std::min(job.lengths[r], job.keys.count);
+        if (seen <= t * kPageSlots) continue;
+        const float most =
+            kernels.largest(scored + size_t{r} * kPageSlots, std::min(kPageSlots, seen - t * kPageSlots));
+        job.largest[r] = std::max(job.largest[r], most);
+      }
     }
   });
 }

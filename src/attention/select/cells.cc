@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "attention/primitives/sets.h"
+
 namespace loci {
 
 std::vector<CellRows> cut_at(uint32_t grid, uint32_t first, uint32_t last) {
@@ -12,6 +14,17 @@ std::vector<CellRows> cut_at(uint32_t grid, uint32_t first, uint32_t last) {
     first = next;
   }
   return out;
+}
+
+void take_all_pages(const View& view, size_t head_index, CellRows rows, Selection& selection) {
+  const uint32_t tiles = selection.tiles(view.first_position, view.rows());
+  for (uint32_t part = 0; part < selection.parts; ++part) {
+    for (const CellRows& tile : cut_at(selection.tile, rows.first, rows.last)) {
+      const uint32_t index = tile.first / selection.tile - view.first_position / selection.tile;
+      const size_t row = selection.row(head_index, part, index, tiles);
+      mark_range({selection.pages.row(row).data(), 1, selection.pages.width}, 0, selection.pages.width);
+    }
+  }
 }
 
 void mean_queries(const View& view, const Table& table, size_t head_index, CellRows over, Rows out) {

@@ -25,6 +25,9 @@ inline std::vector<CellRows> cells_of(const View& view, uint32_t cell) {
   return cut_at(cell, view.first_position, view.tokens());
 }
 
+// The tiles of these rows read every page.
+void take_all_pages(const View& view, size_t head_index, CellRows rows, Selection& selection);
+
 // The mean query of each query head of a KV head over `over`, prepared for scores(): out [group, padded_dim]. Takes
 // mean_queries_bytes() of scratch for the call.
 void mean_queries(const View& view, const Table& table, size_t head_index, CellRows over, Rows out);

@@ -71,7 +71,7 @@ class FlexPrefill final : public Select {
           if (judged(cell)) {
             judge(view, table, h, cell, selection);
           } else {
-            take_all(view, h, cell, selection);
+            take_all_pages(view, h, cell, selection);
           }
         }
       }
@@ -115,17 +115,6 @@ class FlexPrefill final : public Select {
     const uint32_t each = block_ / kPageSlots;
     for (uint32_t page = block * each; page < (block + 1) * each && page / 64 < pages.size(); ++page)
       pages[page / 64] |= uint64_t{1} << page % 64;
-  }
-
-  void take_all(const View& view, size_t head_index, const CellRows& cell, Selection& selection) const {
-    const uint32_t tiles = selection.tiles(view.first_position, view.rows());
-    for (uint32_t part = 0; part < selection.parts; ++part) {
-      for (uint32_t tile = cell.first / block_; tile <= (cell.last - 1) / block_; ++tile) {
-        const std::span<uint64_t> row =
-            selection.pages.row(selection.row(head_index, part, tile - view.first_position / block_, tiles));
-        for (uint32_t page = 0; page < selection.pages.width; ++page) row[page / 64] |= uint64_t{1} << page % 64;
-      }
-    }
   }
 
   double gamma_;

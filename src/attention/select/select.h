@@ -7,5 +7,6 @@
 namespace loci {
 
 extern const Method kFlexPrefill;
+extern const Method kAnchor;
 
 }  // namespace loci

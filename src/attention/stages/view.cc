@@ -35,13 +35,17 @@ Selection& ReadBuilder::select_slots(const View& view, size_t table, uint32_t ti
   return selections_[table];
 }
 
-void ReadBuilder::add_slots(const View& view, size_t table, uint32_t capacity) {
-  const uint32_t count = rows(view, table);
-  selections_[table].slots = {.elements = ops_.scratch.take<uint32_t>(size_t{count} * capacity).data(),
-                              .counts = ops_.scratch.take<uint32_t>(count).data(),
-                              .rows = count,
-                              .capacity = capacity};
-  std::fill_n(selections_[table].slots.counts, count, 0);
+void ReadBuilder::add_slots(const View& view, size_t table, uint32_t capacity, uint32_t slot_tile) {
+  Selection& selection = selections_[table];
+  LOCI_ASSERT(slot_tile % selection.tile == 0, "lists are shared by whole tiles");
+  selection.slot_tile = slot_tile;
+  const uint32_t count = static_cast<uint32_t>(view.tables()[table].heads().size()) * selection.parts *
+                         selection.slot_rows(view.first_position, view.rows());
+  selection.slots = {.elements = ops_.scratch.take<uint32_t>(size_t{count} * capacity).data(),
+                     .counts = ops_.scratch.take<uint32_t>(count).data(),
+                     .rows = count,
+                     .capacity = capacity};
+  std::fill_n(selection.slots.counts, count, 0);
 }
 
 }  // namespace loci

@@ -47,8 +47,8 @@ class ReadBuilder {
   // A selection of pages and (or) slots for a table, empty, for the view's rows; `capacity` slots a tile at most.
   Selection& select_pages(const View& view, size_t table, uint32_t tile, uint32_t parts = 1);
   Selection& select_slots(const View& view, size_t table, uint32_t tile, uint32_t parts, uint32_t capacity);
-  // Adds room for slots to a selection of pages.
-  void add_slots(const View& view, size_t table, uint32_t capacity);
+  // Adds room for slots to a selection of pages; `slot_tile` positions share a list, 0: those of a tile.
+  void add_slots(const View& view, size_t table, uint32_t capacity, uint32_t slot_tile = 0);
 
  private:
   Selection& prepare(const View& view, size_t table, uint32_t tile, uint32_t parts);

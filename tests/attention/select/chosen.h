@@ -8,13 +8,14 @@
 
 namespace loci::test {
 
-// By [KV head][part][tile], of the first table: slots that the tile reads, of pages and of lists.
+// Of the first table: the slots in the pages that tiles read, by [KV head][part][tile], and the listed ones, by
+// [KV head][part][tiles that share a list].
 struct Chosen {
   uint32_t tile = 0;  // 0: everything is read
   uint32_t parts = 1;
   uint32_t tiles = 0;
   std::vector<std::set<uint32_t>> pages;
-  std::vector<std::set<uint32_t>> slots;
+  std::vector<std::set<uint32_t>> lists;
 
   size_t row(size_t head, uint32_t part, uint32_t tile_index) const {
     return (head * parts + part) * tiles + tile_index;
@@ -41,19 +42,20 @@ inline Chosen chosen(OneLayer& layer, const Rows3& x, uint32_t first, uint32_t r
   std::vector<Selection> selections;
   layer.stages().name_reads(of, selections);
   const Selection& selection = selections.at(0);
-  Chosen out{.tile = selection.tile, .parts = selection.parts, .tiles = 0, .pages = {}, .slots = {}};
+  Chosen out{.tile = selection.tile, .parts = selection.parts, .tiles = 0, .pages = {}, .lists = {}};
   if (selection.tile == 0) return out;
   out.tiles = selection.tiles(first, rows);
   const size_t heads = layer.cache().tables(LayerId(0))[0].heads().size();
   for (size_t row = 0; row < heads * selection.parts * out.tiles; ++row) {
     out.pages.emplace_back();
-    out.slots.emplace_back();
     for (uint32_t page = 0; selection.pages.words != nullptr && page < selection.pages.width; ++page) {
       if ((selection.pages.row(row)[page / 64] >> page % 64 & 1) == 0) continue;
       for (uint32_t s = 0; s < kPageSlots; ++s) out.pages.back().insert(page * kPageSlots + s);
     }
-    if (selection.slots.elements == nullptr) continue;
-    for (const uint32_t slot : selection.slots.row(row)) out.slots.back().insert(slot);
+  }
+  for (uint32_t row = 0; row < selection.slots.rows; ++row) {
+    const std::span<const uint32_t> list = selection.slots.row(row);
+    out.lists.emplace_back(list.begin(), list.end());
   }
   return out;
 }

@@ -72,11 +72,6 @@ CodePlace value_place(const PageLayout& layout, uint32_t slot, uint32_t dim) {
   return {value_word(layout, 8, slot, dim) + slot % 4, slot % 8 < 4 ? 0 : 4};
 }
 
-uint32_t read_code(const PageLayout& layout, const std::byte* page, CodePlace place) {
-  const uint32_t byte = std::to_integer<uint32_t>(page[place.byte]);
-  return layout.codec == KvCodec::kKv8 ? byte : (byte >> place.shift) & 15u;
-}
-
 void write_code(const PageLayout& layout, std::byte* page, CodePlace place, uint32_t code) {
   if (layout.codec == KvCodec::kKv8) {
     page[place.byte] = static_cast<std::byte>(code);
@@ -132,23 +127,43 @@ void encode_entry(const PageLayout& layout, std::byte* page, uint32_t slot, cons
   encode_side(layout, page, slot, value, value_place, layout.value_scales, layout.value_minimums);
 }
 
-void copy_entry(const PageLayout& layout, const std::byte* from, uint32_t from_slot, std::byte* to, uint32_t to_slot) {
-  for (uint32_t dim = 0; dim < layout.padded_dim; ++dim) {
-    if (layout.codec == KvCodec::kKv16) {
-      store_half(to + key_half(to_slot, dim), load_half(from + key_half(from_slot, dim)));
-      store_half(to + value_half(layout, to_slot, dim), load_half(from + value_half(layout, from_slot, dim)));
-      continue;
-    }
-    for (const Place place : {key_place, value_place}) {
-      write_code(layout, to, place(layout, to_slot, dim), read_code(layout, from, place(layout, from_slot, dim)));
+namespace {
+
+void copy_halves(const PageLayout& layout, const std::byte* from, uint32_t from_slot, std::byte* to, uint32_t to_slot) {
+  for (uint32_t dim = 0; dim < layout.padded_dim; ++dim)
+    store_half(to + key_half(to_slot, dim), load_half(from + key_half(from_slot, dim)));
+  for (uint32_t dim = 0; dim < layout.padded_dim; dim += kCodeGroup)
+    std::memcpy(to + value_half(layout, to_slot, dim), from + value_half(layout, from_slot, dim), kCodeGroup * 2);
+}
+
+// A slot's codes of a key are whole words; of a value, one field of each dimension's word.
+void copy_codes(const PageLayout& layout, const std::byte* from, uint32_t from_slot, std::byte* to, uint32_t to_slot) {
+  const uint32_t per_word = layout.codec == KvCodec::kKv8 ? 4 : 8;
+  for (uint32_t dim = 0; dim < layout.padded_dim; dim += per_word)
+    std::memcpy(to + key_word(layout, per_word, to_slot, dim), from + key_word(layout, per_word, from_slot, dim), 4);
+  const CodePlace read = value_place(layout, from_slot, 0), written = value_place(layout, to_slot, 0);
+  const auto mask = static_cast<uint8_t>(layout.codec == KvCodec::kKv8 ? 255u : 15u);
+  for (uint32_t dim = 0; dim < layout.padded_dim; dim += kCodeGroup) {
+    const std::byte* in = from + value_place(layout, from_slot, dim).byte;
+    std::byte* out = to + value_place(layout, to_slot, dim).byte;
+    for (uint32_t i = 0; i < kCodeGroup; ++i) {
+      const uint32_t code = std::to_integer<uint32_t>(in[4 * i]) >> read.shift & mask;
+      const uint32_t kept = std::to_integer<uint32_t>(out[4 * i]) & ~(uint32_t{mask} << written.shift);
+      out[4 * i] = static_cast<std::byte>(kept | code << written.shift);
     }
   }
-  if (layout.codec == KvCodec::kKv16) return;
   for (const size_t column : {layout.key_scales, layout.key_minimums, layout.value_scales, layout.value_minimums}) {
     for (size_t group = 0; group < layout.padded_dim / kCodeGroup * kPageSlots * 2; group += kPageSlots * 2) {
       store_half(to + column + group + size_t{to_slot} * 2, load_half(from + column + group + size_t{from_slot} * 2));
     }
   }
+}
+
+}  // namespace
+
+void copy_entry(const PageLayout& layout, const std::byte* from, uint32_t from_slot, std::byte* to, uint32_t to_slot) {
+  const auto copy = layout.codec == KvCodec::kKv16 ? copy_halves : copy_codes;
+  copy(layout, from, from_slot, to, to_slot);
 }
 
 bool page_is_finite(const PageLayout& layout, const std::byte* page) {

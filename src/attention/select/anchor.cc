@@ -1,0 +1,250 @@
+// AnchorAttention: a prompt's queries read the beginning, their neighbourhood, and every single key between whose
+// pooled score comes close to the largest score found in those two. Zhang et al., AnchorAttention: Difference-Aware
+// Sparse Attention with Stripe Granularity, arXiv:2505.23520, section 3.
+//
+// A cell is the paper's super-block: `step` blocks of queries. Its rows read the first block of keys, the block before
+// the cell and the cell itself, as far as they may see it; the largest score of a row there is its anchor. A key
+// between ("stripe") is read by all rows of the cell if, for one of the cell's blocks, the mean query's score comes
+// within theta of the mean anchor. The regions are a partition: the paper's later kernels count keys behind the first
+// block twice and lose the block before the cell, which is not followed here. Regions are whole pages of slots.
+//
+// A prompt's rows behind its last whole cell read everything, as in the paper, or are judged like a cell.
+#include <algorithm>
+
+#include "attention/primitives/sets.h"
+#include "attention/select/cells.h"
+#include "attention/select/select.h"
+#include "base/checked.h"
+
+namespace loci {
+namespace {
+
+enum class Tail : uint8_t { kDense, kSparse };
+enum class Share : uint8_t { kHead, kGroup };
+
+struct AnchorOptions {
+  double theta = 12;
+  int64_t step = 16;
+  int64_t block = 128;
+  Tail tail = Tail::kDense;
+  Share share = Share::kHead;
+};
+
+// Slots [0, first) and [last, ...) are read as pages, those between one by one.
+struct Between {
+  uint32_t first;
+  uint32_t last;
+
+  uint32_t slots() const { return last > first ? last - first : 0; }
+};
+
+class Anchor final : public Select {
+ public:
+  Anchor(const AnchorOptions& options, const ModelShape& model)
+      : theta_(static_cast<float>(options.theta)),
+        block_(static_cast<uint32_t>(options.block)),
+        cell_(static_cast<uint32_t>(options.block * options.step)),
+        tail_(options.tail),
+        parts_(options.share == Share::kHead ? model.group() : 1),
+        model_(model) {}
+
+  void name_reads(const View& view, ReadBuilder& reads) const override {
+    const std::vector<CellRows> cells = cells_of(view, cell_);
+    for (size_t t = 0; t < view.tables().size(); ++t) {
+      const Table& table = view.tables()[t];
+      uint32_t most = 0;
+      for (const CellRows& cell : cells) most = std::max(most, between(table, cell).slots());
+      if (!reads.mine(t) || most == 0) continue;
+      Selection& selection = reads.select_pages(view, t, block_, parts_);
+      reads.add_slots(view, t, most, cell_);
+      for (size_t h = 0; h < table.heads().size(); ++h) {
+        for (const CellRows& cell : cells) {
+          if (between(table, cell).slots() == 0) {
+            take_all_pages(view, h, cell, selection);
+          } else {
+            take_regions(view, table, h, cell, selection);
+            take_stripes(view, table, h, cell, selection);
+          }
+        }
+      }
+    }
+  }
+
+  uint64_t scratch_bytes(const StageBounds& bounds) const override {
+    const uint64_t group = model_.group(), padded = round_up(model_.head_dim, kCodeGroup);
+    const uint64_t tokens = round_up(bounds.tokens, kPageSlots), pages = div_up(tokens, kPageSlots);
+    const uint64_t tiles = bounds.rows / block_ + 2, cells = bounds.rows / cell_ + 2;
+    const uint64_t rows = std::min(bounds.rows, cell_), blocks = rows / block_ + 2;
+    const uint64_t named = model_.kv_heads * (Workspace::bytes_of<uint64_t>(parts_ * tiles * Masks::words_of(pages)) +
+                                              Workspace::bytes_of<uint32_t>(parts_ * cells * tokens) +
+                                              Workspace::bytes_of<uint32_t>(parts_ * cells));
+    const uint64_t anchors = Workspace::bytes_of<float>(rows * group * padded) +
+                             Workspace::bytes_of<float>(rows * group) +
+                             largest_scores_scratch_bytes(padded, block_ * group, bounds.threads);
+    const uint64_t stripes =
+        2 * Workspace::bytes_of<float>(blocks * group * padded) + mean_queries_bytes(model_) +
+        Workspace::bytes_of<float>(blocks * tokens) + Workspace::bytes_of<uint64_t>(blocks * Masks::words_of(tokens)) +
+        Workspace::bytes_of<uint64_t>(Masks::words_of(tokens)) + scores_scratch_bytes(padded, 1, bounds.threads);
+    return named + Workspace::bytes_of<float>(blocks * group) + std::max(anchors, stripes);
+  }
+
+ private:
+  // Nothing lies between where everything is read.
+  Between between(const Table& table, const CellRows& cell) const {
+    if (tail_ == Tail::kDense && cell.last % cell_ != 0) return {0, 0};
+    const uint32_t own = table.slots_before(TokenPos(cell.first / cell_ * cell_));
+    return {block_, own > block_ ? (own - block_) / kPageSlots * kPageSlots : 0};
+  }
+
+  void take_regions(const View& view, const Table& table, size_t head_index, const CellRows& cell,
+                    Selection& selection) const {
+    const Between stripes = between(table, cell);
+    const uint32_t tiles = selection.tiles(view.first_position, view.rows());
+    for (uint32_t part = 0; part < parts_; ++part) {
+      for (const CellRows& rows : cut_at(block_, cell.first, cell.last)) {
+        const size_t row = selection.row(head_index, part, rows.first / block_ - view.first_position / block_, tiles);
+        const Masks pages{selection.pages.row(row).data(), 1, selection.pages.width};
+        mark_range(pages, 0, stripes.first / kPageSlots);
+        mark_range(pages, stripes.last / kPageSlots, pages.width);
+      }
+    }
+  }
+
+  void take_stripes(const View& view, const Table& table, size_t head_index, const CellRows& cell,
+                    Selection& selection) const {
+    Workspace& scratch = view.ops.scratch;
+    const Workspace::Mark mark(scratch);
+    const std::vector<CellRows> blocks = cut_at(block_, cell.first, cell.last);
+    const auto count = static_cast<uint32_t>(blocks.size());
+    const uint32_t group = view.model.group();
+    Rows anchors = scratch.rows(group, count);
+    find_anchors(view, table, head_index, cell, blocks, anchors);
+
+    const Between stripes = between(table, cell);
+    const uint32_t width = stripes.slots(), dim = table.layout().padded_dim;
+    Rows means = scratch.rows(size_t{count} * group, dim);
+    for (uint32_t b = 0; b < count; ++b)
+      mean_queries(view, table, head_index, blocks[b], {means.row(size_t{b} * group), group, dim, dim});
+    Rows queries = scratch.rows(count, dim);
+    Rows scored = scratch.rows(count, width);
+    Masks close{scratch.take<uint64_t>(count * Masks::words_of(width)).data(), count, width};
+    Masks any{scratch.take<uint64_t>(Masks::words_of(width)).data(), 1, width};
+    for (uint32_t g = 0; g < group; ++g) {
+      for (uint32_t b = 0; b < count; ++b) std::copy_n(means.row(size_t{b} * group + g), dim, queries.row(b));
+      score_between(view, table, head_index, stripes, queries, scored);
+      std::vector<float> thresholds(count);
+      for (uint32_t b = 0; b < count; ++b) thresholds[b] = anchors.row(g)[b] - theta_;
+      mark_at_least(view.ops, scored, thresholds, close);
+      if (parts_ == 1 && g > 0) {
+        for (uint32_t b = 0; b < count; ++b) unite(any, {close.row(b).data(), 1, width});
+      } else {
+        unite_rows(close, count, any);
+      }
+      if (parts_ > 1 || g + 1 == group) {
+        const size_t row =
+            selection.slot_row(head_index, parts_ > 1 ? g : 0, cell.first, view.first_position, view.rows());
+        list_slots(any, stripes.first, selection.slots, row);
+      }
+    }
+  }
+
+  // anchors [group, blocks]: the mean of the rows' largest scores in the regions that they read anyhow.
+  void find_anchors(const View& view, const Table& table, size_t head_index, const CellRows& cell,
+                    const std::vector<CellRows>& blocks, Rows anchors) const {
+    Workspace& scratch = view.ops.scratch;
+    const Workspace::Mark mark(scratch);
+    const Between stripes = between(table, cell);
+    const uint32_t group = view.model.group();
+    Rows queries = scratch.rows(size_t{cell.rows()} * group, table.layout().padded_dim);
+    const std::span<float> largest = scratch.take<float>(size_t{cell.rows()} * group);
+    const size_t column = size_t{table.heads()[head_index].value} * group * view.model.head_dim;
+    std::vector<uint32_t> lengths(largest.size());
+    for (uint32_t i = 0; i < cell.rows(); ++i) {
+      const uint32_t position = cell.first + i;
+      float* row = const_cast<float*>(view.queries.row(position - view.first_position)) + column;
+      prepare_queries(table.layout(), {row, group, view.model.head_dim, view.model.head_dim}, view.model.score_scale,
+                      {queries.row(size_t{i} * group), group, queries.width, queries.stride});
+      std::fill_n(lengths.begin() + static_cast<ptrdiff_t>(size_t{i} * group), group,
+                  table.slots_before(TokenPos(position + 1)) - stripes.slots());
+    }
+    std::vector<const std::byte*> pages;
+    for (uint32_t slot = 0; slot < table.slots_before(TokenPos(cell.last)); slot += kPageSlots) {
+      if (slot < stripes.first || slot >= stripes.last) pages.push_back(table.page_of(SlotId(slot), head_index));
+    }
+    std::vector<LargestJob> jobs;
+    for (const CellRows& rows : blocks) {
+      const size_t first = size_t{rows.first - cell.first} * group, all = size_t{rows.rows()} * group;
+      jobs.push_back(
+          {.keys = {.layout = &table.layout(), .pages = pages, .tiles = nullptr, .count = lengths[first + all - 1]},
+           .queries = {queries.row(first), static_cast<uint32_t>(all), queries.width, queries.stride},
+           .lengths = std::span(lengths).subspan(first, all),
+           .largest = largest.subspan(first, all)});
+    }
+    largest_scores(view.ops, jobs);
+    for (uint32_t b = 0; b < blocks.size(); ++b) {
+      for (uint32_t g = 0; g < group; ++g) {
+        float sum = 0;
+        for (uint32_t i = 0; i < blocks[b].rows(); ++i) sum += jobs[b].largest[size_t{i} * group + g];
+        anchors.row(g)[b] = sum / static_cast<float>(blocks[b].rows());
+      }
+    }
+  }
+
+  static void score_between(const View& view, const Table& table, size_t head_index, const Between& stripes,
+                            const Rows& queries, Rows out) {
+    std::vector<const std::byte*> pages;
+    for (uint32_t slot = stripes.first; slot < stripes.last; slot += kPageSlots)
+      pages.push_back(table.page_of(SlotId(slot), head_index));
+    const ScoreJob job{.keys = {.layout = &table.layout(), .pages = pages, .tiles = nullptr, .count = stripes.slots()},
+                       .queries = queries,
+                       .scores = out};
+    scores(view.ops, std::span(&job, 1));
+  }
+
+  static void list_slots(const Masks& any, uint32_t first, Lists& slots, size_t row) {
+    const std::span<uint32_t> room = slots.room(row);
+    list_elements(any, {room.data(), &slots.counts[row], 1, slots.capacity});
+    for (uint32_t i = 0; i < slots.counts[row]; ++i) room[i] += first;
+  }
+
+  float theta_;
+  uint32_t block_;
+  uint32_t cell_;
+  Tail tail_;
+  uint32_t parts_;
+  const ModelShape model_;
+};
+
+Status check_anchor(const MethodCall& call) {
+  const auto o = call.as<AnchorOptions>();
+  if ((o.block & (o.block - 1)) == 0) return {};
+  return fail(ErrorCode::kInvalidArgument, "block is {}, but must be a power of two", o.block);
+}
+
+Result<std::unique_ptr<Select>> make_anchor(const MethodCall& call, const MethodContext& context) {
+  return std::unique_ptr<Select>(std::make_unique<Anchor>(call.as<AnchorOptions>(), context.model));
+}
+
+}  // namespace
+
+const Method kAnchor = {
+    .name = "anchor",
+    .summary = "A prompt's queries read the beginning, their neighbourhood, and single keys that score close to both.",
+    .stages = {Stage::kSelect},
+    .phases = {Phase::kPrefill},
+    .parameters =
+        {number<&AnchorOptions::theta>("theta", {-1e6, 1e6}, "nats",
+                                       "below the largest score nearby down to which a key is read"),
+         integer<&AnchorOptions::step>("step", {1, 64}, "blocks", "of queries that share their keys"),
+         integer<&AnchorOptions::block>("block", {64, 1024, 64}, "tokens", "whose queries are pooled, a power of two"),
+         choice<&AnchorOptions::tail>("tail", {"dense", "sparse"}, "how rows behind a prompt's last whole cell read"),
+         choice<&AnchorOptions::share>("share", {"head", "group"}, "the query heads that read the same keys")},
+    .cell = {.count = 1, .times = {"block", "step"}},
+    .tile = {.count = 1, .times = {"block"}},
+    .citation = "AnchorAttention: Difference-Aware Sparse Attention with Stripe Granularity, arXiv:2505.23520",
+    .dense_when = "block x step >= context",
+    .check = check_anchor,
+    .make_select = make_anchor,
+};
+
+}  // namespace loci
