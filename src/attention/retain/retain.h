@@ -10,5 +10,6 @@ namespace loci {
 
 extern const Method kStreaming;
 extern const Method kSnapKv;
+extern const Method kDuo;
 
 }  // namespace loci
