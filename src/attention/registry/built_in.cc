@@ -37,7 +37,8 @@ const Method kStoreKv4 = {
 };
 
 const Registry& built_in_registry() {
-  static const Registry registry({&kDense, &kStoreKv16, &kStoreKv8, &kStoreKv4, &kStreaming, &kSnapKv, &kDuo}, {});
+  static const Registry registry({&kDense, &kStoreKv16, &kStoreKv8, &kStoreKv4, &kStreaming, &kSnapKv, &kDuo, &kRazor},
+                                 {});
   return registry;
 }
 

@@ -11,5 +11,6 @@ namespace loci {
 extern const Method kStreaming;
 extern const Method kSnapKv;
 extern const Method kDuo;
+extern const Method kRazor;
 
 }  // namespace loci
