@@ -239,7 +239,7 @@ const Method kRazor = {
     .dense_when = "ratio = 1, compression = 1, or sinks + window >= context",
     .profile = "razor",
     .changes_prompt = never,
-    .excludes = {{"streaming", kWhyAlone}, {"snapkv", kWhyAlone}, {"duo", kWhyAlone}},
+    .excludes = {{"streaming", kWhyAlone}, {"snapkv", kWhyAlone}, {"duo", kWhyAlone}, {"moa", kWhyAlone}},
     .make_retain = make_razor,
 };
 

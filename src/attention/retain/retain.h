@@ -12,5 +12,6 @@ extern const Method kStreaming;
 extern const Method kSnapKv;
 extern const Method kDuo;
 extern const Method kRazor;
+extern const Method kMoa;
 
 }  // namespace loci
