@@ -38,7 +38,7 @@ const Method kStoreKv4 = {
 
 const Registry& built_in_registry() {
   static const Registry registry(
-      {&kDense, &kStoreKv16, &kStoreKv8, &kStoreKv4, &kStreaming, &kSnapKv, &kDuo, &kRazor, &kMoa}, {});
+      {&kDense, &kStoreKv16, &kStoreKv8, &kStoreKv4, &kStreaming, &kSnapKv, &kDuo, &kRazor, &kMoa, &kTaskKv}, {});
   return registry;
 }
 

@@ -13,5 +13,6 @@ extern const Method kSnapKv;
 extern const Method kDuo;
 extern const Method kRazor;
 extern const Method kMoa;
+extern const Method kTaskKv;
 
 }  // namespace loci
