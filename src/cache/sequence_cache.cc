@@ -18,6 +18,14 @@ std::vector<std::vector<KvHead>> classes_of(const LayerShape& shape) {
   return {std::move(heads)};
 }
 
+// What of a pattern is kept for queries from `position` on. A window that moves in steps is kept as one that moves by
+// single positions, so that such a one may follow it.
+Pattern kept_by(const Pattern& pattern, uint32_t position) {
+  Pattern fine = pattern;
+  fine.granule = 1;
+  return fine.evicted(position);
+}
+
 bool same_heads(std::span<const KvHead> a, std::span<const KvHead> b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end());
 }
@@ -108,9 +116,10 @@ void SequenceCache::release_passed() {
       const Pattern& pattern = layer.patterns[t];
       if (pattern.dense()) continue;
       // The next query stands at tokens_.
+      const Pattern kept = kept_by(pattern, tokens_);
       Table& table = layer.tables[t];
-      table.release_between(SlotId(table.slots_before(TokenPos(pattern.sinks))),
-                            SlotId(table.slots_before(TokenPos(pattern.oldest(tokens_)))));
+      table.release_between(SlotId(table.slots_before(TokenPos(kept.sinks))),
+                            SlotId(table.slots_before(TokenPos(kept.floor))));
     }
   }
 }
@@ -155,7 +164,7 @@ void SequenceCache::narrow(LayerId layer, size_t table, const Pattern& pattern) 
   Pattern& now = layers_[layer.value].patterns[table];
   if (now == pattern) return;
   // What earlier queries did not see is gone, even for a wider pattern.
-  const Pattern left = tokens_ == 0 || now.dense() ? Pattern{} : now.evicted(tokens_);
+  const Pattern left = tokens_ == 0 || now.dense() ? Pattern{} : kept_by(now, tokens_);
   const Pattern next = intersection(left, pattern);
   if (next == now) return;
   now = next;

@@ -79,7 +79,8 @@ uint32_t PrefixStore::adopt(Sequence& sequence, const Chunking& chunking) {
 }
 
 void PrefixStore::remember(Sequence& sequence, const Chunking& chunking) {
-  if (!sequence.cache.shareable()) return;
+  // What is read after an edit has seen less than the prompt that the index names.
+  if (!sequence.cache.shareable() || sequence.cache.edited() > 0) return;
   // The last cell may have been cut short by the prompt's end.
   const uint32_t fed = std::min(sequence.cache.tokens(), sequence.prompt_tokens) / chunking.cell * chunking.cell;
   const uint32_t blocks = fed / kPageSlots;

@@ -63,6 +63,20 @@ TEST_F(Cache, WindowsGivePagesBack) {
   EXPECT_EQ(cache.kv_bytes(), windowed.page_bytes() + uint64_t{16} * 3 * cache.tables(LayerId(0))[0].layout().bytes);
 }
 
+TEST_F(Cache, AWindowInStepsIsKeptForAFinerOne) {
+  // The query at 200 reads from 128 on, whatever was read before; one by single positions from 73 on.
+  for (const uint32_t pass : {200u, 40u}) {
+    SequenceCache cache(layout_);
+    cache.narrow(LayerId(0), 0, {.window = 128, .granule = 64});
+    while (cache.tokens() < 200) write(cache, pass);
+    EXPECT_EQ(cache.entries(), 3 * (200 - 128u) + 2 * 99u);
+    cache.narrow(LayerId(0), 0, {.window = 128});
+    EXPECT_EQ(cache.pattern(LayerId(0), 0), (Pattern{.window = 128, .floor = 73}));
+    EXPECT_FALSE(cache.tables(LayerId(0))[0].stripe_present(0));
+    EXPECT_TRUE(cache.tables(LayerId(0))[0].stripe_present(1));
+  }
+}
+
 TEST_F(Cache, PlannedBytesCoverThePeak) {
   std::mt19937 random(2);
   for (int round = 0; round < 20; ++round) {

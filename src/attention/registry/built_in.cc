@@ -38,8 +38,9 @@ const Method kStoreKv4 = {
 };
 
 const Registry& built_in_registry() {
-  static const Registry registry(
-      {&kDense, &kStoreKv16, &kStoreKv8, &kStoreKv4, &kStreaming, &kSnapKv, &kFlexPrefill, &kAnchor}, {});
+  static const Registry registry({&kDense, &kStoreKv16, &kStoreKv8, &kStoreKv4, &kStreaming, &kDuo, &kRazor, &kMoa,
+                                  &kSnapKv, &kTaskKv, &kFlexPrefill, &kAnchor},
+                                 {});
   return registry;
 }
 

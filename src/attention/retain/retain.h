@@ -10,5 +10,9 @@ namespace loci {
 
 extern const Method kStreaming;
 extern const Method kSnapKv;
+extern const Method kDuo;
+extern const Method kRazor;
+extern const Method kMoa;
+extern const Method kTaskKv;
 
 }  // namespace loci
