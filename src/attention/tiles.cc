@@ -9,7 +9,10 @@
 namespace loci {
 
 uint32_t Tile::blocks() const {
-  if (selected) return page_count + static_cast<uint32_t>(div_up(slots.size(), size_t{kPageSlots}));
+  if (selected) {
+    return page_count + static_cast<uint32_t>(div_up(copy_count, kPageSlots)) +
+           static_cast<uint32_t>(div_up(slots.size(), size_t{kPageSlots}));
+  }
   return sink_blocks + (last_block - first_block);
 }
 
@@ -110,7 +113,16 @@ void TileList::add_selections(const Read& read, const Sizes& sizes, const ReadKe
           while (pages_.size() > tile.first_page && pages_.back() >= visible) pages_.pop_back();
         }
         tile.page_count = static_cast<uint32_t>(pages_.size()) - tile.first_page;
+        if (selection.copies.pages != nullptr) {
+          tile.copies = selection.copies.pages[row];
+          tile.copy_count = selection.copies.counts[row];
+        }
         if (selection.slots.elements != nullptr) tile.slots = selection.slots.row(row);
+        if (selection.scores.data != nullptr) {
+          LOCI_ASSERT(selection.tile == 1, "scores are of one row");
+          tile.scores = {selection.scores.data + row * heads * selection.scores.stride, heads, selection.scores.width,
+                         selection.scores.stride};
+        }
         gathers_ = gathers_ || !tile.slots.empty();
         tile.items = std::max(1u, static_cast<uint32_t>(div_up(tile.blocks(), kItemBlocks)));
         add(tile);
@@ -137,7 +149,10 @@ void TileList::fill(std::span<const Read> reads, const Sizes& sizes, Isa isa) {
 TileBlock TileList::block(const Tile& tile, uint32_t block) const {
   if (tile.selected) {
     if (block < tile.page_count) return {TileBlock::Kind::kPage, pages_[tile.first_page + block]};
-    return {TileBlock::Kind::kSlots, (block - tile.page_count) * kPageSlots};
+    block -= tile.page_count;
+    const uint32_t copied = static_cast<uint32_t>(div_up(tile.copy_count, kPageSlots));
+    if (block < copied) return {TileBlock::Kind::kCopies, block};
+    return {TileBlock::Kind::kSlots, (block - copied) * kPageSlots};
   }
   if (block < tile.sink_blocks) return {TileBlock::Kind::kSinks, block};
   return {TileBlock::Kind::kPage, tile.first_block + (block - tile.sink_blocks)};

@@ -1,6 +1,7 @@
 // The methods that Loci has: one line each.
 #include "attention/registry/registry.h"
 #include "attention/retain/retain.h"
+#include "attention/select/select.h"
 
 namespace loci {
 
@@ -37,7 +38,7 @@ const Method kStoreKv4 = {
 };
 
 const Registry& built_in_registry() {
-  static const Registry registry({&kDense, &kStoreKv16, &kStoreKv8, &kStoreKv4, &kStreaming, &kSnapKv}, {});
+  static const Registry registry({&kDense, &kStoreKv16, &kStoreKv8, &kStoreKv4, &kStreaming, &kSnapKv, &kTokenSelect, &kRecycled}, {});
   return registry;
 }
 

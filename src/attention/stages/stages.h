@@ -90,6 +90,8 @@ class Stages {
   Result<uint32_t> add(std::vector<Made<T>>& made, const MethodCall& call, Make<T> maker, const MethodContext& context);
   Status add_layer(const AttentionPlan& plan, LayerId layer, const MethodContext& context);
   View view(const LayerPass& pass, uint32_t number) const;
+  // Tables of the pass's layer for whose heads the s-th Select answers in `phase`; false: none.
+  bool asked(const LayerPass& pass, Phase phase, uint32_t select, std::span<bool> mine) const;
   std::vector<KvHead> heads_of(const Layer& layer, uint32_t retain) const;
   uint64_t stripes_after(LayerId layer, KvHead head, uint32_t prompt, uint32_t total, uint32_t chunk) const;
   bool edited(LayerId layer, KvHead head) const;
