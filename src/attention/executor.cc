@@ -2,13 +2,16 @@
 
 #include <algorithm>
 #include <bit>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <limits>
 
 #include "base/assert.h"
 #include "base/checked.h"
+#include "cache/gather.h"
 #include "kernels/cpu/attention/attention_kernels.h"
+#include "kernels/cpu/attention/scored_kernels.h"
 #include "kernels/cpu/kv_codec/gather.h"
 #include "kernels/cpu/kv_codec/hadamard.h"
 
@@ -20,6 +23,10 @@ constexpr uint32_t kRangesPerThread = 4;
 constexpr uint32_t kFineRangesPerThread = 16;  // where no tile is split, for balance
 constexpr uint32_t kWholeTilesFrom = 2;        // tiles per range from which tiles are not split
 constexpr uint32_t kItemwise = 0x80000000u;    // marks a segment whose items are published one by one
+
+double seconds_now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 size_t state_floats(size_t rows, size_t dim) { return rows * (dim + 2); }
 
@@ -81,6 +88,7 @@ WorkPlan Executor::plan(const ReadBounds& bounds, int threads) {
   plan.tile_positions = std::bit_floor(std::max(1u, kTargetTileRows / plan.group));
   plan.tile_rows = plan.tile_positions * plan.group;
   plan.precision = bounds.precision;
+  plan.schedule = bounds.schedule;
   const size_t rows = plan.tile_rows;
   const size_t dim = plan.padded_dim;
   plan.worker_bytes = WorkerScratch(nullptr, rows, dim).bytes();
@@ -94,20 +102,28 @@ WorkPlan Executor::plan(const ReadBounds& bounds, int threads) {
   return plan;
 }
 
-// Cuts the items into ranges of like size. With few tiles a border may fall inside a tile; then the tile's states are
-// published.
 void Executor::cut_ranges(const WorkPlan& plan, int threads) {
-  std::vector<Tile>& tiles = list_.tiles();
   ranges_.clear();
   segment_states_.clear();
   arrival_count_ = 0;
   states_used_ = 0;
-  if (tiles.empty()) return;
+  if (list_.tiles().empty()) return;
+  if (plan.schedule == Schedule::kSplit) {
+    cut_fixed(static_cast<uint64_t>(threads));
+  } else {
+    cut_evenly(static_cast<uint64_t>(threads));
+  }
+  lay_out_states(plan);
+}
+
+// Cuts the items into ranges of like size. With few tiles a border may fall inside a tile; then the tile's states are
+// published.
+void Executor::cut_evenly(uint64_t workers) {
+  std::vector<Tile>& tiles = list_.tiles();
   const uint64_t items = list_.items();
-  const auto workers = static_cast<uint64_t>(threads);
-  uint64_t wanted = threads == 1 ? 1 : std::min<uint64_t>(items, kRangesPerThread * workers);
+  uint64_t wanted = workers == 1 ? 1 : std::min<uint64_t>(items, kRangesPerThread * workers);
   const bool whole_tiles = tiles.size() >= wanted * kWholeTilesFrom;
-  if (whole_tiles && threads > 1) wanted = std::min<uint64_t>(tiles.size(), kFineRangesPerThread * workers);
+  if (whole_tiles && workers > 1) wanted = std::min<uint64_t>(tiles.size(), kFineRangesPerThread * workers);
   uint32_t tile = 0;
   uint64_t first = 0;
   for (uint64_t i = 1; i <= wanted && first < items; ++i) {
@@ -123,7 +139,24 @@ void Executor::cut_ranges(const WorkPlan& plan, int threads) {
     if (last > tiles[tile].items_before && i < wanted) tiles[tile].split = true;
     first = last;
   }
-  lay_out_states(plan);
+}
+
+// Cuts each tile into so many equal parts that every worker gets one, and deals the parts out in equal numbers.
+void Executor::cut_fixed(uint64_t workers) {
+  std::vector<Tile>& tiles = list_.tiles();
+  const uint64_t parts = div_up(workers, static_cast<uint64_t>(tiles.size())), units = tiles.size() * parts;
+  uint64_t first = 0;
+  for (uint64_t worker = 0; worker < workers; ++worker) {
+    const uint64_t end = units * (worker + 1) / workers;
+    const bool inside = end % parts != 0;
+    const uint64_t last = end == units
+                              ? list_.items()
+                              : tiles[end / parts].items_before + tiles[end / parts].items * (end % parts) / parts;
+    if (last <= first) continue;
+    ranges_.push_back({first, last, static_cast<uint32_t>(units * worker / workers / parts)});
+    if (inside && last > tiles[end / parts].items_before) tiles[end / parts].split = true;
+    first = last;
+  }
 }
 
 // Where the states of split tiles are published: one per segment that a worker holds whole, one per item of the others.
@@ -148,16 +181,17 @@ void Executor::lay_out_states(const WorkPlan& plan) {
 // One worker's way through a range. Holds its scratch.
 class Executor::Worker {
  public:
-  Worker(Executor& executor, const WorkPlan& plan, const Rows& q, float scale, Rows out, std::span<float> lse,
-         MergeStates merge, GatherEntries side_by_side, std::byte* scratch, float* partials)
+  Worker(Executor& executor, const WorkPlan& plan, const Rows& q, float scale, Rows out, std::span<float> lse, Isa isa,
+         std::byte* scratch, float* partials)
       : executor_(executor),
         plan_(plan),
         q_(q),
         scale_(scale),
         out_(out),
         lse_(lse),
-        merge_(merge),
-        gather_(side_by_side),
+        isa_(isa),
+        merge_(merge_states(isa)),
+        gather_(gather_entries(isa)),
         partials_(partials),
         own_(scratch, plan.tile_rows, plan.padded_dim) {
     // A partly filled block of slots must not hold a NaN beyond its end.
@@ -230,16 +264,38 @@ class Executor::Worker {
     const uint32_t all = tile.blocks();
     for (uint32_t block = first; block < last; ++block) {
       const TileBlock at = executor_.list_.block(tile, block);
-      b.page = at.kind == TileBlock::Kind::kSlots ? gather(tile, at.index) : page(tile, at.index);
+      if (at.kind == TileBlock::Kind::kSlots && tile.scores.data != nullptr) {
+        fold_scored(tile, at, b);
+        continue;
+      }
+      b.page = at.kind == TileBlock::Kind::kSlots ? gather(tile, at.index) : page(tile, at);
       b.next_page = b.page;
       if (block + 1 < all) {  // a worker goes on to the tile's next item more often than not
         const TileBlock next = executor_.list_.block(tile, block + 1);
-        if (next.kind != TileBlock::Kind::kSlots) b.next_page = page(tile, next.index);
+        if (next.kind != TileBlock::Kind::kSlots) b.next_page = page(tile, next);
       }
-      b.visible = at.kind == TileBlock::Kind::kSlots ? mark_gathered(tile, at.index) : mark_visible(tile, at);
+      b.visible = mark(tile, at);
       if (tile.kernel->load_block != nullptr) tile.kernel->load_block(table.layout(), b.page, own_.block);
       tile.kernel->fold(b);
     }
+  }
+
+  // Slots whose scores are known.
+  void fold_scored(const Tile& tile, const TileBlock& at, BlockRead b) {
+    const Table& table = *tile.read->table;
+    const size_t count = std::min<size_t>(kPageSlots, tile.slots.size() - at.index);
+    gather_values(table, tile.head_index, tile.slots.subspan(at.index, count), own_.gathered, 0);
+    for (uint32_t row = 0; row < tile.rows(); ++row) {
+      const float* from = tile.scores.row(row) + at.index;
+      for (size_t i = 0; i < count; ++i) own_.scores[row * kPageSlots + i] = from[i] * scale_;
+      std::fill_n(own_.scores + row * kPageSlots + count, kPageSlots - count, 0.0F);
+    }
+    b.page = own_.gathered;
+    b.next_page = own_.gathered;
+    b.visible = mark_first(tile, tile.slots.size() - at.index);
+    const ScoredKernel& kernel = scored_kernel(isa_, table.layout().codec);
+    if (kernel.load_values != nullptr) kernel.load_values(table.layout(), b.page, reinterpret_cast<float*>(own_.block));
+    kernel.fold(b);
   }
 
   void fold_published(const Tile& tile) {
@@ -264,14 +320,15 @@ class Executor::Worker {
     return state_at(partials_ + place * state_floats(plan_.tile_rows, plan_.padded_dim), plan_.tile_rows);
   }
 
-  const std::byte* page(const Tile& tile, uint32_t index) const {
-    return tile.read->table->page_of(SlotId(index * kPageSlots), tile.head_index);
+  const std::byte* page(const Tile& tile, const TileBlock& at) const {
+    if (at.kind == TileBlock::Kind::kCopies) return tile.copies + size_t{at.index} * tile.read->table->layout().bytes;
+    return tile.read->table->page_of(SlotId(at.index * kPageSlots), tile.head_index);
   }
 
   // Up to 64 of the tile's slots from `first` on, side by side.
   const std::byte* gather(const Tile& tile, uint32_t first) {
-    const Table& table = *tile.read->table;
     const size_t count = std::min<size_t>(kPageSlots, tile.slots.size() - first);
+    const Table& table = *tile.read->table;
     EntrySlots slots;
     EntryRun runs[kPageSlots];
     size_t used = 0;
@@ -286,9 +343,15 @@ class Executor::Worker {
     return own_.gathered;
   }
 
-  const VisibleSlots* mark_gathered(const Tile& tile, uint32_t first) {
-    const size_t count = std::min<size_t>(kPageSlots, tile.slots.size() - first);
-    if (count == kPageSlots) return nullptr;
+  const VisibleSlots* mark(const Tile& tile, const TileBlock& at) {
+    if (at.kind == TileBlock::Kind::kSlots) return mark_first(tile, tile.slots.size() - at.index);
+    if (at.kind == TileBlock::Kind::kCopies) return mark_first(tile, tile.copy_count - at.index * kPageSlots);
+    return mark_visible(tile, at);
+  }
+
+  // Every row sees the first `count` of the block's 64.
+  const VisibleSlots* mark_first(const Tile& tile, size_t count) {
+    if (count >= kPageSlots) return nullptr;
     std::fill_n(own_.visible, tile.rows(), VisibleSlots{0, static_cast<int>(count)});
     return own_.visible;
   }
@@ -374,6 +437,7 @@ class Executor::Worker {
   float scale_;
   Rows out_;
   std::span<float> lse_;
+  Isa isa_;
   MergeStates merge_;
   GatherEntries gather_;
   float* partials_;
@@ -401,11 +465,23 @@ void Executor::run(OpContext& context, const WorkPlan& plan, std::span<const Rea
   std::byte* scratch =
       context.scratch.take<std::byte>(plan.worker_bytes * static_cast<size_t>(context.pool.size())).data();
   float* partials = context.scratch.take<float>(states_used_ * state_floats(plan.tile_rows, plan.padded_dim)).data();
-  context.pool.parallel_for(ranges_.size(), [&](size_t index, int worker) {
-    Worker(*this, plan, q, scale, out, lse, merge_states(context.isa), gather_entries(context.isa),
-           scratch + static_cast<size_t>(worker) * plan.worker_bytes, partials)
+  const auto run_range = [&](size_t index, int worker) {
+    Worker(*this, plan, q, scale, out, lse, context.isa, scratch + static_cast<size_t>(worker) * plan.worker_bytes,
+           partials)
         .run(ranges_[index]);
+  };
+  if (times_ == nullptr) {
+    context.pool.parallel_for(ranges_.size(), run_range);
+    return;
+  }
+  const double begin = seconds_now();
+  times_->busy.resize(static_cast<size_t>(context.pool.size()));
+  context.pool.parallel_for(ranges_.size(), [&](size_t index, int worker) {
+    const double range_begin = seconds_now();
+    run_range(index, worker);
+    times_->busy[static_cast<size_t>(worker)] += seconds_now() - range_begin;
   });
+  times_->wall += seconds_now() - begin;
 }
 
 }  // namespace loci

@@ -3,9 +3,9 @@
 // The order of folding is part of the result's definition. Query rows stand in absolute tiles, whose entries are cut at
 // fixed borders (tiles.h): blocks of 64, items of 512, segments of 4096. Blocks fold into their item from an empty
 // state, items into their segment, segments into the row's result, each in ascending order; an extra entry comes last.
-// Workers take contiguous ranges of items; a worker that holds a whole segment or tile folds it on the spot,
-// otherwise partial states are published and the last worker to arrive folds them in the same order. Hence neither
-// neighbours, thread counts, chunk sizes nor page sharing move a rounding.
+// Workers take contiguous ranges of items (schedule.h); a worker that holds a whole segment or tile folds it on the
+// spot, otherwise partial states are published and the last worker to arrive folds them in the same order. Hence
+// neither neighbours, thread counts, chunk sizes nor page sharing move a rounding.
 #pragma once
 
 #include <atomic>
@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "attention/read.h"
+#include "attention/schedule.h"
 #include "attention/tiles.h"
 #include "kernels/cpu/attention/attention_kernels.h"
 #include "ops/context.h"
@@ -31,6 +32,7 @@ struct ReadBounds {
   uint32_t kv_heads = 1;
   uint32_t head_dim = 0;
   ReadPrecision precision = ReadPrecision::kFast;
+  Schedule schedule = Schedule::kStream;
 };
 
 // What the executor prepares from bounds alone.
@@ -41,6 +43,7 @@ struct WorkPlan {
   uint32_t tile_rows = 1;       // tile_positions * group
   uint32_t head_dim = 0;
   ReadPrecision precision = ReadPrecision::kFast;
+  Schedule schedule = Schedule::kStream;
   size_t worker_bytes = 0;    // scratch of one worker
   size_t partial_states = 0;  // states that can be published
   size_t scratch_bytes = 0;   // of a run, in all
@@ -65,11 +68,16 @@ class Executor {
   // The tiles of the last run.
   const TileList& tiles() const { return list_; }
 
+  // From now on runs add to `times`, which outlives them; null: no more.
+  void time(ScheduleTimes* times) { times_ = times; }
+
  private:
   struct Range;
   class Worker;
 
   void cut_ranges(const WorkPlan& plan, int threads);
+  void cut_evenly(uint64_t threads);
+  void cut_fixed(uint64_t threads);
   void lay_out_states(const WorkPlan& plan);
 
   TileList list_;
@@ -80,6 +88,7 @@ class Executor {
   size_t arrivals_capacity_ = 0;
   size_t states_used_ = 0;
   ReadWork work_;
+  ScheduleTimes* times_ = nullptr;
 
  public:
   Executor();

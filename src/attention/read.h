@@ -1,6 +1,7 @@
 // A read: what some query rows attend to. Methods name reads; the executor performs them.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -9,12 +10,20 @@
 #include "cache/pattern.h"
 #include "cache/table.h"
 #include "kernels/cpu/attention/attention_kernels.h"
+#include "tensor/rows.h"
 
 namespace loci {
 
-// What of a table each tile of rows reads: whole pages, single slots, or both, which have no slot in common. Rows of
-// the arrays are [head of the table][part of its group][tile]: tiles are absolute, the first of them holds the read's
-// first position. Listed slots are older than every row of their tile; of a page a row sees what lies before it.
+// Entries of a table copied side by side, for lists that live longer than a step: they are read at the speed of pages.
+struct EntryCopies {
+  const std::byte** pages = nullptr;  // per row: consecutive pages of the table's layout. Null: none
+  uint32_t* counts = nullptr;         // per row: entries
+};
+
+// What of a table each tile of rows reads: whole pages, copies, single slots, or several of them, which have no slot in
+// common. Rows of the arrays are [head of the table][part of its group][tile]: tiles are absolute, the first of them
+// holds the read's first position. Listed and copied slots are not behind any row of their tile; of a page a row sees
+// what lies before it.
 struct Selection {
   uint32_t tile = 1;   // positions of a tile, a power of two
   uint32_t parts = 1;  // the group's query heads, cut into so many equal runs, each with a choice of its own
@@ -22,6 +31,10 @@ struct Selection {
   Lists slots;         // without elements: none
   // Positions that share a row of `slots`, a multiple of `tile`, absolute as well. 0: those of a tile.
   uint32_t slot_tile = 0;
+  EntryCopies copies = {};
+  // Unscaled scores of the listed slots, where a method knows them: row r * (group / parts) + query head of its part,
+  // as many columns as listed slots. Their keys are not read then. Tiles of one position; without data: not known.
+  Rows scores = {};
 
   size_t row(size_t head_index, uint32_t part, uint32_t tile_index, uint32_t tiles) const {
     return (head_index * parts + part) * tiles + tile_index;

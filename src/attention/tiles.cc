@@ -9,7 +9,10 @@
 namespace loci {
 
 uint32_t Tile::blocks() const {
-  if (selected) return page_count + static_cast<uint32_t>(div_up(slots.size(), size_t{kPageSlots}));
+  if (selected) {
+    return page_count + static_cast<uint32_t>(div_up(copy_count, kPageSlots)) +
+           static_cast<uint32_t>(div_up(slots.size(), size_t{kPageSlots}));
+  }
   return sink_blocks + (last_block - first_block);
 }
 
@@ -110,8 +113,16 @@ void TileList::add_selections(const Read& read, const Sizes& sizes, const ReadKe
           while (pages_.size() > tile.first_page && pages_.back() >= visible) pages_.pop_back();
         }
         tile.page_count = static_cast<uint32_t>(pages_.size()) - tile.first_page;
-        if (selection.slots.elements != nullptr) {
+        if (selection.copies.pages != nullptr) {
+          tile.copies = selection.copies.pages[row];
+          tile.copy_count = selection.copies.counts[row];
+        }
+        if (selection.slots.elements != nullptr)
           tile.slots = selection.slots.row(selection.slot_row(h, part, position, first, read.rows));
+        if (selection.scores.data != nullptr) {
+          LOCI_ASSERT(selection.tile == 1, "scores are of one row");
+          tile.scores = {selection.scores.data + row * heads * selection.scores.stride, heads, selection.scores.width,
+                         selection.scores.stride};
         }
         gathers_ = gathers_ || !tile.slots.empty();
         tile.items = std::max(1u, static_cast<uint32_t>(div_up(tile.blocks(), kItemBlocks)));
@@ -139,7 +150,10 @@ void TileList::fill(std::span<const Read> reads, const Sizes& sizes, Isa isa) {
 TileBlock TileList::block(const Tile& tile, uint32_t block) const {
   if (tile.selected) {
     if (block < tile.page_count) return {TileBlock::Kind::kPage, pages_[tile.first_page + block]};
-    return {TileBlock::Kind::kSlots, (block - tile.page_count) * kPageSlots};
+    block -= tile.page_count;
+    const uint32_t copied = static_cast<uint32_t>(div_up(tile.copy_count, kPageSlots));
+    if (block < copied) return {TileBlock::Kind::kCopies, block};
+    return {TileBlock::Kind::kSlots, (block - copied) * kPageSlots};
   }
   if (block < tile.sink_blocks) return {TileBlock::Kind::kSinks, block};
   return {TileBlock::Kind::kPage, tile.first_block + (block - tile.sink_blocks)};
@@ -148,7 +162,7 @@ TileBlock TileList::block(const Tile& tile, uint32_t block) const {
 uint64_t TileList::bytes(const Tile& tile) const {
   const uint64_t page = tile.read->table->layout().bytes;
   const uint64_t pages = tile.selected ? tile.page_count : tile.blocks();
-  return pages * page + tile.slots.size() * page / kPageSlots;
+  return pages * page + (tile.slots.size() + tile.copy_count) * page / kPageSlots;
 }
 
 uint64_t TileList::visible(const Tile& tile) const {
@@ -164,7 +178,7 @@ uint64_t TileList::visible(const Tile& tile) const {
       pairs += sinks + (length - std::min(oldest, length));
       continue;
     }
-    pairs += tile.slots.size();
+    pairs += tile.slots.size() + tile.copy_count;
     for (uint32_t p = 0; p < tile.page_count; ++p) {
       const uint32_t begin = pages_[tile.first_page + p] * kPageSlots;
       pairs += std::min(kPageSlots, length - std::min(begin, length));

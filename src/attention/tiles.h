@@ -3,8 +3,9 @@
 //
 // A pattern is walked in two stretches, its sinks and the rest. Blocks are pages; items are cut where the page's number
 // is a multiple of kItemBlocks, segments where the item's is one of kSegmentItems. A selection is walked by rank: its
-// pages, then its slots in gathered blocks of 64, items and segments by rank. Blocks, items and segments of a tile are
-// numbered from 0 here. Plain data that refers to the reads; one thread makes it, workers read it.
+// pages, then its copies, then its slots in gathered blocks of 64, items and segments by rank. Blocks, items and
+// segments of a tile are numbered from 0 here. Plain data that refers to the reads; one thread makes it, workers read
+// it.
 #pragma once
 
 #include <cstdint>
@@ -32,11 +33,14 @@ struct Tile {
   uint32_t sink_blocks = 0;
   uint32_t first_block = 0;
   uint32_t last_block = 0;
-  // A selection's: indices of pages in TileList::pages, then slots.
+  // A selection's: indices of pages in TileList::pages, then copies, then slots.
   bool selected = false;
   uint32_t first_page = 0;
   uint32_t page_count = 0;
+  const std::byte* copies = nullptr;  // consecutive pages of `copy_count` entries
+  uint32_t copy_count = 0;
   std::span<const uint32_t> slots = {};
+  Rows scores = {};  // of the slots, by query head of the tile; without data: not known
 
   uint32_t items = 0;
   uint64_t items_before = 0;  // of earlier tiles
@@ -61,8 +65,8 @@ struct Tile {
 
 // A tile's block.
 struct TileBlock {
-  enum class Kind : uint8_t { kSinks, kPage, kSlots } kind;
-  uint32_t index;  // of the page; of the first slot in the tile's list
+  enum class Kind : uint8_t { kSinks, kPage, kCopies, kSlots } kind;
+  uint32_t index;  // of the page, the table's or the copies'; of the first slot in the tile's list
 };
 
 class TileList;

@@ -397,7 +397,10 @@ void add_bench(CLI::App& app, Choice& choice) {
                     "Print an array of rows: test, depth, batch, tok_s, gb_s, gmac_s, roof_share, kv_bytes,\n"
                     "attention, threads, load_s, roof_gb_s, roof_one_thread_gb_s, roof_int8_gmac_s, roof_f32_gmac_s,\n"
                     "roof_bf16_gmac_s (0 where the machine has none)");
-  set_action(command, choice, options, bench);
+  // `loci bench attention` needs no model.
+  CLI::Option* model = command->get_option("--model")->required(false);
+  add_bench_attention(*command, choice);
+  set_action(command, choice, options, bench, [model] { require_options({model}, 1, 1); });
 }
 
 }  // namespace loci

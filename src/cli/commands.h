@@ -32,7 +32,8 @@ void require_options(const std::vector<CLI::Option*>& options, size_t least, siz
 template <typename Options, typename Run>
 void set_action(
     CLI::App* command, Choice& choice, std::shared_ptr<Options> options, Run run, std::function<void()> check = [] {}) {
-  command->callback([&choice, options, run, check] {
+  command->callback([command, &choice, options, run, check] {
+    if (!command->get_subcommands().empty()) return;  // it has left its own
     check();
     choice.json = options->json;
     choice.action = [options, run](const Console& console) { return run(console, *options); };
@@ -42,6 +43,7 @@ void set_action(
 void add_run(CLI::App& app, Choice& choice);
 void add_chat(CLI::App& app, Choice& choice);
 void add_bench(CLI::App& app, Choice& choice);
+void add_bench_attention(CLI::App& bench, Choice& choice);
 void add_eval(CLI::App& app, Choice& choice);
 void add_explain(CLI::App& app, Choice& choice);
 void add_tokenize(CLI::App& app, Choice& choice);

@@ -81,7 +81,8 @@ class Attention : public testing::TestWithParam<Shape> {
                                           .query_heads = s.query_heads,
                                           .kv_heads = s.kv_heads,
                                           .head_dim = s.head_dim,
-                                          .precision = precision_},
+                                          .precision = precision_,
+                                          .schedule = schedule_},
                                          threads);
     Workspace scratch = std::move(*Workspace::allocate(plan.scratch_bytes));
     OpContext ops{pool, isa, scratch};
@@ -190,6 +191,7 @@ class Attention : public testing::TestWithParam<Shape> {
 
   ReadPhase phase_ = ReadPhase::kPrompt;
   ReadPrecision precision_ = ReadPrecision::kFast;
+  Schedule schedule_ = Schedule::kStream;
   PagePool pool_;
   std::unique_ptr<CacheLayout> layout_;
 };
@@ -222,6 +224,10 @@ TEST_P(Attention, BitsDoNotDependOnThreadsOrCuts) {
       EXPECT_TRUE(alone == read(cache, q, rows, rows, threads, best_isa())) << threads;
       EXPECT_TRUE(alone == read(cache, q, rows, 1, threads, best_isa())) << threads;
       EXPECT_TRUE(alone == read(cache, q, rows, 13, threads, best_isa())) << threads;
+      schedule_ = Schedule::kSplit;
+      EXPECT_TRUE(alone == read(cache, q, rows, rows, threads, best_isa())) << threads << ", fixed split";
+      EXPECT_TRUE(alone == read(cache, q, rows, 1, threads, best_isa())) << threads << ", fixed split";
+      schedule_ = Schedule::kStream;
     }
   }
 }

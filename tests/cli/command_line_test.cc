@@ -11,9 +11,13 @@ using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
 const std::vector<std::vector<std::string>>& commands() {
-  static const std::vector<std::vector<std::string>> all{
-      {"run"},  {"chat"},   {"bench"}, {"eval"},   {"eval", "perplexity"}, {"tokenize"}, {"inspect"}, {"plan"},
-      {"pull"}, {"doctor"}, {"demo"},  {"methods"}};
+  static const std::vector<std::vector<std::string>> all{{"run"},      {"chat"},
+                                                         {"bench"},    {"bench", "attention"},
+                                                         {"eval"},     {"eval", "perplexity"},
+                                                         {"tokenize"}, {"inspect"},
+                                                         {"plan"},     {"pull"},
+                                                         {"doctor"},   {"demo"},
+                                                         {"methods"}};
   return all;
 }
 

@@ -191,6 +191,36 @@ TEST(Bench, BatchesCountTheTokensOfAllSequences) {
   EXPECT_GT(rows[0]["tok_s"].get<double>(), 0);
 }
 
+TEST(BenchAttention, MeasuresAPlanBesideDense) {
+  for (const char* schedule : {"stream", "split"}) {
+    const Outcome outcome = loci_run({"bench", "attention", "--attention", "decode:tokenselect(k=64,sinks=4,local=64)",
+                                      "--shape", "llama3-8b,layers=1", "--depth", "700,300", "--batch", "3", "--steps",
+                                      "3", "--threads", "2", "--schedule", schedule, "--json"});
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    const nlohmann::json rows = outcome.json();
+    ASSERT_EQ(rows.size(), 2u);
+    EXPECT_EQ(rows[1]["attention"], "dense");
+    EXPECT_EQ(rows[1]["speedup"], 1.0);
+    EXPECT_LT(rows[0]["read_bytes"].get<double>(), rows[1]["read_bytes"].get<double>() / 2);
+    // Three sequences of 8 heads, keys and values of 128 halves.
+    EXPECT_EQ(rows[1]["read_bytes"].get<double>(), (701.0 + 301 + 701 + 3) * 8 * 512);
+    for (const nlohmann::json& row : rows) {
+      for (const char* key : {"select_ms", "read_ms", "gb_s", "roof_share", "kv_bytes"})
+        EXPECT_GT(row[key].get<double>(), 0) << key;
+      ASSERT_EQ(row["worker_busy"].size(), 2u);
+      EXPECT_LE(row["worker_busy"][0].get<double>(), 1.0);
+    }
+  }
+}
+
+TEST(BenchAttention, SaysWhichShapesThereAre) {
+  for (const char* shape : {"llama9", "llama3-8b,layers=0", "llama3-8b,layers=33", "llama3-8b,heads=2", "qwen2-7b,"}) {
+    const Outcome outcome = loci_run({"bench", "attention", "--shape", shape, "--json"});
+    EXPECT_EQ(outcome.code, 1) << shape;
+    EXPECT_THAT(outcome.err, testing::AnyOf(testing::HasSubstr("qwen2-7b"), testing::HasSubstr("layers=1..32")));
+  }
+}
+
 TEST(Demo, FindsTheFactWithBothCaches) {
   const Outcome outcome = loci_run({"demo", "--tokens", "1500", "--json"});
   ASSERT_EQ(outcome.code, 0) << outcome.err << outcome.out;

@@ -82,7 +82,9 @@ struct Tile {
                                 .rows = rows,
                                 .out = out.data(),
                                 .out_stride = size_t{16} * panels(),
-                                .outputs = outputs});
+                                .outputs = outputs,
+                                .ahead = nullptr,
+                                .ahead_lines = 0});
     return out;
   }
 };

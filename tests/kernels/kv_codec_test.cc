@@ -190,6 +190,29 @@ TEST(KvCodec, GathersEntriesBitForBit) {
   }
 }
 
+TEST(KvCodec, CopiesManyAsOneByOne) {
+  std::mt19937 random(5);
+  const std::vector<uint32_t> slots = {0, 1, 5, 8, 31, 32, 33, 40, 63};
+  for (const KvCodec codec : kCodecs) {
+    for (const uint32_t dim : {16u, 64u, 256u}) {
+      Page from(page_layout(codec, dim)), to(from.layout);
+      for (Page* page : {&from, &to}) {
+        for (uint32_t slot = 0; slot < kPageSlots; ++slot) {
+          const std::vector<float> k = random_entry(random, dim, 1), v = random_entry(random, dim, 1);
+          encode_entry(page->layout, page->bytes.data(), slot, k.data(), v.data());
+        }
+      }
+      for (const uint32_t first : {0u, 3u, 30u, 55u}) {
+        Page expected = to;
+        for (uint32_t i = 0; i < slots.size(); ++i)
+          copy_entry(from.layout, from.bytes.data(), slots[i], expected.bytes.data(), first + i);
+        copy_entries(from.layout, from.bytes.data(), slots, to.bytes.data(), first);
+        EXPECT_EQ(to.bytes, expected.bytes) << to_string(codec) << ", " << dim << ", from " << first;
+      }
+    }
+  }
+}
+
 TEST(KvCodec, InstructionSetsAgree) {
   std::mt19937 random(4);
   for (const KvCodec codec : kCodecs) {

@@ -9,6 +9,7 @@ Depths run evenly from 0 to 1, books take turns. Exit status 1 if a prompt was a
 import argparse
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -52,7 +53,7 @@ def main():
                 book, lines = books[index % len(books)]
                 depth = index / max(1, options.prompts - 1)
                 prompt = build(lines, count, length, depth, f"{options.seed}/{index}")
-                for plan in options.plans.split(","):
+                for plan in re.split(r",(?![^(]*\))", options.plans):  # commas inside parentheses belong to a plan
                     result = ask(options, prompt, plan, folder)
                     rows.append({"length": length, "plan": plan, "book": pathlib.Path(book).stem, "depth": round(depth, 3),
                                  "hit": prompt.answer in result["text"], "answer": prompt.answer,

@@ -39,7 +39,7 @@ const Method kStoreKv4 = {
 
 const Registry& built_in_registry() {
   static const Registry registry({&kDense, &kStoreKv16, &kStoreKv8, &kStoreKv4, &kStreaming, &kDuo, &kRazor, &kMoa,
-                                  &kSnapKv, &kTaskKv, &kFlexPrefill, &kAnchor},
+                                  &kSnapKv, &kTaskKv, &kFlexPrefill, &kAnchor, &kTokenSelect, &kRecycled},
                                  {});
   return registry;
 }

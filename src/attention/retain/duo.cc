@@ -116,6 +116,8 @@ const Method kDuo = {
         "DuoAttention: Efficient Long-Context LLM Inference with Retrieval and Streaming Heads, "
         "arXiv:2410.10819",
     .dense_when = "ratio = 1, or sinks + window >= context",
+    .trial = "ratio=0.25,sinks=4,window=40",
+    .dense_trial = "ratio=1",
     .profile = "duo",
     .changes_prompt = duo_changes_prompt,
     .make_retain = make_duo,

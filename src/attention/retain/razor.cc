@@ -237,6 +237,8 @@ const Method kRazor = {
          text<&RazorOptions::profile>("profile", "the file of scores, if not the one that is shipped")},
     .citation = "RazorAttention: Efficient KV Cache Compression Through Retrieval Heads, arXiv:2407.15891",
     .dense_when = "ratio = 1, compression = 1, or sinks + window >= context",
+    .trial = "ratio=0.25,window=40,compression=64",
+    .dense_trial = "ratio=1",
     .profile = "razor",
     .changes_prompt = never,
     .excludes = {{"streaming", kWhyAlone}, {"snapkv", kWhyAlone}, {"duo", kWhyAlone}, {"moa", kWhyAlone}},

@@ -286,6 +286,8 @@ const Method kTaskKv = {
         "Task-KV: Task-aware KV Cache Optimization via Semantic Differentiation of Attention Heads, "
         "arXiv:2501.15113",
     .dense_when = "budget = 1, beta_last = 1, or sinks + recent >= context",
+    .trial = "budget=0.4,sinks=4,recent=40,top=64",
+    .dense_trial = "budget=1",
     .changes_prompt = never,
     .check = check_task_kv,
     .excludes =

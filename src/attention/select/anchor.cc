@@ -243,6 +243,8 @@ const Method kAnchor = {
     .tile = {.count = 1, .times = {"block"}},
     .citation = "AnchorAttention: Difference-Aware Sparse Attention with Stripe Granularity, arXiv:2505.23520",
     .dense_when = "block x step >= context",
+    .trial = "theta=1,step=2,block=64,tail=sparse",
+    .dense_trial = "step=64",
     .check = check_anchor,
     .make_select = make_anchor,
 };

@@ -22,6 +22,7 @@ std::span<std::byte> SequenceState::write(const Key& key, size_t bytes, uint32_t
 }
 
 void SequenceState::trim(uint32_t tokens) {
+  derived_.objects.clear();
   for (auto& [key, versions] : arrays_)
     std::erase_if(versions, [&](const Version& version) { return version.tokens > tokens; });
   std::erase_if(arrays_, [](const auto& entry) { return entry.second.empty(); });

@@ -50,6 +50,9 @@ class Select {
   virtual ~Select() = default;
 
   virtual void name_reads(const View&, ReadBuilder&) const = 0;
+  // Asked of a decode step's method when a prompt has been read, before anything is taken out: what its steps begin
+  // with. `mine[t]`: it answers for the heads of table t, which is there as a whole.
+  virtual void after_prompt(const View&, std::span<const bool> /*mine*/) const {}
 
   virtual uint64_t state_bytes(LayerId, const StageBounds&) const { return 0; }
   virtual uint64_t scratch_bytes(const StageBounds&) const { return 0; }

@@ -7,6 +7,9 @@
 #include "base/checked.h"
 
 namespace loci {
+namespace {
+constexpr size_t kMostTables = 64;  // of a layer
+}  // namespace
 
 Stages::Stages(Stages&&) noexcept = default;
 Stages& Stages::operator=(Stages&&) noexcept = default;
@@ -190,21 +193,27 @@ View Stages::view(const LayerPass& pass, uint32_t number) const {
 
 void Stages::name_reads(const LayerPass& pass, std::vector<Selection>& selections) const {
   const std::span<const Table> tables = pass.cache.tables(pass.layer);
-  selections.assign(tables.size(), {.tile = 0, .parts = 1, .pages = {}, .slots = {}});
-  const std::vector<uint32_t>& answers = layers_[pass.layer.value].select[static_cast<size_t>(pass.phase)];
-  std::array<bool, 64> mine{};
-  LOCI_ASSERT(tables.size() <= mine.size(), "a layer has no more tables than heads");
+  selections.assign(tables.size(), {.tile = 0, .parts = 1, .pages = {}, .slots = {}, .copies = {}, .scores = {}});
+  std::array<bool, kMostTables> memory{};
+  LOCI_ASSERT(tables.size() <= memory.size(), "a layer has no more tables than heads");
+  const std::span<bool> mine = std::span(memory).first(tables.size());
   for (uint32_t s = 0; s < selects_.size(); ++s) {
-    bool any = false;
-    for (size_t t = 0; t < tables.size(); ++t) {
-      // A head that keeps a window reads all that it keeps.
-      mine[t] = answers[tables[t].heads()[0].value] == s && pass.cache.pattern(pass.layer, t).dense();
-      any = any || mine[t];
-    }
-    if (!any) continue;
-    ReadBuilder builder(pass.ops, selections, std::span(mine).first(tables.size()));
+    if (!asked(pass, pass.phase, s, mine)) continue;
+    ReadBuilder builder(pass.ops, selections, mine);
     selects_[s].object->name_reads(view(pass, selects_[s].number), builder);
   }
+}
+
+bool Stages::asked(const LayerPass& pass, Phase phase, uint32_t select, std::span<bool> mine) const {
+  const std::span<const Table> tables = pass.cache.tables(pass.layer);
+  const std::vector<uint32_t>& answers = layers_[pass.layer.value].select[static_cast<size_t>(phase)];
+  bool any = false;
+  for (size_t t = 0; t < tables.size(); ++t) {
+    // A head that keeps a window reads all that it keeps.
+    mine[t] = answers[tables[t].heads()[0].value] == select && pass.cache.pattern(pass.layer, t).dense();
+    any = any || mine[t];
+  }
+  return any;
 }
 
 void Stages::add_entries(const LayerPass& pass, std::vector<ExtraEntry>& extras) const {
@@ -266,6 +275,12 @@ void Stages::after_prompt(const LayerPass& pass, std::vector<KeptEntries>& out) 
   const Layer& layer = layers_[pass.layer.value];
   const std::span<const Table> tables = pass.cache.tables(pass.layer);
   const uint32_t tokens = pass.first_position + pass.queries.rows;
+  std::array<bool, kMostTables> mine{};
+  for (uint32_t s = 0; s < selects_.size(); ++s) {
+    const Workspace::Mark mark(pass.ops.scratch);
+    if (asked(pass, Phase::kDecode, s, std::span(mine).first(tables.size())))
+      selects_[s].object->after_prompt(view(pass, selects_[s].number), std::span(mine).first(tables.size()));
+  }
   std::vector<std::vector<SlotId>> kept(model_.kv_heads);
   std::vector<uint32_t> named(model_.kv_heads, 0);  // retains that have said what they keep of a head
   for (uint32_t r = 0; r < retains_.size(); ++r) {

@@ -56,8 +56,8 @@ class Stages {
   std::vector<std::vector<KvHead>> classes(LayerId layer) const;
   // What a head keeps at all times of a phase.
   Pattern pattern(LayerId layer, KvHead head, Phase phase, const RequestFacts& facts) const;
-  // Pages that a sequence holds of one layer, and of all at its peak, fed by `chunk`; bounds of a layer's scratch and of
-  // a sequence's state.
+  // Pages that a sequence holds of one layer, and of all at its peak, fed by `chunk`; bounds of a layer's scratch and
+  // of a sequence's state.
   LayerBytes layer_bytes(const LayerShape& shape, LayerId layer, uint32_t prompt, uint32_t total, uint32_t chunk) const;
   uint64_t page_bytes(std::span<const LayerShape> layers, uint32_t prompt, uint32_t total, uint32_t chunk) const;
   uint64_t state_bytes(const StageBounds& bounds) const;
@@ -99,6 +99,8 @@ class Stages {
   Result<uint32_t> add(std::vector<Made<T>>& made, const MethodCall& call, Make<T> maker, const MethodContext& context);
   Status add_layer(const AttentionPlan& plan, LayerId layer, const MethodContext& context);
   View view(const LayerPass& pass, uint32_t number) const;
+  // Tables of the pass's layer for whose heads the s-th Select answers in `phase`; false: none.
+  bool asked(const LayerPass& pass, Phase phase, uint32_t select, std::span<bool> mine) const;
   std::vector<KvHead> heads_of(const Layer& layer, uint32_t retain) const;
   uint64_t stripes_after(LayerId layer, KvHead head, uint32_t prompt, uint32_t total, uint32_t chunk) const;
   bool edited(LayerId layer, KvHead head) const;

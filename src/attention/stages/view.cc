@@ -15,8 +15,20 @@ uint32_t ReadBuilder::rows(const View& view, size_t table) const {
 Selection& ReadBuilder::prepare(const View& view, size_t table, uint32_t tile, uint32_t parts) {
   LOCI_ASSERT(mine_[table], "a method selects for the heads that ask it");
   LOCI_ASSERT((tile & (tile - 1)) == 0 && view.model.group() % parts == 0, "tiles and parts divide what they cut");
-  selections_[table] = {.tile = tile, .parts = parts, .pages = {}, .slots = {}};
+  selections_[table] = {.tile = tile, .parts = parts, .pages = {}, .slots = {}, .copies = {}, .scores = {}};
   return selections_[table];
+}
+
+Selection& ReadBuilder::select_copies(const View& view, size_t table, std::span<const std::byte* const> pages,
+                                      std::span<const uint32_t> counts) {
+  Selection& out = prepare(view, table, 1, 1);
+  const uint32_t count = rows(view, table);
+  LOCI_ASSERT(view.rows() == 1 && pages.size() == count && counts.size() == count, "copies are of one row's heads");
+  out.copies = {.pages = ops_.scratch.take<const std::byte*>(count).data(),
+                .counts = ops_.scratch.take<uint32_t>(count).data()};
+  std::copy(pages.begin(), pages.end(), out.copies.pages);
+  std::copy(counts.begin(), counts.end(), out.copies.counts);
+  return out;
 }
 
 Selection& ReadBuilder::select_pages(const View& view, size_t table, uint32_t tile, uint32_t parts) {

@@ -115,14 +115,15 @@ struct BlockFold {
     return factor;
   }
 
-  template <int R>
+  // kScored: scores are there already.
+  template <bool kScored, int R>
   static void fold_rows(const float* q, size_t dim, const Entries& entries, const VisibleSlots* visible, float* scores,
                         SoftmaxState state) {
     constexpr VisibleSlots kAll{0, kPageSlots};
     if (visible != nullptr && std::all_of(visible, visible + R, [](VisibleSlots v) { return v.first >= v.last; }))
       return;
     float factor[R];
-    score_rows<R>(q, dim, entries, scores);
+    if constexpr (!kScored) score_rows<R>(q, dim, entries, scores);
     for (int r = 0; r < R; ++r) {
       factor[r] = soften_row(scores + r * kPageSlots, visible == nullptr ? kAll : visible[r], state.m[r], state.l[r]);
     }
@@ -130,15 +131,15 @@ struct BlockFold {
   }
 };
 
-template <typename Vec16, typename Entries, int kRows, int kVectors>
+template <typename Vec16, typename Entries, int kRows, int kVectors, bool kScored = false>
 void fold_entries(const BlockRead& b, const Entries& entries) {
   using Fold = BlockFold<Vec16, Entries, kVectors>;
   const float* q = reinterpret_cast<const float*>(b.queries);
   size_t row = 0;
   const auto fold = [&]<int R>() {
-    Fold::template fold_rows<R>(q + row * b.dim, b.dim, entries, b.visible == nullptr ? nullptr : b.visible + row,
-                                b.scores + row * kPageSlots,
-                                {b.state.m + row, b.state.l + row, b.state.o + row * b.dim});
+    Fold::template fold_rows<kScored, R>(q + row * b.dim, b.dim, entries,
+                                         b.visible == nullptr ? nullptr : b.visible + row, b.scores + row * kPageSlots,
+                                         {b.state.m + row, b.state.l + row, b.state.o + row * b.dim});
     row += R;
   };
   while (row + kRows <= b.rows) fold.template operator()<kRows>();

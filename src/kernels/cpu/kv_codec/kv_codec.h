@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "base/cpu.h"
 #include "kernels/cpu/kv_codec/page_layout.h"
@@ -21,6 +22,13 @@ void encode_entry(const PageLayout& layout, std::byte* page, uint32_t slot, cons
 
 // Copies one encoded entry, bit for bit, from a page to another of the same layout.
 void copy_entry(const PageLayout& layout, const std::byte* from, uint32_t from_slot, std::byte* to, uint32_t to_slot);
+// Copies entries `slots` of a page into to_first, to_first + 1, ... of another of the same layout. Walks through both
+// pages in the order of their bytes, so many entries of a page cost little more than one.
+void copy_entries(const PageLayout& layout, const std::byte* from, std::span<const uint32_t> slots, std::byte* to,
+                  uint32_t to_first);
+// The same for values alone; the keys of `to` stay as they are.
+void copy_values(const PageLayout& layout, const std::byte* from, std::span<const uint32_t> slots, std::byte* to,
+                 uint32_t to_first);
 
 // True if no half of the page (entries of kv16, steps and minimums of the others) is an infinity or a NaN: for pages
 // that come from outside.

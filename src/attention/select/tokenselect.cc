@@ -1,0 +1,347 @@
+// TokenSelect: a decode step reads the tokens that the query heads of a layer vote for, one list for all of them.
+// Wu et al., TokenSelect: Efficient Long-Context Inference and Length Extrapolation for LLMs via Dynamic Token-Level KV
+// Cache Selection, arXiv:2411.02886, section 3.
+//
+// A head's vote is the softmax of its scores q . k over the middle of the sequence, without 1/sqrt(d): it names a few
+// tokens sharply, and a loud head counts no more than any other. The `k` tokens of most votes are read, with the first
+// `sinks` and the last `local`. While the query is like the one that chose (Selection Cache), the list is used again;
+// what is read behind it begins where it ends, so no token falls between, and grows to 1.5 `local` before the list is
+// made anew. Positions stay true: keys are stored after RoPE, so the paper's renumbered positions, which extend a
+// model's context, are not offered.
+//
+// estimate=pooled scores the mean key of each page of 64 instead, and reads the pages of most votes as a whole: heads
+// that keep the same entries choose together.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "attention/primitives/pool.h"
+#include "attention/primitives/scores.h"
+#include "attention/primitives/softmax.h"
+#include "attention/primitives/top.h"
+#include "attention/select/page_means.h"
+#include "attention/select/select.h"
+#include "attention/select/similarity.h"
+#include "attention/stages/observe.h"
+#include "base/checked.h"
+
+namespace loci {
+namespace {
+
+enum class Estimate : uint8_t { kExact, kPooled };
+
+struct TokenSelectOptions {
+  int64_t k = 2048;
+  int64_t sinks = 128;
+  int64_t local = 512;
+  double theta = 0.9;
+  Estimate estimate = Estimate::kExact;
+};
+
+// The part of a table that is chosen from.
+struct Middle {
+  uint32_t first;  // slots
+  uint32_t last;
+};
+
+class TokenSelect final : public Select {
+ public:
+  TokenSelect(const TokenSelectOptions& options, const ModelShape& model)
+      : k_(static_cast<uint32_t>(options.k)),
+        sinks_(static_cast<uint32_t>(options.sinks)),
+        local_(static_cast<uint32_t>(options.local)),
+        theta_(options.theta),
+        pooled_(options.estimate == Estimate::kPooled),
+        model_(model) {}
+
+  void name_reads(const View& view, ReadBuilder& builder) const override {
+    LOCI_ASSERT(view.rows() == 1, "decode steps have one row");
+    if (read_always() >= view.tokens()) return;
+    // The scores of all keys, if this step chooses by them: those that are read need not be computed again.
+    Rows known;
+    if (!reusable(view, builder)) {
+      if (!pooled_) known = view.ops.scratch.rows(model_.query_heads, round_up(view.tokens(), kPageSlots));
+      choose(view, builder, known);
+    }
+    // Behind the list, everything is read.
+    const uint32_t edge = view.state.read<uint32_t>("chosen")[0] - local_;
+    for (size_t t = 0; t < view.tables().size(); ++t) {
+      const Table& table = view.tables()[t];
+      if (!builder.mine(t) || table.length() <= read_always()) continue;
+      if (pooled_) {
+        name_pages(view, t, middle(table, edge), builder);
+      } else {
+        name_tokens(view, t, middle(table, edge), known, builder);
+      }
+    }
+  }
+
+  uint64_t state_bytes(LayerId, const StageBounds& bounds) const override {
+    const uint64_t versions = SequenceState::kRollback + 2;
+    const uint64_t lists = 4 * uint64_t{std::min(k_, bounds.tokens)};
+    const uint64_t pages = model_.kv_heads * 4 * uint64_t{pages_wanted(bounds.tokens)};
+    return versions * (4 * model_.q_width() + 8 + (pooled_ ? pages : lists)) +
+           (pooled_ ? PageMeans::state_bytes(model_, bounds.tokens) : 0);
+  }
+
+  uint64_t scratch_bytes(const StageBounds& bounds) const override {
+    const uint64_t width = round_up(bounds.tokens, kPageSlots), pages = div_up(bounds.tokens, kPageSlots);
+    const uint64_t page_width = round_up(pages, uint64_t{kPageSlots});
+    const uint32_t list = std::min(k_, bounds.tokens);
+    const uint64_t masks =
+        model_.kv_heads * Workspace::bytes_of<uint64_t>(Masks::words_of(static_cast<uint32_t>(pages)));
+    if (!pooled_) {
+      const uint64_t selections =
+          model_.kv_heads * (Workspace::bytes_of<uint32_t>(capacity(bounds.tokens)) + Workspace::bytes_of<uint32_t>(1));
+      const uint64_t scores = Workspace::bytes_of<float>(model_.query_heads * width) +
+                              model_.kv_heads * Workspace::bytes_of<float>(model_.group() * capacity(bounds.tokens));
+      return masks + selections + scores + Workspace::bytes_of<float>(model_.group() * width) +
+             2 * Workspace::bytes_of<float>(width) + Workspace::bytes_of<uint32_t>(list) +
+             Workspace::bytes_of<uint32_t>(1) + observe_scratch_bytes(model_, 1, bounds.threads);
+    }
+    const auto padded = static_cast<uint32_t>(round_up(model_.head_dim, kCodeGroup));
+    const uint64_t jobs = model_.kv_heads * (page_width / kPageSlots);
+    return masks + Workspace::bytes_of<float>(uint64_t{model_.query_heads} * padded) +
+           Workspace::bytes_of<float>(model_.query_heads * page_width) + Workspace::bytes_of<float>(page_width) +
+           Workspace::bytes_of<uint32_t>(pages_wanted(bounds.tokens)) + Workspace::bytes_of<uint32_t>(1) +
+           std::max<uint64_t>(PageMeans::scratch_bytes(model_, bounds.threads),
+                              scores_scratch_bytes(padded, jobs, bounds.threads));
+  }
+
+ private:
+  uint64_t read_always() const { return uint64_t{sinks_} + k_ + local_; }
+  uint32_t pages_wanted(uint32_t tokens) const {
+    return static_cast<uint32_t>(div_up(uint64_t{std::min(k_, tokens)}, uint64_t{kPageSlots}));
+  }
+  // Of a table's list: what is chosen, and the rests of the pages in which the middle begins and ends.
+  uint32_t capacity(uint32_t tokens) const { return std::min(k_, tokens) + 2 * (kPageSlots - 1); }
+
+  Middle middle(const Table& table, uint32_t edge) const {
+    const uint32_t first = table.slots_before(TokenPos(sinks_));
+    return {first, std::max(first, table.slots_before(TokenPos(edge)))};
+  }
+
+  // Whether the list of an earlier step serves this one.
+  bool reusable(const View& view, const ReadBuilder& builder) const {
+    const std::span<const uint32_t> chosen = view.state.read<uint32_t>("chosen");
+    const std::span<const float> query = view.state.read<float>("query");
+    if (theta_ >= 1 || chosen.size() != 2 || query.size() != model_.q_width()) return false;
+    if (chosen[0] > view.tokens() || chosen[0] <= read_always() || chosen[1] != view.cache.edited()) return false;
+    if (view.tokens() - chosen[0] > local_ / 2) return false;
+    Cosine cosine;
+    for (size_t t = 0; t < view.tables().size(); ++t) {
+      if (!builder.mine(t)) continue;
+      for (const KvHead head : view.tables()[t].heads()) {
+        const size_t width = size_t{model_.group()} * model_.head_dim, column = head.value * width;
+        cosine.add(view.queries.row(0) + column, query.data() + column, width);
+      }
+    }
+    return cosine.value() >= theta_;
+  }
+
+  void choose(const View& view, const ReadBuilder& builder, const Rows& known) const {
+    view.state.store<float>("query", {view.queries.row(0), model_.q_width()});
+    view.state.store<uint32_t>("chosen", std::array{view.tokens(), view.cache.edited()});
+    const uint32_t edge = view.tokens() - local_;
+    if (!pooled_) return choose_tokens(view, builder, edge, known);
+    for (size_t t = 0; t < view.tables().size(); ++t) {
+      const Table& table = view.tables()[t];
+      if (builder.mine(t)) choose_pages(view, table, middle(table, edge));
+    }
+  }
+
+  // The list "tokens": the positions of most votes, over all heads that ask. known [query_heads, slots] gets the
+  // scores.
+  void choose_tokens(const View& view, const ReadBuilder& builder, uint32_t edge, const Rows& known) const {
+    Workspace& scratch = view.ops.scratch;
+    const Workspace::Mark mark(scratch);
+    const auto width = static_cast<uint32_t>(round_up(view.tokens(), kPageSlots));
+    Rows votes = scratch.rows(1, width), of_head = scratch.rows(1, width);
+    Rows shares = scratch.rows(model_.group(), width);
+    std::fill_n(votes.data, width, 0.0F);
+    for (size_t t = 0; t < view.tables().size(); ++t) {
+      const Table& table = view.tables()[t];
+      const Middle from = middle(table, edge);
+      const uint32_t count = from.last - from.first;
+      if (!builder.mine(t) || count == 0) continue;
+      const std::vector<uint32_t> lengths(model_.group(), count);
+      for (size_t h = 0; h < table.heads().size(); ++h) {
+        const Rows scores = of_group(known, table.heads()[h]);
+        observe_scores(view, table, h, 0, 1, 1.0F, first_whole(table, from), scores);
+        view.ops.pool.parallel_for(shares.rows, [&](size_t g, int) {
+          std::copy_n(scores.row(g) + from.first, count, shares.data + g * width);
+        });
+        const Rows candidates{shares.data, shares.rows, count, width};
+        softmax(view.ops, candidates, lengths);
+        pool_rows(view.ops, candidates, model_.group(), Pooling::kSum, {of_head.data, 1, count, width},
+                  std::span(lengths).first(1));
+        add_votes(table, from, of_head.data, votes.data);
+      }
+    }
+    const uint32_t candidates = edge - sinks_, wanted = std::min(k_, candidates);
+    Lists top{.elements = scratch.take<uint32_t>(wanted).data(),
+              .counts = scratch.take<uint32_t>(1).data(),
+              .rows = 1,
+              .capacity = wanted};
+    top_k(view.ops, {votes.data + sinks_, 1, candidates, width}, wanted, top);
+    const std::span<uint32_t> to = view.state.write<uint32_t>("tokens", wanted);
+    for (uint32_t i = 0; i < wanted; ++i) to[i] = top.elements[i] + sinks_;
+  }
+
+  Rows of_group(const Rows& known, KvHead head) const {
+    return {known.data + size_t{head.value} * model_.group() * known.stride, model_.group(), known.width, known.stride};
+  }
+
+  // The first slot of whole pages behind the middle.
+  static uint32_t first_whole(const Table& table, Middle from) {
+    return std::min(table.length(), static_cast<uint32_t>(round_up(from.last, kPageSlots)));
+  }
+
+  // Votes by slot become votes by position.
+  static void add_votes(const Table& table, Middle from, const float* of_head, float* votes) {
+    for (uint32_t slot = from.first; slot < from.last; ++slot) {
+      const uint32_t position = table.affine() ? slot : table.position(SlotId(slot)).value;
+      votes[position] += of_head[slot - from.first];
+    }
+  }
+
+  // Whole pages of sinks and behind the middle, and the list's tokens, with the rests of pages at the middle's ends.
+  void name_tokens(const View& view, size_t t, Middle from, const Rows& known, ReadBuilder& builder) const {
+    const Table& table = view.tables()[t];
+    const uint32_t length = table.length(), whole = first_whole(table, from);
+    std::vector<uint32_t> slots;
+    for (uint32_t slot = from.first / kPageSlots * kPageSlots; slot < from.first; ++slot) slots.push_back(slot);
+    const uint32_t before = static_cast<uint32_t>(slots.size());
+    for (const uint32_t position : view.state.read<uint32_t>("tokens")) {
+      const uint32_t slot = table.slots_before(TokenPos(position));
+      const bool in_middle = slot >= from.first && slot < from.last && slots.size() < before + size_t{k_};
+      if (in_middle && table.position(SlotId(slot)).value == position && (slots.empty() || slots.back() < slot))
+        slots.push_back(slot);
+    }
+    for (uint32_t slot = from.last; slot < whole; ++slot) slots.push_back(slot);
+    Selection& out = builder.select_pages(view, t, 1);
+    builder.add_slots(view, t, capacity(length));
+    for (size_t h = 0; h < table.heads().size(); ++h) {
+      mark(out.pages.row(h), 0, from.first / kPageSlots);
+      mark(out.pages.row(h), static_cast<uint32_t>(div_up(whole, kPageSlots)),
+           static_cast<uint32_t>(div_up(length, kPageSlots)));
+      std::copy(slots.begin(), slots.end(), out.slots.room(h).begin());
+      out.slots.counts[h] = static_cast<uint32_t>(slots.size());
+    }
+    if (known.data != nullptr && from.last > from.first) out.scores = scores_of(view, table, slots, known);
+  }
+
+  // Of the listed slots, by query head of the table.
+  Rows scores_of(const View& view, const Table& table, std::span<const uint32_t> slots, const Rows& known) const {
+    const uint32_t group = model_.group();
+    Rows out = view.ops.scratch.rows(table.heads().size() * group, std::max<size_t>(slots.size(), 1));
+    for (uint32_t row = 0; row < out.rows; ++row) {
+      const float* from = known.row(size_t{table.heads()[row / group].value} * group + row % group);
+      for (size_t i = 0; i < slots.size(); ++i) out.row(row)[i] = from[slots[i]];
+    }
+    return out;
+  }
+
+  static std::string pages_name(const Table& table) { return fmt::format("pages {}", table.heads()[0].value); }
+
+  // The list "pages H" of the table with first head H: the first positions of the pages of most votes.
+  void choose_pages(const View& view, const Table& table, Middle from) const {
+    PageMeans::update(view, table);
+    Workspace& scratch = view.ops.scratch;
+    const Workspace::Mark mark(scratch);
+    const uint32_t first = static_cast<uint32_t>(div_up(from.first, kPageSlots)), last = from.last / kPageSlots;
+    const uint32_t candidates = last - std::min(first, last), wanted = std::min(candidates, pages_wanted(k_));
+    if (wanted == 0) return view.state.store<uint32_t>(pages_name(table), {});
+    const PageLayout& layout = table.layout();
+    const uint32_t group = model_.group();
+    const auto heads = static_cast<uint32_t>(table.heads().size());
+    const auto width = static_cast<uint32_t>(round_up(last, kPageSlots));
+    Rows queries = scratch.rows(size_t{heads} * group, layout.padded_dim);
+    Rows seen = scratch.rows(size_t{heads} * group, width), votes = scratch.rows(1, width);
+    std::vector<ScoreJob> jobs;
+    for (uint32_t h = 0; h < heads; ++h) {
+      const KvHead head = table.heads()[h];
+      float* q = const_cast<float*>(view.queries.row(0)) + size_t{head.value} * group * model_.head_dim;
+      const Rows own{queries.row(size_t{h} * group), group, queries.width, queries.stride};
+      prepare_queries(layout, {q, group, model_.head_dim, model_.head_dim}, 1.0F, own);
+      PageMeans::add_jobs(view, table, head, last, own, {seen.row(size_t{h} * group), group, width, width}, jobs);
+    }
+    scores(view.ops, jobs);
+    const std::vector<uint32_t> lengths(seen.rows, candidates);
+    const Rows chosen_from{seen.data + first, seen.rows, candidates, seen.stride};
+    softmax(view.ops, chosen_from, lengths);
+    const Rows sums{votes.data, 1, candidates, width};
+    pool_rows(view.ops, chosen_from, seen.rows, Pooling::kSum, sums, std::span(lengths).first(1));
+    Lists top{.elements = scratch.take<uint32_t>(wanted).data(),
+              .counts = scratch.take<uint32_t>(1).data(),
+              .rows = 1,
+              .capacity = wanted};
+    top_k(view.ops, sums, wanted, top);
+    const std::span<uint32_t> to = view.state.write<uint32_t>(pages_name(table), wanted);
+    for (uint32_t i = 0; i < wanted; ++i) to[i] = table.position(SlotId((first + top.elements[i]) * kPageSlots)).value;
+  }
+
+  void name_pages(const View& view, size_t t, Middle from, ReadBuilder& builder) const {
+    const Table& table = view.tables()[t];
+    const uint32_t pages = static_cast<uint32_t>(div_up(table.length(), kPageSlots));
+    Selection& out = builder.select_pages(view, t, 1);
+    for (size_t h = 0; h < table.heads().size(); ++h) {
+      const std::span<uint64_t> row = out.pages.row(h);
+      mark(row, 0, static_cast<uint32_t>(div_up(from.first, kPageSlots)));
+      for (const uint32_t position : view.state.read<uint32_t>(pages_name(table))) {
+        const uint32_t page = table.slots_before(TokenPos(position)) / kPageSlots;
+        if (page < pages) mark(row, page, page + 1);
+      }
+      mark(row, from.last / kPageSlots, pages);
+    }
+  }
+
+  static void mark(std::span<uint64_t> row, uint32_t begin, uint32_t end) {
+    for (uint32_t i = begin; i < end; ++i) row[i / 64] |= uint64_t{1} << i % 64;
+  }
+
+  uint32_t k_;
+  uint32_t sinks_;
+  uint32_t local_;
+  double theta_;
+  bool pooled_;
+  const ModelShape model_;
+};
+
+Result<std::unique_ptr<Select>> make_token_select(const MethodCall& call, const MethodContext& context) {
+  return std::unique_ptr<Select>(std::make_unique<TokenSelect>(call.as<TokenSelectOptions>(), context.model));
+}
+
+}  // namespace
+
+const Method kTokenSelect = {
+    .name = "tokenselect",
+    .summary = "A step reads the tokens for which the layer's query heads vote, at their true positions.",
+    .stages = {Stage::kSelect},
+    .phases = {Phase::kDecode},
+    .parameters = {integer<&TokenSelectOptions::k>("k", {1, 1 << 24}, "tokens", "that are chosen in a layer"),
+                   integer<&TokenSelectOptions::sinks>("sinks", {0, 1 << 20}, "tokens",
+                                                       "at the beginning that are always read"),
+                   integer<&TokenSelectOptions::local>("local", {1, 1 << 20}, "tokens",
+                                                       "at the end that are always read, the step's own included"),
+                   number<&TokenSelectOptions::theta>("theta", {-1, 2}, "",
+                                                      "cosine of two steps' queries from which a list serves again; "
+                                                      "from 1 on every step chooses"),
+                   choice<&TokenSelectOptions::estimate>("estimate", {"exact", "pooled"},
+                                                         "scores of every key, or of the mean key of each page, of "
+                                                         "which whole pages are then read")},
+    .granularity = Granularity::kLayer,
+    .citation =
+        "TokenSelect: Efficient Long-Context Inference and Length Extrapolation for LLMs via Dynamic "
+        "Token-Level KV Cache Selection, arXiv:2411.02886",
+    .dense_when = "sinks + k + local >= length",
+    .trial = "k=32,sinks=4,local=16",
+    .dense_trial = "k=1048576",
+    .trial = "k=32,sinks=4,local=24",
+    .dense_trial = "k=1048576",
+    .changes_prompt = never,
+    .make_select = make_token_select,
+};
+
+}  // namespace loci
