@@ -8,6 +8,7 @@
 
 #include "attention/executor.h"
 #include "attention/stages/stages.h"
+#include "attention/stages/tap.h"
 #include "cache/sequence_cache.h"
 #include "model/config.h"
 #include "ops/context.h"
@@ -29,9 +30,9 @@ struct BatchItem {
 
 class Batch {
  public:
-  // Takes the rotary tables of all rows from the scratch. `items` cover the rows in order.
+  // Takes the rotary tables of all rows from the scratch. `items` cover the rows in order. `tap` may be null.
   Batch(OpContext& ops, const ModelConfig& config, Executor& executor, const WorkPlan& plan, const Stages& stages,
-        std::span<const BatchItem> items);
+        std::span<const BatchItem> items, Tap* tap = nullptr);
 
   OpContext& ops() { return ops_; }
   uint32_t rows() const { return rows_; }
@@ -52,6 +53,8 @@ class Batch {
   void append(LayerId layer, const Rows& k, const Rows& v);
   LayerPass pass(size_t item, LayerId layer, const Rows& q);
   void name_reads(LayerId layer, const Rows& q);
+  std::span<float> take_lse(LayerId layer);
+  void after_read(LayerId layer, const Rows& q, Rows out, std::span<float> lse);
 
   OpContext& ops_;
   const ModelConfig& config_;
@@ -59,12 +62,14 @@ class Batch {
   const WorkPlan& plan_;
   const Stages& stages_;
   std::span<const BatchItem> items_;
+  Tap* tap_;
   uint32_t rows_ = 0;
   std::vector<Rows> rope_;  // cos and sin of every row, per frequency set
   std::vector<Read> reads_;
   std::vector<std::vector<Selection>> selections_;  // by item, of the layer that is read
   std::vector<std::vector<ExtraEntry>> extras_;     // by read
   std::vector<std::vector<KeptEntries>> edits_;     // by item
+  std::vector<float> tapped_lse_;
 };
 
 // Scratch that a Batch of `rows` rows takes when it is made.

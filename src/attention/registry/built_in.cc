@@ -1,4 +1,5 @@
 // The methods that Loci has: one line each.
+#include "attention/mix/mix.h"
 #include "attention/registry/registry.h"
 #include "attention/retain/retain.h"
 
@@ -37,7 +38,7 @@ const Method kStoreKv4 = {
 };
 
 const Registry& built_in_registry() {
-  static const Registry registry({&kDense, &kStoreKv16, &kStoreKv8, &kStoreKv4, &kStreaming, &kSnapKv}, {});
+  static const Registry registry({&kDense, &kStoreKv16, &kStoreKv8, &kStoreKv4, &kStreaming, &kSnapKv, &kAct, &kPh3}, {});
   return registry;
 }
 
