@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/spelling.h"
+#include "cli/calibrate_command.h"
 #include "cli/commands.h"
 #include "cli/help.h"
 #include "cli/terminal_text.h"
@@ -93,6 +94,7 @@ void declare(CLI::App& app, Choice& choice, std::string& log_level) {
   add_bench(app, choice);
   add_eval(app, choice);
   add_explain(app, choice);
+  add_calibrate(app, choice);
   add_tokenize(app, choice);
   add_inspect(app, choice);
   add_methods(app, choice);

@@ -144,8 +144,8 @@ Status Core::forward(std::span<const Feed> feeds, const Cancelled& cancelled, co
   model_.embed(ops, ids, x);
   {
     const Workspace::Mark layers(scratch_);
-    Batch batch(ops, model_.config(), executor_, layout_.work, stages(), items);
-    batch.listen(listener_);
+    Batch batch(ops, model_.config(), executor_, layout_.work, stages(), items, tap_);
+    batch.watch(listener_);
     const Status done = run_layers(batch, x, cancelled);
     if (!done.ok()) {
       abandon(feeds);

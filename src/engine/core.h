@@ -40,7 +40,9 @@ class Core {
   Status forward(std::span<const Feed> feeds, const Cancelled& cancelled, const OnLogits& on_logits);
 
   // `listener`, which outlives this or is taken back with null, looks at the reads of all passes.
-  void listen(ReadListener* listener) { listener_ = listener; }
+  void watch(ReadListener* listener) { listener_ = listener; }
+  // From now on `tap` is called in every pass; null: nobody is. It outlives the passes.
+  void listen(Tap* tap) { tap_ = tap; }
 
   Sequence new_sequence() const { return Sequence(*cache_layout_); }
   // Before the first pass over tokens that were added to a sequence: up to `facts.prompt_tokens` they are a prompt,
@@ -85,6 +87,7 @@ class Core {
   std::unique_ptr<PagePool> pages_;
   std::unique_ptr<CacheLayout> cache_layout_;
   std::unique_ptr<PrefixStore> prefix_;
+  Tap* tap_ = nullptr;
 };
 
 }  // namespace loci

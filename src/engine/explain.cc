@@ -91,8 +91,8 @@ class ReadCounts final : public ReadListener {
 // Listens as long as it lives.
 class Listening {
  public:
-  Listening(Core& core, ReadListener& listener) : core_(core) { core.listen(&listener); }
-  ~Listening() { core_.listen(nullptr); }
+  Listening(Core& core, ReadListener& listener) : core_(core) { core.watch(&listener); }
+  ~Listening() { core_.watch(nullptr); }
   Listening(const Listening&) = delete;
   Listening& operator=(const Listening&) = delete;
 

@@ -12,13 +12,14 @@ size_t batch_scratch_bytes(const ModelConfig& config, size_t rows) {
 }
 
 Batch::Batch(OpContext& ops, const ModelConfig& config, Executor& executor, const WorkPlan& plan, const Stages& stages,
-             std::span<const BatchItem> items)
+             std::span<const BatchItem> items, Tap* tap)
     : ops_(ops),
       config_(config),
       executor_(executor),
       plan_(plan),
       stages_(stages),
       items_(items),
+      tap_(tap),
       selections_(items.size()),
       edits_(items.size()) {
   for (const BatchItem& item : items) rows_ += item.rows;
@@ -112,50 +113,76 @@ void Batch::name_reads(LayerId layer, const Rows& q) {
 }
 
 // Reads parts of one item's tables.
-class Batch::Parts final : public PartReader {
+class Batch::Parts final : public TapReader {
  public:
   Parts(Batch& batch, size_t item, LayerId layer, const Rows& q)
       : batch_(batch), item_(batch.items_[item]), layer_(layer), queries_(batch.pass(item, layer, q).queries) {}
 
   void read(size_t table, const Selection& selection, Rows o, std::span<float> lse) override {
+    run(table, {}, &selection, o, lse);
+  }
+  void read(size_t table, const Pattern& pattern, Rows o, std::span<float> lse) override {
+    run(table, pattern, nullptr, o, lse);
+  }
+
+ private:
+  void run(size_t table, const Pattern& pattern, const Selection* selection, Rows o, std::span<float> lse) {
     const Read read{.table = &item_.cache->tables(layer_)[table],
                     .first_row = 0,
                     .rows = item_.rows,
                     .first_position = item_.first_position,
-                    .slots = {},
+                    .slots = pattern,
                     .part = PartId{1},
                     .phase = item_.phase == Phase::kDecode ? ReadPhase::kDecode : ReadPhase::kPrompt,
-                    .selection = &selection};
+                    .selection = selection};
     batch_.executor_.run(batch_.ops_, batch_.plan_, std::span(&read, 1), queries_, batch_.config_.score_scale, o, lse);
   }
 
- private:
   Batch& batch_;
   const BatchItem& item_;
   LayerId layer_;
   Rows queries_;
 };
 
+// Room for the reads' lse, if anybody asks for it.
+std::span<float> Batch::take_lse(LayerId layer) {
+  const size_t count = size_t{rows_} * config_.query_heads;
+  if (stages_.mixes(layer)) return ops_.scratch.take<float>(count);
+  if (tap_ == nullptr) return {};
+  tapped_lse_.resize(count);
+  return tapped_lse_;
+}
+
+// Of each item: Mixes combine, the tap looks, Retains say what is kept.
+void Batch::after_read(LayerId layer, const Rows& q, Rows out, std::span<float> lse) {
+  for (size_t i = 0; i < items_.size(); ++i) {
+    const BatchItem& item = items_[i];
+    const LayerPass of = pass(i, layer, q);
+    if (!lse.empty()) {
+      Parts parts(*this, i, layer, q);
+      const Rows o{out.row(item.first_row), item.rows, out.width, out.stride};
+      const std::span<float> own =
+          lse.subspan(size_t{item.first_row} * config_.query_heads, size_t{item.rows} * config_.query_heads);
+      stages_.mix(of, o, own, parts);
+      if (tap_ != nullptr) tap_->after_read(stages_.watch(of), o, own, parts);
+    }
+    stages_.after_prompt(of, edits_[i]);
+  }
+}
+
 Rows Batch::attend(LayerId layer, const Rows& q, const Rows& k, const Rows& v) {
   append(layer, k, v);
   Rows out = take(config_.q_width());
   const Workspace::Mark scratch(ops_.scratch);
+  for (size_t i = 0; tap_ != nullptr && i < items_.size(); ++i) {
+    const LayerPass of = pass(i, layer, q);
+    tap_->before_read(stages_.watch(of), of.queries);
+  }
   name_reads(layer, q);
-  std::span<float> lse;
-  if (stages_.mixes(layer)) lse = ops_.scratch.take<float>(size_t{rows_} * config_.query_heads);
+  const std::span<float> lse = take_lse(layer);
   executor_.run(ops_, plan_, reads_, q, config_.score_scale, out, lse);
   if (listener_ != nullptr) listener_->on_read(layer, executor_.tiles());
-  for (size_t i = 0; i < items_.size(); ++i) {
-    const LayerPass of = pass(i, layer, q);
-    if (stages_.mixes(layer)) {
-      Parts parts(*this, i, layer, q);
-      stages_.mix(
-          of, {out.row(items_[i].first_row), items_[i].rows, out.width, out.stride},
-          lse.subspan(size_t{items_[i].first_row} * config_.query_heads, size_t{items_[i].rows} * config_.query_heads),
-          parts);
-    }
-    stages_.after_prompt(of, edits_[i]);
-  }
+  after_read(layer, q, out, lse);
   return out;
 }
 

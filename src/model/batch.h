@@ -8,6 +8,7 @@
 
 #include "attention/executor.h"
 #include "attention/stages/stages.h"
+#include "attention/stages/tap.h"
 #include "cache/sequence_cache.h"
 #include "model/config.h"
 #include "ops/context.h"
@@ -29,9 +30,9 @@ struct BatchItem {
 
 class Batch {
  public:
-  // Takes the rotary tables of all rows from the scratch. `items` cover the rows in order.
+  // Takes the rotary tables of all rows from the scratch. `items` cover the rows in order. `tap` may be null.
   Batch(OpContext& ops, const ModelConfig& config, Executor& executor, const WorkPlan& plan, const Stages& stages,
-        std::span<const BatchItem> items);
+        std::span<const BatchItem> items, Tap* tap = nullptr);
 
   OpContext& ops() { return ops_; }
   uint32_t rows() const { return rows_; }
@@ -44,7 +45,7 @@ class Batch {
   Rows attend(LayerId layer, const Rows& q, const Rows& k, const Rows& v);
 
   // Who looks at the reads; null: nobody.
-  void listen(ReadListener* listener) { listener_ = listener; }
+  void watch(ReadListener* listener) { listener_ = listener; }
 
   // What the sequences that end their prompts in this pass keep, by item.
   std::span<const std::vector<KeptEntries>> edits() const { return edits_; }
@@ -55,6 +56,8 @@ class Batch {
   void append(LayerId layer, const Rows& k, const Rows& v);
   LayerPass pass(size_t item, LayerId layer, const Rows& q);
   void name_reads(LayerId layer, const Rows& q);
+  std::span<float> take_lse(LayerId layer);
+  void after_read(LayerId layer, const Rows& q, Rows out, std::span<float> lse);
 
   OpContext& ops_;
   const ModelConfig& config_;
@@ -62,6 +65,7 @@ class Batch {
   const WorkPlan& plan_;
   const Stages& stages_;
   std::span<const BatchItem> items_;
+  Tap* tap_;
   uint32_t rows_ = 0;
   std::vector<Rows> rope_;  // cos and sin of every row, per frequency set
   std::vector<Read> reads_;
@@ -69,6 +73,7 @@ class Batch {
   std::vector<std::vector<ExtraEntry>> extras_;     // by read
   std::vector<std::vector<KeptEntries>> edits_;     // by item
   ReadListener* listener_ = nullptr;
+  std::vector<float> tapped_lse_;
 };
 
 // Scratch that a Batch of `rows` rows takes when it is made.

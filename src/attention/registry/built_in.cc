@@ -1,4 +1,5 @@
 // The methods that Loci has: one line each.
+#include "attention/mix/mix.h"
 #include "attention/registry/registry.h"
 #include "attention/retain/retain.h"
 #include "attention/select/select.h"
@@ -39,7 +40,7 @@ const Method kStoreKv4 = {
 
 const Registry& built_in_registry() {
   static const Registry registry({&kDense, &kStoreKv16, &kStoreKv8, &kStoreKv4, &kStreaming, &kDuo, &kRazor, &kMoa,
-                                  &kSnapKv, &kTaskKv, &kFlexPrefill, &kAnchor, &kTokenSelect, &kRecycled},
+                                  &kSnapKv, &kTaskKv, &kFlexPrefill, &kAnchor, &kTokenSelect, &kRecycled, &kAct, &kPh3},
                                  {});
   return registry;
 }

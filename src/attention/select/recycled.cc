@@ -327,8 +327,6 @@ const Method kRecycled = {
     .lookback = {.count = 1},
     .citation = "Recycled Attention: Efficient inference for long-context language models, arXiv:2411.05787",
     .dense_when = "stride = 1 with a fixed schedule, or k >= length",
-    .trial = "stride=4,k=40",
-    .dense_trial = "stride=1",
     .trial = "stride=7,k=40",
     .dense_trial = "stride=1",
     .changes_prompt = never,

@@ -336,8 +336,6 @@ const Method kTokenSelect = {
         "TokenSelect: Efficient Long-Context Inference and Length Extrapolation for LLMs via Dynamic "
         "Token-Level KV Cache Selection, arXiv:2411.02886",
     .dense_when = "sinks + k + local >= length",
-    .trial = "k=32,sinks=4,local=16",
-    .dense_trial = "k=1048576",
     .trial = "k=32,sinks=4,local=24",
     .dense_trial = "k=1048576",
     .changes_prompt = never,

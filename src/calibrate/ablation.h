@@ -1,0 +1,43 @@
+// What it costs that KV heads see only sinks and a window, in the rows of a question and its answer: the context was
+// read by all heads in full, as in a model whose prompt is one chunk.
+//
+// A loss is the mean divergence KL(all full || some stream) of the next-token distributions at the answer's tokens,
+// nats. The context is read once; each loss costs a pass over the rows of question and answer.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "calibrate/needle.h"
+
+namespace loci {
+
+// KV heads of all layers, layer by layer: true for those that stream.
+using HeadChoice = std::vector<bool>;
+
+// Heads that a choice may name: those of layers without a window of the model's own.
+HeadChoice open_heads(const ModelShape& model);
+
+class Ablation {
+ public:
+  // Reads the needle's prompt and lets the model answer, in up to `answer_tokens` tokens.
+  static Result<std::unique_ptr<Ablation>> make(Subject& subject, const Needle& needle, uint32_t answer_tokens,
+                                                const Cancelled& cancelled);
+
+  // Whether the model's answer holds the needle: if not, losses say nothing about retrieval.
+  bool found() const { return found_; }
+  Result<double> loss(const HeadChoice& streams, const Pattern& pattern, const Cancelled& cancelled);
+
+ private:
+  Ablation(Subject& subject, Sequence context) : subject_(subject), context_(std::move(context)) {}
+
+  Status answer_rows(const Cancelled& cancelled, const Subject::OnRow& on_row);
+
+  Subject& subject_;
+  Sequence context_;  // read up to the question
+  uint32_t answer_begins_ = 0;
+  bool found_ = false;
+  std::vector<std::vector<float>> full_;  // log-probabilities at the answer's tokens
+};
+
+}  // namespace loci

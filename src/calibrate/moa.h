@@ -1,0 +1,28 @@
+// A span for each KV head, alpha + beta * N at length N: MoA without gradients. Fu et al., MoA: Mixture of Sparse
+// Attention for Automatic Large Language Model Compression, arXiv:2406.14909, section 4.
+//
+// The paper weighs what a span loses by the gradient of the loss with respect to every attention weight. Here the loss
+// is measured: KL at the answer's tokens when the head alone sees 64 sinks and the rest of its span (ablation.h), at
+// eighths of two lengths. span_rules.h chooses under the bound.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "calibrate/ablation.h"
+#include "calibrate/calibration.h"
+
+namespace loci {
+
+struct MoaOptions {
+  uint32_t shorter = 1024;  // the other length is twice that
+  double density = 0.5;     // bound of the mean span, as a share of the length
+  uint32_t answer_tokens = 16;
+  std::map<std::string, double> settings;
+};
+
+// A piece per needle; `needles` are in turns of the shorter and the longer length. Profile: "alpha" and "beta"
+// [layers][KV heads], at most two pairs a layer; zeros in layers with a window of the model's own.
+std::unique_ptr<Calibration> moa(Subject& subject, std::vector<Needle> needles, MoaOptions options);
+
+}  // namespace loci

@@ -1,0 +1,62 @@
+#include "attention/mix/head_list.h"
+#include "attention/one_layer.h"
+
+namespace loci::test {
+namespace {
+
+TEST(Ph3, TakesTheNamedHeadsOut) {
+  OneLayer layer("mix=ph3(heads=0.1+0.3)"), dense("dense");
+  const Rows3 x = dense.random_rows(90, 2);
+  std::vector<float> expected = dense.feed(x, 80, 80);
+  const ModelShape& model = dense.model();
+  for (size_t i = 0; i < expected.size(); ++i) {
+    const size_t head = i % model.q_width() / model.head_dim;
+    if (head == 1 || head == 3) expected[i] = 0;
+  }
+  EXPECT_EQ(layer.feed(x, 80, 80), expected);
+  layer.clear();
+  EXPECT_EQ(layer.feed(x, 80, 13), expected);
+}
+
+TEST(Ph3, IsDenseWithoutHeads) {
+  OneLayer dense("dense");
+  const Rows3 x = dense.random_rows(50, 2);
+  const std::vector<float> expected = dense.feed(x, 40, 40);
+  for (const char* plan : {"mix=ph3(heads=none)", "mix=ph3(k=0)"}) {
+    OneLayer layer(plan);
+    EXPECT_EQ(layer.feed(x, 40, 40), expected) << plan;
+  }
+}
+
+TEST(Ph3, PrunesTheBestOfTheOtherSideThatCarryAnything) {
+  Profile profile;
+  profile.kind = "ph3";
+  profile.layers = 1;
+  profile.heads = 4;
+  profile.values = {{"memory", {0.1, 0.4, -0.2, 0.3}}, {"context", {-0.1, -0.4, 0.2, -0.3}}};
+  const Rows3 x = OneLayer("dense").random_rows(50, 2);
+  const auto with = [&](const char* plan) {
+    OneLayer layer(plan, {}, profile);
+    return layer.feed(x, 40, 40);
+  };
+  EXPECT_EQ(with("mix=ph3(use=context,k=2)"), with("mix=ph3(heads=0.1+0.3)"));
+  EXPECT_EQ(with("mix=ph3(use=memory,k=3)"), with("mix=ph3(heads=0.2)"));
+}
+
+TEST(HeadSet, NamesWhatIsNoHead) {
+  ModelShape model;
+  model.layers = 6;
+  model.query_heads = 8;
+  const Result<HeadSet> good = HeadSet::parse("0.0+5.7", model);
+  ASSERT_TRUE(good.ok());
+  EXPECT_TRUE(good->has(LayerId(5), QueryHead(7)));
+  EXPECT_FALSE(good->has(LayerId(5), QueryHead(6)));
+  for (const char* bad : {"6.0", "0.8", "4", "4.", "4.0+", "4.0+x", "", "4.0.1", "99999999999.0"}) {
+    const Result<HeadSet> set = HeadSet::parse(bad, model);
+    ASSERT_FALSE(set.ok()) << bad;
+    EXPECT_NE(set.error().message.find("layers up to 5 and heads up to 7"), std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace loci::test
