@@ -65,7 +65,7 @@ std::vector<SpanRule> candidate_rules(uint32_t shorter) {
   std::vector<SpanRule> out;
   for (int a = -2; a <= 4; ++a) {  // quarters of the shorter length: eighths of the longer one
     for (int b = 0; b <= static_cast<int>(kSpanSteps); ++b) {
-      const SpanRule rule{a * shorter / 4.0, static_cast<double>(b) / kSpanSteps};
+      const SpanRule rule{static_cast<double>(a) * shorter / 4.0, static_cast<double>(b) / kSpanSteps};
       const auto fits = [&](double length) { return rule.span(length) > 0 && rule.span(length) <= length; };
       if (fits(shorter) && fits(2.0 * shorter)) out.push_back(rule);
     }

@@ -138,10 +138,10 @@ Status write_profile(const Profile& profile, const std::string& path) {
 }
 
 Result<Profile> find_profile(const std::string& kind, const std::string& name, const std::string& model) {
-  const std::string path = name.empty() ? fmt::format("{}/{}-{}.json", LOCI_PROFILES_DIR, kind, model) : name;
+  const std::string path = name == "auto" ? fmt::format("{}/{}-{}.json", LOCI_PROFILES_DIR, kind, model) : name;
   Result<Profile> profile = read_profile(path);
   if (!profile.ok()) {
-    if (profile.error().code != ErrorCode::kNotFound || !name.empty()) return profile;
+    if (profile.error().code != ErrorCode::kNotFound || name != "auto") return profile;
     return fail(
         ErrorCode::kNotFound,
         "no profile '{}' is shipped for this model; make one with `loci calibrate -m MODEL --for {} -o FILE` and "

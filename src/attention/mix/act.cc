@@ -30,8 +30,8 @@ struct ActOptions {
   double tau = 0.1;
   double alpha = 0;
   int64_t cell = 2048;
-  std::string heads;
-  std::string profile;
+  std::string heads = "auto";
+  std::string profile = "auto";
 };
 
 // The rows [first, first + count) of a pass that lie in one cell.
@@ -226,7 +226,7 @@ Result<std::unique_ptr<Mix>> make_act(const MethodCall& call, const MethodContex
   const auto options = call.as<ActOptions>();
   if (options.beta == 1) return std::unique_ptr<Mix>(std::make_unique<NoMix>());
   HeadSet heads(context.model);
-  if (options.heads.empty()) {
+  if (options.heads == "auto") {
     LOCI_TRY(heads, profiled_heads(options, context));
   } else {
     LOCI_TRY(heads, HeadSet::parse(options.heads, context.model));
@@ -247,8 +247,9 @@ const Method kAct = {
                                               "if not 0, tau is alpha / tokens instead: the paper's form, 5"),
                    integer<&ActOptions::cell>("cell", {64, 1 << 16, 64}, "tokens",
                                               "over whose rows attention is averaged"),
-                   text<&ActOptions::heads>("heads", "query heads that are calibrated, as 4.0+5.3, all or none"),
-                   text<&ActOptions::profile>("profile", "file that names the heads instead; empty: the shipped one")},
+                   text<&ActOptions::heads>(
+                       "heads", "query heads that are calibrated, as 4.0+5.3, all or none; auto: the profile"),
+                   text<&ActOptions::profile>("profile", "the file of heads; auto: the shipped one")},
     .cell = {.count = 1, .times = {"cell"}},
     .citation =
         "Unveiling and Harnessing Hidden Attention Sinks: Enhancing Large Language Models without Training "

@@ -18,8 +18,8 @@ enum class Trust : uint8_t { kContext, kMemory };
 struct Ph3Options {
   Trust use = Trust::kContext;
   int64_t k = 3;
-  std::string heads;
-  std::string profile;
+  std::string heads = "auto";
+  std::string profile = "auto";
 };
 
 class Ph3 final : public Mix {
@@ -62,7 +62,7 @@ Result<HeadSet> ranked_heads(const Ph3Options& options, const MethodContext& con
 Result<std::unique_ptr<Mix>> make_ph3(const MethodCall& call, const MethodContext& context) {
   const auto options = call.as<Ph3Options>();
   HeadSet pruned(context.model);
-  if (!options.heads.empty()) {
+  if (options.heads != "auto") {
     LOCI_TRY(pruned, HeadSet::parse(options.heads, context.model));
   } else if (options.k > 0) {
     LOCI_TRY(pruned, ranked_heads(options, context));
@@ -79,8 +79,9 @@ const Method kPh3 = {
     .stages = {Stage::kMix},
     .parameters = {choice<&Ph3Options::use>("use", {"context", "memory"}, "the side that is to win"),
                    integer<&Ph3Options::k>("k", {0, 4096}, "heads", "of the other side that are cut off"),
-                   text<&Ph3Options::heads>("heads", "query heads to cut off instead, as 4.0+5.3, all or none"),
-                   text<&Ph3Options::profile>("profile", "file of the heads' scores; empty: the shipped one")},
+                   text<&Ph3Options::heads>("heads",
+                                            "query heads to cut off, as 4.0+5.3, all or none; auto: by the profile"),
+                   text<&Ph3Options::profile>("profile", "the file of scores; auto: the shipped one")},
     .citation =
         "Cutting Off the Head Ends the Conflict: A Mechanism for Interpreting and Mitigating Knowledge "
         "Conflicts in Language Models, arXiv:2402.18154",

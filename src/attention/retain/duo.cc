@@ -25,7 +25,7 @@ struct DuoOptions {
   DuoPrefill prefill = DuoPrefill::kStream;
   int64_t chunk = 1;
   DuoSource source = DuoSource::kAuto;
-  std::string profile;
+  std::string profile = "auto";
 };
 
 class Duo final : public Retain {
@@ -58,7 +58,7 @@ Result<Profile> find_heads(const DuoOptions& options, const MethodContext& conte
   Result<Profile> gates = context.profile("duo", options.profile);
   if (gates.ok() || options.source == DuoSource::kGates) return gates;
   Result<Profile> probe = context.profile("retrieval-heads", options.profile);
-  if (probe.ok() || options.profile.empty()) return probe.ok() ? std::move(probe) : std::move(gates);
+  if (probe.ok() || options.profile == "auto") return probe.ok() ? std::move(probe) : std::move(gates);
   if (gates.error().message == probe.error().message) return gates;
   return fail(gates.error().code, "{}; and as the probe's scores: {}", gates.error().message, probe.error().message);
 }
@@ -111,7 +111,7 @@ const Method kDuo = {
                                      "of a prompt that see the same window, and their own chunk on top"),
          choice<&DuoOptions::source>("source", {"auto", "gates", "retrieval"},
                                      "what ranks the heads: learned gates, the probe's scores, or the first there is"),
-         text<&DuoOptions::profile>("profile", "the file of gates or scores, if not the one that is shipped")},
+         text<&DuoOptions::profile>("profile", "the file of gates or scores; auto: the shipped one")},
     .citation =
         "DuoAttention: Efficient Long-Context LLM Inference with Retrieval and Streaming Heads, "
         "arXiv:2410.10819",

@@ -19,7 +19,7 @@ constexpr uint32_t kBlock = 64;
 constexpr double kMostAlpha = 1 << 24;
 
 struct MoaOptions {
-  std::string profile;
+  std::string profile = "auto";
 };
 
 struct SpanRule {
@@ -86,7 +86,7 @@ const Method kMoa = {
     .name = "moa",
     .summary = "A head keeps the first entries and a window whose span grows with the length by the head's own rule.",
     .stages = {Stage::kRetain},
-    .parameters = {text<&MoaOptions::profile>("profile", "the file of rules, if not the one that is shipped")},
+    .parameters = {text<&MoaOptions::profile>("profile", "the file of rules; auto: the shipped one")},
     .citation = "MoA: Mixture of Sparse Attention for Automatic Large Language Model Compression, arXiv:2406.14909",
     .profile = "moa",
     .request = {RequestData::kTotalLength},

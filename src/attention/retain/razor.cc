@@ -30,7 +30,7 @@ struct RazorOptions {
   int64_t compression = 5;
   int64_t sinks = 4;
   bool compensation = true;
-  std::string profile;
+  std::string profile = "auto";
 };
 
 // Sums over entries of one head.
@@ -234,7 +234,7 @@ const Method kRazor = {
                                              "the part of a prompt that they keep is one in so many, if that is more"),
          integer<&RazorOptions::sinks>("sinks", {0, 4096}, "entries", "that they keep at the beginning"),
          flag<&RazorOptions::compensation>("compensation", "the mean of what is dropped is kept as one entry"),
-         text<&RazorOptions::profile>("profile", "the file of scores, if not the one that is shipped")},
+         text<&RazorOptions::profile>("profile", "the file of scores; auto: the shipped one")},
     .citation = "RazorAttention: Efficient KV Cache Compression Through Retrieval Heads, arXiv:2407.15891",
     .dense_when = "ratio = 1, compression = 1, or sinks + window >= context",
     .trial = "ratio=0.25,window=40,compression=64",

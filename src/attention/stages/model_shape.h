@@ -32,7 +32,7 @@ struct ModelShape {
 struct MethodContext {
   const ModelShape& model;
   uint32_t context = 0;  // tokens that a sequence may hold
-  // The profile of kind `kind`: the file `name`, or the one that is shipped for the model if `name` is empty.
+  // The profile of kind `kind`: the file `name`, or the one that is shipped for the model if `name` is "auto".
   std::function<Result<Profile>(std::string_view kind, const std::string& name)> profile;
 };
 
