@@ -88,6 +88,7 @@ const Method kMoa = {
     .stages = {Stage::kRetain},
     .parameters = {text<&MoaOptions::profile>("profile", "the file of rules; auto: the shipped one")},
     .citation = "MoA: Mixture of Sparse Attention for Automatic Large Language Model Compression, arXiv:2406.14909",
+    .trial = "profile=auto",
     .profile = "moa",
     .request = {RequestData::kTotalLength},
     .make_retain = make_moa,
