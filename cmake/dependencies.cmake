@@ -12,3 +12,5 @@ add_library(libzip::zip ALIAS PkgConfig::LIBZIP)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
+find_file(LOCI_CHART_JS chart.min.js PATHS /usr/share/javascript/chart.js REQUIRED NO_DEFAULT_PATH
+          DOC "Chart.js 3, which draws the evaluation's report (Debian: libjs-chart.js)")

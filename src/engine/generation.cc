@@ -29,8 +29,8 @@ double seconds(std::chrono::steady_clock::duration d) { return std::chrono::dura
 
 }  // namespace
 
-Result<Generation> Generation::begin(Core& core, const Tokenizer& tokenizer, const Request& request,
-                                     Sequence& sequence, bool adopt) {
+Result<Generation> Generation::begin(Core& core, const Tokenizer& tokenizer, const Request& request, Sequence& sequence,
+                                     bool adopt) {
   LOCI_CHECK(check(request.sampling));
   LOCI_CHECK(check_prompt(core, request, sequence));
   LOCI_TRY(StopStrings stops, StopStrings::make(request.stop));

@@ -27,28 +27,10 @@ Result<std::string> read_whole(const std::filesystem::path& path) {
   return std::move(text).str();
 }
 
-// Beside it first, then in its place, so that there is never half a file.
-Status write_whole(const std::filesystem::path& path, std::string_view bytes) {
-  std::filesystem::path fresh = path;
-  fresh += ".new";
-  std::ofstream file(fresh, std::ios::binary | std::ios::trunc);
-  file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-  file.close();
-  if (!file) return io_error(fresh, "write");
-  std::error_code error;
-  std::filesystem::rename(fresh, path, error);
-  if (error) return fail(ErrorCode::kIo, "cannot write '{}': {}", path.string(), error.message());
-  return {};
-}
-
 std::filesystem::path part_of(std::filesystem::path path) { return path += ".part"; }
 
 size_t place_in(const std::vector<std::string>& order, const std::string& name) {
   return static_cast<size_t>(std::find(order.begin(), order.end(), name) - order.begin());
-}
-
-Json to_json(const Interval& interval) {
-  return {{"mean", interval.mean}, {"low", interval.low}, {"high", interval.high}};
 }
 
 template <typename T>
@@ -62,6 +44,23 @@ std::optional<double> optional_number(const nlohmann::json& json, const char* ke
 
 }  // namespace
 
+Status write_whole(const std::filesystem::path& path, std::string_view bytes) {
+  std::filesystem::path fresh = path;
+  fresh += ".new";
+  std::ofstream file(fresh, std::ios::binary | std::ios::trunc);
+  file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  file.close();
+  if (!file) return io_error(fresh, "write");
+  std::error_code error;
+  std::filesystem::rename(fresh, path, error);
+  if (error) return fail(ErrorCode::kIo, "cannot write '{}': {}", path.string(), error.message());
+  return {};
+}
+
+Json to_json(const Interval& interval) {
+  return {{"mean", interval.mean}, {"low", interval.low}, {"high", interval.high}};
+}
+
 Json to_json(const PromptResult& r) {
   return {{"plan", r.key.plan},
           {"task", r.key.task},
@@ -72,6 +71,7 @@ Json to_json(const PromptResult& r) {
           {"depth", r.depth},
           {"needles", r.needles},
           {"answers", r.answers},
+          {"excerpt", r.excerpt},
           {"text", r.text},
           {"finish", r.finish},
           {"score", r.score},
@@ -96,6 +96,7 @@ Result<PromptResult> prompt_result_from_json(const nlohmann::json& json) {
     r.depth = json.at("depth");
     r.needles = json.at("needles").get<std::vector<std::string>>();
     r.answers = json.at("answers").get<std::vector<std::string>>();
+    r.excerpt = json.at("excerpt");
     r.text = json.at("text");
     r.finish = json.at("finish");
     r.score = json.at("score");
@@ -167,15 +168,26 @@ Json to_json(const Cell& cell) {
           {"time", {{"prefill_tok_s", cell.prefill_tok_s}, {"decode_tok_s", cell.decode_tok_s}}}};
 }
 
+Result<FinishedResults> read_results(const std::filesystem::path& path) {
+  LOCI_TRY(const std::string text, read_whole(path));
+  Json json = Json::parse(text, nullptr, false);
+  if (!json.is_object() || !json.contains("settings") || !json.contains("results") || !json["results"].is_array()) {
+    return fail(ErrorCode::kCorrupt, "'{}' is no file of evaluation results: name another", path.string());
+  }
+  FinishedResults out{json["settings"], {}};
+  for (const Json& item : json["results"]) {
+    LOCI_TRY(PromptResult result, prompt_result_from_json(item));
+    out.results.push_back(std::move(result));
+  }
+  return out;
+}
+
 Result<ResultFile> ResultFile::open(const std::filesystem::path& path, Json settings) {
   ResultFile file;
   file.path_ = path;
   file.settings_ = std::move(settings);
   std::error_code error;
-  if (std::filesystem::exists(path, error)) {
-    LOCI_TRY(const std::string text, read_whole(path));
-    LOCI_CHECK(file.take_whole(text));
-  }
+  if (std::filesystem::exists(path, error)) LOCI_CHECK(file.take_whole());
   if (std::filesystem::exists(part_of(path), error)) LOCI_CHECK(file.take_part());
   LOCI_CHECK(file.begin_part());
   return file;
@@ -192,14 +204,10 @@ Status ResultFile::check_settings(const nlohmann::json& found) const {
   return {};
 }
 
-Status ResultFile::take_whole(const std::string& text) {
-  const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
-  if (!json.is_object() || !json.contains("settings") || !json.contains("results")) {
-    return fail(ErrorCode::kCorrupt, "'{}' is no file of evaluation results: name another", path_.string());
-  }
-  LOCI_CHECK(check_settings(json.at("settings")));
-  for (const nlohmann::json& item : json.at("results")) {
-    LOCI_TRY(PromptResult result, prompt_result_from_json(item));
+Status ResultFile::take_whole() {
+  LOCI_TRY(FinishedResults found, read_results(path_));
+  LOCI_CHECK(check_settings(found.settings));
+  for (PromptResult& result : found.results) {
     PromptKey key = result.key;
     results_.insert_or_assign(std::move(key), std::move(result));
   }

@@ -37,7 +37,8 @@ struct PromptResult {
   double depth = 0;  // of the first needle
   std::vector<std::string> needles;
   std::vector<std::string> answers;
-  std::string text;  // what the model said
+  std::string excerpt;  // of the prompt: its ends and what surrounds the needles
+  std::string text;     // what the model said
   std::string finish;
   double score = 0;
   // Against dense, over the tokens of dense's answer; absent if dense was not run or said nothing.
@@ -50,6 +51,7 @@ struct PromptResult {
   uint32_t decode_steps = 0;
 };
 
+nlohmann::ordered_json to_json(const Interval& interval);
 nlohmann::ordered_json to_json(const PromptResult& result);
 Result<PromptResult> prompt_result_from_json(const nlohmann::json& json);
 
@@ -67,6 +69,16 @@ struct Cell {
 // In the order in which plan, task and length first occur.
 std::vector<Cell> summarize(const std::vector<PromptResult>& results);
 nlohmann::ordered_json to_json(const Cell& cell);
+
+struct FinishedResults {
+  nlohmann::ordered_json settings;
+  std::vector<PromptResult> results;
+};
+
+// Beside `path` first, then in its place, so that there is never half a file.
+Status write_whole(const std::filesystem::path& path, std::string_view bytes);
+// A file that finish() has written.
+Result<FinishedResults> read_results(const std::filesystem::path& path);
 
 class ResultFile {
  public:
@@ -86,7 +98,7 @@ class ResultFile {
     void operator()(std::FILE* file) const { std::fclose(file); }
   };
 
-  Status take_whole(const std::string& text);
+  Status take_whole();
   Status take_part();
   Status check_settings(const nlohmann::json& found) const;
   Status begin_part();

@@ -26,12 +26,12 @@ Sample passkey(const SampleInput& input) {
   std::string garbage;
   while (garbage.size() < input.units) garbage += std::string(garbage.empty() ? "" : " ") + std::string(kNoise);
   garbage.resize(input.units);
-  const auto cut = static_cast<size_t>(random.between(0, input.units));
+  auto cut = static_cast<size_t>(random.between(0, input.units));
+  if (input.depth) cut = static_cast<size_t>(*input.depth * input.units);
   Sample sample;
   sample.prompt = fmt::format(
       "There is an important info hidden inside a lot of irrelevant text. Find it and memorize them. I will quiz you "
-      "about "
-      "the important information there.\n{}\n{}\n{}\nWhat is the pass key?",
+      "about the important information there.\n{}\n{}\n{}\nWhat is the pass key?",
       garbage.substr(0, cut), needle, garbage.substr(cut));
   sample.beginning = " The pass key is";
   sample.answers = {key};
@@ -42,7 +42,8 @@ Sample passkey(const SampleInput& input) {
 
 Sample key_value(const SampleInput& input) {
   PythonRandom random(input.sample_seed);
-  const auto asked = static_cast<uint32_t>(spread(input.index) * input.units);
+  const auto asked = std::min(static_cast<uint32_t>(input.depth.value_or(spread(input.index)) * input.units),
+                              std::max(input.units, 1U) - 1);
   Sample sample;
   std::string pairs;
   std::string asked_key;

@@ -20,12 +20,20 @@ Sample niah_multiquery(const SampleInput& input);
 // Unit: a line of noise.
 Sample variable_tracking(const SampleInput& input);
 // Its worked example with so many lines of noise.
-std::string variable_tracking_example(PythonRandom& random, uint32_t lines);
+struct VtExample {
+  std::string question;  // context, question and the answer's beginning
+  std::vector<std::string> names;
+};
+VtExample variable_tracking_example(uint64_t seed, uint32_t lines);
 
 // Unit: a distinct word.
 Sample common_words(const SampleInput& input);
 // Unit: a word of the text.
 Sample frequent_words(const SampleInput& input);
+
+// Unit: a document. The data's question sets are not empty.
+Sample squad_question(const SampleInput& input);
+Sample hotpotqa_question(const SampleInput& input);
 
 inline constexpr std::string_view kNoise =
     "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.";

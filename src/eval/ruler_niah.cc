@@ -50,15 +50,26 @@ std::string needle(const NiahTask& task, const std::string& key, const std::stri
   return fmt::format("One of the special magic {} for {} is: {}.", plural(task.value), key, value);
 }
 
+// Of its own stream, so that it moves no other draw.
+size_t random_start(const Essay& essay, const SampleInput& input) {
+  constexpr uint64_t kStream = 0x5851f42d4c957f2dULL;
+  if (essay.words() == 0) return 0;
+  return essay.sentence_at(static_cast<size_t>(PythonRandom(input.sample_seed ^ kStream).below(essay.words())));
+}
+
+size_t place_at(double depth, size_t count) { return static_cast<size_t>(depth * static_cast<double>(count)); }
+
 // Depths are drawn from 40 rounded ones without replacement; needle i goes to the i-th of them in ascending order.
 std::string essay_context(const SampleInput& input, const std::vector<std::string>& needles, PythonRandom& random) {
-  const std::string text = input.data.essay.first_words(input.units);
+  const Essay& essay = input.data.essay;
+  const std::string text = essay.words_from(input.random_start ? random_start(essay, input) : 0, input.units);
   const std::vector<std::string_view> sentences = split_sentences(text);
   std::vector<size_t> places;
   for (const size_t i : random.sample(40, needles.size())) {
     const auto depth = static_cast<double>((i * 200 + 39) / 78);  // round(100 * i / 39)
     places.push_back(static_cast<size_t>(static_cast<double>(sentences.size()) * (depth / 100)));
   }
+  if (input.depth && places.size() == 1) places[0] = place_at(*input.depth, sentences.size());
   std::sort(places.begin(), places.end());
   // Empty stretches between needles leave their blank, as in the published code.
   std::vector<std::string> parts;
@@ -83,6 +94,7 @@ std::string lines_context(const NiahTask& task, const SampleInput& input, const 
     }
   }
   std::vector<size_t> places = random.sample(input.units, needles.size());
+  if (input.depth && places.size() == 1) places[0] = place_at(*input.depth, input.units);
   std::sort(places.rbegin(), places.rend());
   for (size_t i = 0; i < needles.size(); ++i) {
     lines.insert(lines.begin() + static_cast<ptrdiff_t>(places[i]), needles[i]);

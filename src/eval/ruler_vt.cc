@@ -1,5 +1,5 @@
 // RULER's variable tracking: one chain of assignments in noise, and the question which variables hold its value. A
-// worked example stands before it.
+// worked example stands before it: the same lines in all prompts of a run, with names and a value of this prompt.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -13,6 +13,7 @@ namespace {
 
 constexpr size_t kHops = 4;
 constexpr std::string_view kCapitals = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+constexpr std::string_view kExampleValue = "12345";
 
 struct Chain {
   std::vector<std::string> names;
@@ -27,7 +28,7 @@ std::vector<std::string> draw_names(PythonRandom& random, size_t length) {
   }
 }
 
-Chain make_chain(std::vector<std::string> names, int64_t value) {
+Chain make_chain(std::vector<std::string> names, std::string_view value) {
   Chain chain{std::move(names), {}};
   chain.statements.push_back(fmt::format("VAR {} = {}", chain.names[0], value));
   for (size_t i = 1; i < chain.names.size(); ++i) {
@@ -36,12 +37,20 @@ Chain make_chain(std::vector<std::string> names, int64_t value) {
   return chain;
 }
 
+std::string draw_value(MersenneTwister& numpy) { return fmt::format("{}", numpy_randint(numpy, 10000, 99999)); }
+
+void replace_all(std::string& text, std::string_view from, std::string_view to) {
+  for (size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size())) {
+    text.replace(at, from.size(), to);
+  }
+}
+
 struct Text {
   std::string prompt, beginning;
   double depth = 0;
 };
 
-Text hide(const Chain& chain, int64_t value, uint32_t lines, PythonRandom& random) {
+Text hide(const Chain& chain, std::string_view value, uint32_t lines, PythonRandom& random) {
   std::vector<std::string> text(lines, std::string(kNoise));
   std::vector<size_t> places = random.sample(lines, chain.statements.size());
   std::sort(places.begin(), places.end());
@@ -61,24 +70,33 @@ Text hide(const Chain& chain, int64_t value, uint32_t lines, PythonRandom& rando
   return out;
 }
 
+// Names one after the other, as published: a new name that equals an old one not yet replaced is replaced with it.
+std::string renamed(const VtExample& example, PythonRandom& random, MersenneTwister& numpy) {
+  std::string text = fmt::format("{} {}\n", example.question, fmt::join(example.names, " "));
+  for (const std::string& name : example.names) replace_all(text, name, random.letters(kCapitals, name.size()));
+  replace_all(text, kExampleValue, draw_value(numpy));
+  return text;
+}
+
 }  // namespace
 
-std::string variable_tracking_example(PythonRandom& random, uint32_t lines) {
-  const int64_t value = random.between(10000, 99999);
-  const Chain chain = make_chain(draw_names(random, 3), value);
-  const Text text = hide(chain, value, lines, random);
-  return fmt::format("{}{}{}\n", text.prompt, text.beginning, fmt::join(chain.names, " "));
+VtExample variable_tracking_example(uint64_t seed, uint32_t lines) {
+  PythonRandom random(seed);
+  const Chain chain = make_chain(draw_names(random, 3), kExampleValue);
+  const Text text = hide(chain, kExampleValue, lines, random);
+  return {text.prompt + text.beginning, chain.names};
 }
 
 Sample variable_tracking(const SampleInput& input) {
   PythonRandom random(input.sample_seed);
   MersenneTwister numpy(static_cast<uint32_t>(input.sample_seed));
   std::vector<std::string> names = draw_names(random, 5);
-  const int64_t value = numpy_randint(numpy, 10000, 99999);
+  const std::string value = draw_value(numpy);
   const Chain chain = make_chain(std::move(names), value);
   const Text text = hide(chain, value, input.units, random);
+  const VtExample example = variable_tracking_example(input.seed, input.vt_example_lines);
   Sample sample;
-  sample.prompt = variable_tracking_example(random, input.vt_example_lines) + text.prompt;
+  sample.prompt = renamed(example, random, numpy) + "\n" + text.prompt;
   sample.beginning = text.beginning;
   sample.answers = chain.names;
   sample.needles = chain.statements;

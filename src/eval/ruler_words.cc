@@ -67,7 +67,7 @@ Sample common_words(const SampleInput& input) {
 
 Sample frequent_words(const SampleInput& input) {
   PythonRandom random(input.sample_seed);
-  const size_t size = std::max<size_t>(4, (input.length - std::min<uint32_t>(input.length, 50)) / 50);
+  const size_t size = std::max<size_t>(4, input.length / 50);
   std::set<std::string> coded;
   while (coded.size() < size) coded.insert(random.letters("abcdefghijklmnopqrstuvwxyz", 6));
   std::vector<std::string> vocabulary(coded.begin(), coded.end());
@@ -82,10 +82,8 @@ Sample frequent_words(const SampleInput& input) {
   Sample sample;
   sample.prompt = fmt::format(
       "Read the following coded text and track the frequency of each coded word. Find the three most frequently "
-      "appeared "
-      "coded words. {}\nQuestion: Do not provide any explanation. Please ignore the dots '....'. What are the three "
-      "most "
-      "frequently appeared words in the above coded text?",
+      "appeared coded words. {}\nQuestion: Do not provide any explanation. Please ignore the dots '....'. What are "
+      "the three most frequently appeared words in the above coded text?",
       fmt::join(words, " "));
   sample.beginning = " Answer: According to the coded text above, the three most frequently appeared words are:";
   sample.answers.assign(vocabulary.begin() + 1, vocabulary.begin() + 4);

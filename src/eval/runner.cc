@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "eval/excerpt.h"
+
 namespace loci {
 namespace {
 
@@ -11,6 +13,7 @@ struct Prompt {
   PromptKey key;  // without a plan
   const Task* task = nullptr;
   SizedSample sized;
+  std::string excerpt;
 };
 
 class Evaluation {
@@ -43,7 +46,7 @@ class Evaluation {
   void each_key(Visit visit) const {
     for (const Task* task : run_.tasks) {
       for (const uint32_t length : run_.lengths) {
-        for (uint32_t index = 0; index < run_.prompts; ++index) {
+        for (uint32_t index = 0; index < run_.samples.prompts; ++index) {
           visit(*task, PromptKey{{}, std::string(task->name), length, index});
         }
       }
@@ -87,7 +90,7 @@ class Evaluation {
       return made.tokens;
     };
     stop_ = chat ? std::vector<std::string>{} : std::vector<std::string>{"\n"};
-    SampleMaker maker(data_, run_.seed, prompt, count);
+    SampleMaker maker(data_, run_.samples, prompt, count);
     Status status;
     each_key([&](const Task& task, const PromptKey& key) {
       if (!status.ok()) return;
@@ -98,8 +101,9 @@ class Evaluation {
       Result<SizedSample> sized = maker.make(task, key.length, key.index);
       if (sized.ok()) {
         total_ += sized->tokens.size() * open_plans_;
+        std::string kept = excerpt(sized->sample.prompt + sized->sample.beginning, sized->sample.needles);
         sized->sample.prompt.clear();  // its tokens are what counts from here on
-        prompts_.push_back({key, &task, std::move(*sized)});
+        prompts_.push_back({key, &task, std::move(*sized), std::move(kept)});
       } else {
         status = std::move(sized).error();
       }
@@ -167,6 +171,7 @@ class Evaluation {
     result.depth = sample.depth;
     result.needles = sample.needles;
     result.answers = sample.answers;
+    result.excerpt = prompt.excerpt;
     result.text = done.text;
     result.finish = to_string(done.finish);
     result.score = score_answer(prompt.task->scorer, done.text, sample.answers);

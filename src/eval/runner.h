@@ -19,8 +19,7 @@ struct EvalRun {
   std::vector<const Task*> tasks;
   std::vector<uint32_t> lengths;
   std::vector<std::string> plans;
-  uint32_t prompts = 24;  // of a cell
-  uint64_t seed = 1;
+  SampleOptions samples{.seed = 1, .prompts = 24, .even_depths = false, .random_start = false};
   bool raw = false;  // no chat template, though the model may have one
 };
 

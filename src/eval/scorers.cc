@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cctype>
 
+#include "eval/text_metrics.h"
+
 namespace loci {
 namespace {
 
@@ -37,6 +39,19 @@ std::string_view first_integer(std::string_view text) {
   return text.substr(static_cast<size_t>(begin - text.begin()), static_cast<size_t>(end - begin));
 }
 
+std::string first_letter(std::string_view text) {
+  const auto letter = [](char c) { return std::isalpha(static_cast<unsigned char>(c)) != 0; };
+  const auto at = std::find_if(text.begin(), text.end(), letter);
+  return at == text.end() ? std::string() : std::string(1, *at);
+}
+
+double best_of(double (*metric)(std::string_view, std::string_view), std::string_view answer,
+               const std::vector<std::string>& references) {
+  double best = 0;
+  for (const std::string& reference : references) best = std::max(best, metric(answer, reference));
+  return best;
+}
+
 }  // namespace
 
 const char* to_string(Scorer scorer) {
@@ -49,6 +64,14 @@ const char* to_string(Scorer scorer) {
       return "first_integer";
     case Scorer::kContains:
       return "contains";
+    case Scorer::kFirstLetter:
+      return "first_letter";
+    case Scorer::kWordF1:
+      return "f1";
+    case Scorer::kRougeL:
+      return "rouge-l";
+    case Scorer::kEditSimilarity:
+      return "edit-similarity";
   }
   return "?";
 }
@@ -63,6 +86,14 @@ double score_answer(Scorer scorer, std::string_view answer, const std::vector<st
       return !references.empty() && first_integer(answer) == references.front() ? 1 : 0;
     case Scorer::kContains:
       return !references.empty() && answer.find(references.front()) != std::string_view::npos ? 1 : 0;
+    case Scorer::kFirstLetter:
+      return !references.empty() && first_letter(answer) == references.front() ? 1 : 0;
+    case Scorer::kWordF1:
+      return best_of(word_f1, answer, references);
+    case Scorer::kRougeL:
+      return best_of(rouge_l, answer, references);
+    case Scorer::kEditSimilarity:
+      return best_of(edit_similarity, answer, references);
   }
   return 0;
 }

@@ -12,6 +12,11 @@ enum class Scorer {
   kPart,          // RULER string_match_part: 1 if any does
   kFirstInteger,  // passkey: the first number in the answer is the reference
   kContains,      // key-value retrieval: the reference occurs as it is
+  kFirstLetter,   // order: the first letter of the answer is the reference
+  // Of the user's own questions, the best of the references: text_metrics.h.
+  kWordF1,
+  kRougeL,
+  kEditSimilarity,
 };
 
 const char* to_string(Scorer scorer);

@@ -7,6 +7,7 @@
 #include "base/spelling.h"
 #include "eval/retrieval.h"
 #include "eval/ruler.h"
+#include "eval/segment_order.h"
 
 namespace loci {
 namespace {
@@ -14,9 +15,12 @@ namespace {
 constexpr std::string_view kRuler = "ruler";
 constexpr std::string_view kRulerSource = "RULER, arXiv 2404.06654, Apache-2.0";
 
-constexpr uint32_t kExampleTokens = 500;  // of variable tracking's worked example, at most
+constexpr uint32_t kExampleTokens = 500;  // of the question of variable tracking's worked example, at most
 constexpr uint32_t kVtAnswerTokens = 30;
+constexpr uint32_t kLeastExampleLines = 5;
 constexpr uint32_t kMostUnits = 1U << 24;
+constexpr uint32_t kFirstUnits = 64;  // more than the least: what shows how long a unit is
+constexpr int kGuesses = 16;
 
 std::string names_of(std::string_view suite) {
   std::vector<std::string_view> names;
@@ -54,10 +58,18 @@ const std::vector<Task>& all_tasks() {
       {kRuler, "cwe", "the ten most common words of a list", kRulerSource, Scorer::kAll, 120, 11, common_words,
        [](const SuiteData& data) { return static_cast<uint32_t>(data.words.size()); }},
       {kRuler, "fwe", "the three most frequent coded words", kRulerSource, Scorer::kAll, 50, 50, frequent_words},
+      {kRuler, "qa_1", "questions of SQuAD among documents", "RULER; SQuAD 2.0 is CC BY-SA 4.0", Scorer::kPart, 32, 1,
+       squad_question, [](const SuiteData& data) { return static_cast<uint32_t>(data.squad.documents.size()); },
+       "--squad"},
+      {kRuler, "qa_2", "questions of HotpotQA among documents", "RULER; HotpotQA is CC BY-SA 4.0", Scorer::kPart, 32, 1,
+       hotpotqa_question, [](const SuiteData& data) { return static_cast<uint32_t>(data.hotpotqa.documents.size()); },
+       "--hotpotqa"},
       {"passkey", "passkey", "a number in noise, told twice", "landmark attention, arXiv 2305.16300, Apache-2.0",
        Scorer::kFirstInteger, 10, 1, passkey},
       {"kv", "kv_retrieval", "the value of a key in a JSON object of uuids", "InfiniteBench, arXiv 2402.13718, MIT",
        Scorer::kContains, 50, 1, key_value},
+      {"order", "segment_order", "which of two segments came first", "after SORT, arXiv 2410.08133; own wording",
+       Scorer::kFirstLetter, 4, kLeastExcerpt, segment_order},
   };
   return tasks;
 }
@@ -103,15 +115,27 @@ uint64_t sample_seed(uint64_t seed, std::string_view task, uint32_t length, uint
   return hash ^ (hash >> 29);
 }
 
-// The largest number of lines, in steps of five, that keeps the example within its tokens.
+// The largest number of lines that keeps the example's question within its tokens.
 Status SampleMaker::measure_vt_example() {
-  for (uint32_t lines = 5; vt_example_lines_ == 0 || lines <= kExampleTokens; lines += 5) {
-    PythonRandom random(seed_);
-    LOCI_TRY(const uint32_t tokens, count_tokens_(variable_tracking_example(random, lines)));
-    if (vt_example_lines_ > 0 && tokens + kVtAnswerTokens > kExampleTokens) break;
+  for (uint32_t lines = kLeastExampleLines;; ++lines) {
+    LOCI_TRY(const uint32_t tokens, count_tokens_(variable_tracking_example(options_.seed, lines).question));
+    if (tokens > kExampleTokens && vt_example_lines_ > 0) return {};
     vt_example_lines_ = lines;
+    if (tokens > kExampleTokens) return {};
   }
-  return {};
+}
+
+SampleInput SampleMaker::input_of(const Task& task, uint32_t length, uint32_t index) const {
+  SampleInput input{.data = data_,
+                    .seed = options_.seed,
+                    .sample_seed = sample_seed(options_.seed, task.name, length, index),
+                    .length = length,
+                    .index = index,
+                    .units = 0,
+                    .vt_example_lines = vt_example_lines_,
+                    .random_start = options_.random_start};
+  if (options_.even_depths) input.depth = options_.prompts < 2 ? 0.5 : index / (options_.prompts - 1.0);
+  return input;
 }
 
 Result<SizedSample> SampleMaker::make_with(const Task& task, SampleInput input, uint32_t units) const {
@@ -127,37 +151,36 @@ Result<SizedSample> SampleMaker::make_with(const Task& task, SampleInput input, 
 
 Result<SizedSample> SampleMaker::make(const Task& task, uint32_t length, uint32_t index) {
   if (vt_example_lines_ == 0 && task.generate == variable_tracking) LOCI_CHECK(measure_vt_example());
-  const SampleInput input{.data = data_,
-                          .seed = seed_,
-                          .sample_seed = sample_seed(seed_, task.name, length, index),
-                          .length = length,
-                          .index = index,
-                          .units = 0,
-                          .vt_example_lines = vt_example_lines_};
+  const SampleInput input = input_of(task, length, index);
   const auto fits = [&](const SizedSample& sized) { return sized.tokens.size() + sized.answer_tokens <= length; };
   LOCI_TRY(SizedSample best, make_with(task, input, task.least_units));
   if (!fits(best)) {
     return fail(ErrorCode::kLimit, "{} tokens are too few for task '{}', whose shortest prompt and answer take {}",
                 length, task.name, best.tokens.size() + best.answer_tokens);
   }
-  // In growing steps from a guess until the border is between two tries, then by halves: `low` fits, `high` does not.
+  // `low` fits, `high` does not. The next try is where a straight line through the shortest prompt and the last one
+  // meets the length; should that not come to an end, halves do.
   const size_t base = best.tokens.size();
+  const uint32_t end = (task.most_units != nullptr ? task.most_units(data_) : kMostUnits) + 1;
   uint32_t low = task.least_units;
-  uint32_t high = (task.most_units != nullptr ? task.most_units(data_) : kMostUnits) + 1;
-  uint32_t at =
-      std::clamp(static_cast<uint32_t>(units_per_token_ * static_cast<double>(length - base)), low + 1, high - 1);
-  uint32_t step = std::max(1U, at / 64);
-  while (high - low > 1) {
-    LOCI_TRY(SizedSample sized, make_with(task, input, at));
+  uint32_t high = end;
+  double tokens_per_unit = 0;
+  for (int tries = 0; high - low > 1; ++tries) {
+    const double room = static_cast<double>(length) - static_cast<double>(best.tokens.size() + best.answer_tokens);
+    uint64_t at = uint64_t{low} + kFirstUnits;
+    if (tries >= kGuesses) {
+      at = high == end ? uint64_t{low} * 2 : low + (high - low) / 2;
+    } else if (tokens_per_unit > 0) {
+      at = low + static_cast<uint64_t>(std::min<double>(room / tokens_per_unit, kMostUnits));
+    }
+    const auto units = static_cast<uint32_t>(std::clamp<uint64_t>(at, low + 1, high - 1));
+    LOCI_TRY(SizedSample sized, make_with(task, input, units));
+    if (sized.tokens.size() > base) {
+      tokens_per_unit = static_cast<double>(sized.tokens.size() - base) / (units - task.least_units);
+    }
     const bool fit = fits(sized);
-    (fit ? low : high) = at;
+    (fit ? low : high) = units;
     if (fit) best = std::move(sized);
-    const uint32_t wanted = fit ? low + step : high - std::min(step, high);
-    at = wanted > low && wanted < high ? wanted : low + (high - low) / 2;
-    step = std::min(step * 2, kMostUnits);
-  }
-  if (best.tokens.size() > base) {
-    units_per_token_ = static_cast<double>(low) / static_cast<double>(best.tokens.size() - base);
   }
   return best;
 }

@@ -10,6 +10,8 @@ namespace {
 
 bool is_space(char c) { return std::isspace(static_cast<unsigned char>(c)) != 0; }
 
+bool ends_sentence(char c) { return c == '.' || c == '?' || c == '!'; }
+
 void sort_unique(std::vector<std::string>& words) {
   std::sort(words.begin(), words.end());
   words.erase(std::unique(words.begin(), words.end()), words.end());
@@ -44,8 +46,7 @@ std::vector<std::string_view> split_sentences(std::string_view text) {
   std::vector<std::string_view> out;
   size_t begin = 0;
   for (size_t i = 0; i + 1 < text.size(); ++i) {
-    const bool ends = text[i] == '.' || text[i] == '?' || text[i] == '!';
-    if (!ends || text[i + 1] != ' ') continue;
+    if (!ends_sentence(text[i]) || text[i + 1] != ' ') continue;
     out.push_back(text.substr(begin, i + 1 - begin));
     begin = i + 2;
   }
@@ -72,13 +73,25 @@ Essay::Essay(std::string_view text) : text_(collapse_white_space(text)) {
   if (!text_.empty()) ends_.push_back(text_.size());
 }
 
-std::string Essay::first_words(size_t count) const {
+std::string Essay::words_from(size_t first, size_t count) const {
   std::string out;
   if (ends_.empty()) return out;
-  for (; count > ends_.size(); count -= ends_.size()) out += text_ + " ";
-  if (count > 0) out.append(text_, 0, ends_[count - 1]);
+  for (; count > 0; first = 0) {
+    const size_t taken = std::min(count, ends_.size() - first);
+    const size_t begin = first == 0 ? 0 : ends_[first - 1] + 1;
+    if (!out.empty()) out += ' ';
+    out.append(text_, begin, ends_[first + taken - 1] - begin);
+    count -= taken;
+  }
   return out;
 }
+
+size_t Essay::sentence_at(size_t word) const {
+  while (word < ends_.size() && !begins_sentence(word)) ++word;
+  return word < ends_.size() ? word : 0;
+}
+
+bool Essay::begins_sentence(size_t word) const { return word == 0 || ends_sentence(text_[ends_[word - 1] - 1]); }
 
 WordPairs::WordPairs(std::vector<std::string> adjectives, std::vector<std::string> nouns)
     : adjectives_(std::move(adjectives)), nouns_(std::move(nouns)) {
@@ -120,7 +133,25 @@ std::string WordPairs::at(uint64_t index) const {
   return {};
 }
 
-SuiteData::SuiteData(const SuiteTexts& texts)
-    : essay(texts.haystack), keys(split_lines(texts.adjectives), split_lines(texts.nouns)), words(all_words(texts)) {}
+std::vector<std::string> held_out_words(std::string_view list) {
+  constexpr size_t kOf = 5;
+  std::vector<std::string> words = split_lines(list);
+  const auto other = [](const std::string& word) {
+    return word.empty() || !std::all_of(word.begin(), word.end(), [](char c) { return c >= 'a' && c <= 'z'; });
+  };
+  words.erase(std::remove_if(words.begin(), words.end(), other), words.end());
+  sort_unique(words);
+  std::vector<std::string> out;
+  for (size_t i = kOf - 1; i < words.size(); i += kOf) out.push_back(words[i]);
+  return out;
+}
+
+SuiteData::SuiteData(const SuiteTexts& texts, QuestionSet squad_set, QuestionSet hotpotqa_set)
+    : essay(texts.haystack),
+      keys(texts.held_out_keys ? held_out_words(texts.adjectives) : split_lines(texts.adjectives),
+           texts.held_out_keys ? held_out_words(texts.nouns) : split_lines(texts.nouns)),
+      words(all_words(texts)),
+      squad(std::move(squad_set)),
+      hotpotqa(std::move(hotpotqa_set)) {}
 
 }  // namespace loci

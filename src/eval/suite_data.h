@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "eval/question_set.h"
+
 namespace loci {
 
 // White space collapsed to single blanks.
@@ -21,7 +23,12 @@ class Essay {
  public:
   explicit Essay(std::string_view text);
   size_t words() const { return ends_.size(); }
-  std::string first_words(size_t count) const;  // joined by blanks; an empty text has none
+  // Joined by blanks; an empty text has none.
+  std::string first_words(size_t count) const { return words_from(0, count); }
+  std::string words_from(size_t first, size_t count) const;  // first < words()
+  // The first word of the first sentence that begins at or behind a word; of the text, if none does.
+  size_t sentence_at(size_t word) const;
+  bool begins_sentence(size_t word) const;  // word < words()
 
  private:
   std::string text_;
@@ -50,19 +57,33 @@ class WordPairs {
   uint64_t size_ = 0;
 };
 
+// Every fifth word of a list, sorted, words in lower case letters alone: those that training of the model `needle` has
+// left out of its keys.
+std::vector<std::string> held_out_words(std::string_view list);
+
+// A question of the user's own.
+struct JsonlRecord {
+  std::string context, input;
+  std::vector<std::string> answers;
+};
+
 struct SuiteTexts {
   std::string haystack;
   std::string adjectives;  // a word a line, likewise the others
   std::string nouns;
   std::string verbs;
+  bool held_out_keys = false;  // keys are made of the held-out adjectives and nouns
 };
 
 struct SuiteData {
-  explicit SuiteData(const SuiteTexts& texts);
+  explicit SuiteData(const SuiteTexts& texts, QuestionSet squad_set = {}, QuestionSet hotpotqa_set = {});
 
   Essay essay;
   WordPairs keys;
   std::vector<std::string> words;  // nouns, adjectives and verbs, sorted, each once
+  QuestionSet squad, hotpotqa;     // empty if the user has given none, like the records
+  std::vector<JsonlRecord> records;
+  std::string record_prompt;  // with {context} and {input}
 };
 
 }  // namespace loci

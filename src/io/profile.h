@@ -34,8 +34,8 @@ Result<Profile> parse_profile(std::string_view json);
 // Writes the whole file or nothing.
 Status write_profile(const Profile& profile, const std::string& path);
 
-// The profile of `kind` for a model: the file `name`, or the shipped one if `name` is "auto". kNotFound says how to make
-// one, kInvalidArgument that it belongs to another model.
+// The profile of `kind` for a model: the file `name`, or the shipped one if `name` is "auto". kNotFound says how to
+// make one, kInvalidArgument that it belongs to another model.
 Result<Profile> find_profile(const std::string& kind, const std::string& name, const std::string& model);
 
 }  // namespace loci

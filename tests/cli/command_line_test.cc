@@ -11,12 +11,22 @@ using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
 const std::vector<std::vector<std::string>>& commands() {
-  static const std::vector<std::vector<std::string>> all{{"run"},      {"chat"},
-                                                         {"bench"},    {"bench", "attention"},
-                                                         {"eval"},     {"eval", "perplexity"},
-                                                         {"tokenize"}, {"inspect"},
-                                                         {"plan"},     {"pull"},
-                                                         {"doctor"},   {"demo"},
+  static const std::vector<std::vector<std::string>> all{{"run"},
+                                                         {"chat"},
+                                                         {"bench"},
+                                                         {"eval"},
+                                                         {"eval", "list"},
+                                                         {"eval", "compare"},
+                                                         {"eval", "perplexity"},
+                                                         {"bench", "attention"},
+                                                         {"calibrate"},
+                                                         {"explain"},
+                                                         {"tokenize"},
+                                                         {"inspect"},
+                                                         {"plan"},
+                                                         {"pull"},
+                                                         {"doctor"},
+                                                         {"demo"},
                                                          {"methods"}};
   return all;
 }
@@ -91,6 +101,8 @@ TEST(CommandLine, OptionsThatMustBeThere) {
                                              {"tokenize", "-m", "needle"},  // no input
                                              {"tokenize", "-m", "needle", "-p", "x", "-f", "y"},  // two inputs
                                              {"eval"},                                            // no measure
+                                             {"eval", "--suite", "ruler"},                        // no model
+                                             {"eval", "compare"},                                 // no file
                                              {"eval", "perplexity", "-m", "needle"},              // no text
                                              {"pull"},                                            // no model
                                              {"run", "-m"}}) {

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <fstream>
+#include <iterator>
 
 #include "command_line.h"
 
@@ -151,6 +153,47 @@ TEST(Perplexity, OneTokenPredictsNothing) {
     EXPECT_EQ(outcome.code, 1) << ids;
     EXPECT_TRUE(outcome.json().contains("error")) << outcome.out;
   }
+}
+
+TEST(Evaluate, WritesResultsThatCanBeComparedAndLookedAt) {
+  const ScratchFolder folder;
+  const std::string json = folder.file("out.json", ""), page = folder.file("out.html", "");
+  std::filesystem::remove(json);
+  const std::vector<std::string> arguments{"eval",      "--suite",  "ruler:niah_single_1",
+                                           "--lengths", "384",      "--prompts",
+                                           "2",         "--plans",  "dense",
+                                           "store=kv4", "--depths", "even",
+                                           "--keys",    "held-out", "-m",
+                                           "needle",    "--json",   json,
+                                           "--report",  page};
+  const Outcome outcome = loci_run(arguments);
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("niah_single_1"));
+  std::ifstream written(page);
+  EXPECT_THAT(std::string(std::istreambuf_iterator<char>(written), {}), HasSubstr("<title>Loci evaluation</title>"));
+  const Outcome compared = loci_run({"eval", "compare", json, "--json"});
+  ASSERT_EQ(compared.code, 0) << compared.err;
+  EXPECT_EQ(compared.json()[0]["first"], "dense");
+  EXPECT_EQ(compared.json()[0]["second"], "store=kv4");
+  EXPECT_EQ(compared.json()[0]["cells"][0]["prompts"], 2);
+  EXPECT_EQ(loci_run({"eval", "compare", json, json}).code, 0);
+  EXPECT_EQ(loci_run({"eval", "compare", page}).code, 1);  // no file of results
+}
+
+TEST(Evaluate, TasksWhoseFileIsMissingAreNamed) {
+  const std::vector<std::string> end{"--lengths", "512", "-m", "needle"};
+  std::vector<std::string> arguments{"eval", "--suite", "ruler:qa_1"};
+  arguments.insert(arguments.end(), end.begin(), end.end());
+  const Outcome outcome = loci_run(arguments);
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("--squad"));
+}
+
+TEST(Evaluate, ListNamesEveryTask) {
+  const Outcome outcome = loci_run({"eval", "list", "--json"});
+  ASSERT_EQ(outcome.code, 0);
+  EXPECT_GE(outcome.json().size(), 15U);
+  EXPECT_EQ(outcome.json()[0]["task"], "niah_single_1");
 }
 
 TEST(Bench, RowsHaveTheirNumbers) {

@@ -35,8 +35,7 @@ TEST(Explain, DenseKeepsAndReadsEverything) {
   EXPECT_GT(json["tokens"].get<uint32_t>(), 500u);
   for (const nlohmann::json& head : json["heads"]) {
     ASSERT_EQ(head["kept"].size(), json["stretches"].get<size_t>());
-    for (const char* key : {"kept", "in_decode"})
-      EXPECT_THAT(head[key].get<std::vector<float>>(), Each(1.0F)) << key;
+    for (const char* key : {"kept", "in_decode"}) EXPECT_THAT(head[key].get<std::vector<float>>(), Each(1.0F)) << key;
     // The last stretch may hold nothing but tokens that were written.
     std::vector<float> in_prompt = head["in_prompt"];
     in_prompt.pop_back();

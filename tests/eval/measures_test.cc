@@ -52,6 +52,33 @@ TEST(Statistics, TheBootstrapCoversAMeanAboutAsOftenAsItSays) {
   EXPECT_LT(covered, 100);
 }
 
+TEST(Statistics, PairedSharesHaveNewcombesInterval) {
+  // 36 prompts right in both, 12 in the first alone, 2 in the second alone (Newcombe 1998, example of his table III).
+  std::vector<double> first, second;
+  const auto add = [&](int count, double a, double b) {
+    for (int i = 0; i < count; ++i) {
+      first.push_back(a);
+      second.push_back(b);
+    }
+  };
+  add(36, 1, 1);
+  add(12, 1, 0);
+  add(2, 0, 1);
+  const Interval fell = paired_interval(first, second);
+  EXPECT_NEAR(fell.mean, -0.2, 1e-12);
+  EXPECT_NEAR(fell.low, -0.3404, 5e-5);
+  EXPECT_NEAR(fell.high, -0.0569, 5e-5);
+  const Interval rose = paired_interval(second, first);
+  EXPECT_NEAR(rose.low, 0.0569, 5e-5);
+  EXPECT_NEAR(rose.high, 0.3404, 5e-5);
+  // Equal and right everywhere: no difference, but few prompts prove little.
+  const std::vector<double> ones(24, 1);
+  const Interval none = paired_interval(ones, ones);
+  EXPECT_EQ(none.mean, 0);
+  EXPECT_LT(none.low, -0.1);
+  EXPECT_GT(none.high, 0.1);
+}
+
 TEST(Divergence, OfDistributionsThatDifferKnowably) {
   const std::vector<float> p{std::log(0.5F), std::log(0.25F), std::log(0.25F)};
   const std::vector<float> q{std::log(0.25F) + 3, std::log(0.25F) + 3, std::log(0.5F) + 3};  // logits, any offset

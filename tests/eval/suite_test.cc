@@ -5,6 +5,7 @@
 
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <sstream>
 
 #include "eval/ruler.h"
@@ -31,7 +32,9 @@ const SuiteData& data() {
   static const SuiteData made({.haystack = fixtures().at("essay").get<std::string>(),
                                .adjectives = read("data/words/adjectives.txt"),
                                .nouns = read("data/words/nouns.txt"),
-                               .verbs = read("data/words/verbs.txt")});
+                               .verbs = read("data/words/verbs.txt")},
+                              *parse_squad(fixtures().at("squad").dump()),
+                              *parse_hotpotqa(fixtures().at("hotpotqa").dump()));
   return made;
 }
 
@@ -43,9 +46,10 @@ const Task& task(std::string_view name) {
 }
 
 // A tokenizer of one token a byte.
-SampleMaker byte_maker(uint64_t seed) {
+SampleMaker byte_maker(uint64_t seed, SampleOptions options = {}) {
+  options.seed = seed;
   return SampleMaker(
-      data(), seed,
+      data(), options,
       [](const Sample& sample) -> Result<std::vector<int32_t>> {
         const std::string text = sample.prompt + sample.beginning;
         return std::vector<int32_t>(text.begin(), text.end());
@@ -87,7 +91,8 @@ TEST(WordPairs, StandInTheOrderOfTheirStrings) {
   ASSERT_EQ(keys.size(), 6171620U);
   EXPECT_EQ(keys.at(0), "Early-ATM");
   EXPECT_EQ(keys.at(3000000), "lackadaisical-finisher");
-  EXPECT_EQ(keys.at(2500289), "high-pitched-TV");
+  EXPECT_EQ(keys.at(2500288), "high-pitched-TV");  // before "high-place-...", behind "high-pit..."
+  EXPECT_EQ(keys.at(2500289), "high-pitched-aardvark");
   EXPECT_EQ(keys.at(keys.size() / 2), "level-ATM");
   EXPECT_EQ(keys.at(keys.size() - 1), "zonked-zucchini");
   for (uint64_t i = 2499000; i < 2510000; ++i) ASSERT_LT(keys.at(i), keys.at(i + 1)) << i;
@@ -100,37 +105,57 @@ TEST(Essay, BeginsAgainBehindItsEnd) {
   EXPECT_EQ(essay.first_words(3), "one two three");
   EXPECT_EQ(essay.first_words(7), "one two three one two three one");
   EXPECT_EQ(Essay("").first_words(5), "");
+  EXPECT_EQ(essay.words_from(2, 3), "three one two");
+}
+
+TEST(Essay, KnowsWhereSentencesBegin) {
+  const Essay essay("One two. Three four? Five.");
+  EXPECT_EQ(essay.sentence_at(0), 0U);
+  EXPECT_EQ(essay.sentence_at(1), 2U);
+  EXPECT_EQ(essay.sentence_at(2), 2U);
+  EXPECT_EQ(essay.sentence_at(3), 4U);
+  EXPECT_EQ(essay.sentence_at(5), 0U);  // none behind it: the text's own
+}
+
+TEST(HeldOutWords, AreEveryFifthOfThoseInLowerCase) {
+  EXPECT_THAT(held_out_words("f\ne\nd\nc\nb\na\nB\nx-y\na\ng\nh\ni\nj\n"), ElementsAre("e", "j"));
 }
 
 TEST(Ruler, GivesThePublishedPrompts) {
-  ASSERT_EQ(fixtures().at("cases").size(), 17U);
+  std::set<std::string> tasks;
   for (const nlohmann::json& item : fixtures().at("cases")) {
     const uint64_t seed = item.at("seed");
+    tasks.insert(item.at("task").get<std::string>());
     const Sample sample = task(item.at("task").get<std::string>())
                               .generate({.data = data(),
                                          .seed = seed,
-                                         .sample_seed = seed,
-                                         .length = item.value("length", 4096U),
-                                         .index = 0,
+                                         .sample_seed = item.at("sample_seed"),
+                                         .length = item.at("length"),
+                                         .index = item.value("index", 0U),
                                          .units = item.at("units"),
-                                         .vt_example_lines = 0});
+                                         .vt_example_lines = 6});
     SCOPED_TRACE(item.at("task").get<std::string>() + " " + std::to_string(seed));
     EXPECT_EQ(sample.prompt, item.at("prompt").get<std::string>());
     EXPECT_EQ(sample.beginning, item.at("beginning").get<std::string>());
     EXPECT_EQ(sample.answers, item.at("answers").get<std::vector<std::string>>());
   }
+  EXPECT_EQ(tasks.size(), 13U);
 }
 
 TEST(Suite, EveryPromptFillsItsLengthAndHoldsItsAnswers) {
   for (const Task& t : all_tasks()) {
     SCOPED_TRACE(t.name);
     SampleMaker maker = byte_maker(5);
-    const uint32_t length = t.name == "cwe" || t.name == "vt" ? 6000 : 4000;
+    const uint32_t length = t.name == "cwe" ? 8000 : t.name == "vt" ? 6000 : 4000;
     for (uint32_t index = 0; index < 3; ++index) {
       const Result<SizedSample> made = maker.make(t, length, index);
       ASSERT_TRUE(made.ok()) << made.error().message;
       EXPECT_LE(made->tokens.size() + made->answer_tokens, length);
-      EXPECT_GE(made->tokens.size() + made->answer_tokens, length - 130);  // a unit at most
+      if (t.needs.empty()) {  // documents come to an end
+        // A unit at most; where segments of other lengths are drawn with each, more.
+        EXPECT_GE(made->tokens.size() + made->answer_tokens, length - (t.suite == "order" ? 400 : 130));
+      }
+      if (t.suite == "order") continue;  // whose answer is a letter
       const size_t question = made->sample.prompt.rfind('\n');
       ASSERT_FALSE(made->sample.answers.empty());
       for (const std::string& answer : made->sample.answers) {
@@ -157,11 +182,58 @@ TEST(Suite, AnOracleThatReadsTheNeedlesScoresFully) {
   for (const Task& t : all_tasks()) {
     SCOPED_TRACE(t.name);
     SampleMaker maker = byte_maker(8);
-    const SizedSample made = *maker.make(t, 6000, 0);
+    const SizedSample made = *maker.make(t, 8000, 0);
     std::string said;
     for (const std::string& answer : made.sample.answers) said += answer + " ";
     EXPECT_EQ(score_answer(t.scorer, said, made.sample.answers), 1);
     EXPECT_EQ(score_answer(t.scorer, "", made.sample.answers), 0);
+  }
+}
+
+TEST(Suite, EvenDepthsAndRandomStartsMoveTheNeedleAndTheEssayAlone) {
+  SampleMaker plain = byte_maker(8);
+  SampleMaker even = byte_maker(8, {.prompts = 5, .even_depths = true});
+  SampleMaker started = byte_maker(8, {.random_start = true});
+  for (const char* name : {"niah_single_1", "niah_single_2", "niah_multikey_3", "passkey", "kv_retrieval"}) {
+    SCOPED_TRACE(name);
+    for (uint32_t i = 0; i < 5; ++i) {
+      const Sample sample = even.make(task(name), 4000, i)->sample;
+      EXPECT_NEAR(sample.depth, i / 4.0, 0.08);
+      EXPECT_EQ(sample.answers, plain.make(task(name), 4000, i)->sample.answers);
+    }
+  }
+  const Sample published = plain.make(task("niah_single_2"), 4000, 1)->sample;
+  const Sample moved = started.make(task("niah_single_2"), 4000, 1)->sample;
+  EXPECT_EQ(moved.needles, published.needles);
+  EXPECT_NE(moved.prompt, published.prompt);
+  EXPECT_EQ(started.make(task("niah_single_1"), 4000, 1)->sample.prompt,
+            plain.make(task("niah_single_1"), 4000, 1)->sample.prompt);
+}
+
+TEST(Suite, TheSegmentThatComesFirstIsTheAnswer) {
+  SampleMaker maker = byte_maker(3);
+  size_t first_is_a = 0;
+  for (uint32_t i = 0; i < 8; ++i) {
+    const Sample sample = maker.make(task("segment_order"), 6000, i)->sample;
+    const size_t question = sample.prompt.find("\nWhich of these");
+    const size_t a = sample.prompt.find("\nSegment A: "), b = sample.prompt.find("\nSegment B: ");
+    const std::string in_a = sample.prompt.substr(a + 12, b - a - 12);
+    const std::string in_b = sample.prompt.substr(b + 12, sample.prompt.rfind('\n') - b - 12);
+    EXPECT_EQ(sample.needles, sample.answers[0] == "A" ? (std::vector<std::string>{in_a, in_b})
+                                                       : (std::vector<std::string>{in_b, in_a}));
+    const std::string excerpt = sample.prompt.substr(0, question);
+    EXPECT_NE(excerpt.find(in_a), std::string::npos);
+    EXPECT_NE(excerpt.find(in_b), std::string::npos);
+    first_is_a += sample.answers[0] == "A" ? 1 : 0;
+  }
+  EXPECT_EQ(first_is_a, 4U);
+}
+
+TEST(QuestionSet, OtherFilesAreRefused) {
+  for (const char* text : {"", "[]", "{}", R"({"data": [{"paragraphs": [{"context": 1}]}]})", R"([{"context": [[]]}])",
+                           R"({"data": []})"}) {
+    EXPECT_EQ(parse_squad(text).error().code, ErrorCode::kCorrupt) << text;
+    EXPECT_EQ(parse_hotpotqa(text).error().code, ErrorCode::kCorrupt) << text;
   }
 }
 
@@ -173,6 +245,7 @@ TEST(Suite, VariableTrackingAsksForItsOwnChain) {
   const std::string value = sample.needles[0].substr(sample.needles[0].size() - 5);
   EXPECT_THAT(sample.beginning, HasSubstr("5 variables are assigned the value " + value + ", they are: "));
   EXPECT_EQ(occurrences(sample.prompt, "Memorize and track"), 2U);  // the worked example first
+  EXPECT_EQ(occurrences(sample.prompt, "12345"), 0U);               // whose value is drawn anew
 }
 
 TEST(Suite, TooFewTokensAreALimit) {
@@ -184,7 +257,7 @@ TEST(Suite, TooFewTokensAreALimit) {
 }
 
 TEST(Suite, NamesAreFoundAndMistakesNamed) {
-  EXPECT_EQ(find_tasks("ruler")->size(), 11U);
+  EXPECT_EQ(find_tasks("ruler")->size(), 13U);
   EXPECT_EQ(find_tasks("ruler:vt,niah_single_1")->front()->name, "niah_single_1");
   EXPECT_THAT(find_tasks("rulr").error().message, HasSubstr("ruler"));
   EXPECT_THAT(find_tasks("ruler:vx").error().message, HasSubstr("'vx'"));

@@ -1,8 +1,8 @@
 // Encodes many texts in one go, for tools/tokenizers/compare.py.
 //   tokenize_batch MODEL TEXTS IDS [--plain] [--no-add]
-// TEXTS holds, for each text, its length (32 bits, little endian) and its bytes; IDS gets, for each, the number of ids and
-// the ids. MODEL is a GGUF file, a folder or a tokenizer.json. The last line on standard error tells speed (processor time)
-// and how many texts decoding does not restore.
+// TEXTS holds, for each text, its length (32 bits, little endian) and its bytes; IDS gets, for each, the number of ids
+// and the ids. MODEL is a GGUF file, a folder or a tokenizer.json. The last line on standard error tells speed
+// (processor time) and how many texts decoding does not restore.
 #include <fmt/format.h>
 
 #include <cstring>
@@ -50,7 +50,8 @@ Status run(const std::string& model, const std::string& source, const std::strin
     LOCI_TRY(const std::string back, tokenizer->decode(ids, true));
     lossy += back != text;
   }
-  fmt::print(stderr, "{}: {:.1f} MB/s, {} not restored\n", tokenizer->kind(), static_cast<double>(bytes) / seconds / 1e6, lossy);
+  fmt::print(stderr, "{}: {:.1f} MB/s, {} not restored\n", tokenizer->kind(),
+             static_cast<double>(bytes) / seconds / 1e6, lossy);
   return {};
 }
 

@@ -139,7 +139,7 @@ struct Method {
   // Arguments for trials on a few hundred tokens: with the first the method acts, with the second it is at dense_when.
   std::string_view trial{};
   std::string_view dense_trial{};
-  std::string_view profile{};      // the calibration whose numbers it needs; empty: none
+  std::string_view profile{};  // the calibration whose numbers it needs; empty: none
   Set<RequestData> request{};
   // Whether prompt entries (of any layer) can differ from dense's under this call: then it joins the keys of shared
   // prefixes. A method that acts after the prompt, or in decode alone, says never.

@@ -129,8 +129,7 @@ LayerBytes Stages::layer_bytes(const LayerShape& shape, LayerId layer, uint32_t 
   return out;
 }
 
-uint64_t Stages::page_bytes(std::span<const LayerShape> layers, uint32_t prompt, uint32_t total,
-                            uint32_t chunk) const {
+uint64_t Stages::page_bytes(std::span<const LayerShape> layers, uint32_t prompt, uint32_t total, uint32_t chunk) const {
   LayerBytes all;
   for (uint32_t i = 0; i < layers.size(); ++i) {
     const LayerBytes one = layer_bytes(layers[i], LayerId(i), prompt, total, chunk);

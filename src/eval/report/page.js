@@ -1,0 +1,195 @@
+'use strict';
+const data = JSON.parse(document.getElementById('data').textContent);
+const {settings, cells, results} = data;
+const colors = ['#1b4f9c', '#c4541a', '#2c7a4b', '#8a3c93', '#8c6d1f', '#0f7f8c', '#b02a4b', '#555e6b'];
+const unique = values => [...new Set(values)];
+const plans = unique(cells.map(c => c.plan)), tasks = unique(cells.map(c => c.task));
+const lengths = unique(cells.map(c => c.length)).sort((a, b) => a - b);
+const color = plan => colors[plans.indexOf(plan) % colors.length];
+const mean = values => values.reduce((a, b) => a + b, 0) / values.length;
+const lengthText = n => n % 1024 === 0 ? n / 1024 + 'K' : String(n);
+const percent = x => (100 * x).toFixed(1);
+const bytes = n => n >= 2 ** 30 ? (n / 2 ** 30).toFixed(2) + ' GiB' : n >= 2 ** 20 ? (n / 2 ** 20).toFixed(1) + ' MiB'
+                                                                                     : (n / 1024).toFixed(0) + ' KiB';
+
+function element(tag, parent, text, cls) {
+  const e = document.createElement(tag);
+  if (text !== undefined) e.textContent = text;
+  if (cls) e.className = cls;
+  if (parent) parent.appendChild(e);
+  return e;
+}
+
+function chart(parent, title, config) {
+  const box = element('div', parent, undefined, 'chart');
+  element('h3', box, title);
+  const canvas = element('canvas', element('div', box));
+  config.options = {animation: false, maintainAspectRatio: false, ...config.options};
+  return new Chart(canvas, config);
+}
+
+function header() {
+  document.getElementById('title').textContent = 'Loci evaluation: ' + settings.model;
+  document.getElementById('settings').textContent =
+      Object.entries(settings).map(([name, value]) => name.replace('_', ' ') + ' ' + value).join(' · ');
+}
+
+// A line with its band: the band's upper edge is filled down to the dataset before it.
+function accuracyLines(task) {
+  const sets = [];
+  for (const plan of plans) {
+    const at = lengths.map(n => cells.find(c => c.plan === plan && c.task === task && c.length === n));
+    const line = part => at.map(c => c ? 100 * c.score[part] : null);
+    const edge = {borderWidth: 0, pointRadius: 0, backgroundColor: color(plan) + '22'};
+    sets.push({...edge, data: line('low'), label: ''}, {...edge, data: line('high'), label: '', fill: '-1'});
+    sets.push({data: line('mean'), label: plan, borderColor: color(plan), backgroundColor: color(plan), clip: false});
+  }
+  return sets;
+}
+
+function accuracy() {
+  for (const task of tasks) {
+    chart(document.getElementById('accuracy'), task, {
+      type: 'line',
+      data: {labels: lengths.map(lengthText), datasets: accuracyLines(task)},
+      options: {
+        scales: {y: {min: 0, max: 100}},
+        plugins: {legend: {labels: {filter: item => item.text !== '', boxWidth: 14}}, tooltip: {filter: item => item.dataset.label !== ''}}
+      }
+    });
+  }
+}
+
+function shade(cell, score) {  // white to blue; the text turns white where it must
+  const light = Math.round(95 - 60 * score);
+  cell.style.background = `hsl(212 65% ${light}%)`;
+  if (light < 60) cell.style.color = '#fff';
+}
+
+function heatMap(parent, plan, task) {
+  const mine = results.filter(r => r.plan === plan && r.task === task);
+  if (mine.every(r => r.needles.length === 0)) return;  // nothing stands anywhere
+  const rows = 10, row = r => Math.min(rows - 1, Math.floor(r.depth * rows));
+  const box = element('div', parent);
+  element('h3', box, `${task} · ${plan}`);
+  const table = element('table', box, undefined, 'heat');
+  const head = element('tr', table);
+  element('th', head, 'depth');
+  for (const n of lengths) element('th', head, lengthText(n));
+  for (let i = 0; i < rows; ++i) {
+    const line = element('tr', table);
+    element('th', line, `${i * 10}–${(i + 1) * 10}%`);
+    for (const n of lengths) {
+      const inside = mine.filter(r => r.length === n && row(r) === i);
+      const cell = element('td', line, inside.length ? (100 * mean(inside.map(r => r.score))).toFixed(0) : '');
+      if (inside.length === 0) { cell.className = 'empty'; continue; }
+      shade(cell, mean(inside.map(r => r.score)));
+      cell.dataset.prompts = inside.length;
+      cell.title = `${inside.length} prompts`;
+      cell.addEventListener('click', () => {
+        showPrompts(inside);
+        document.getElementById('prompts-title').scrollIntoView();
+      });
+    }
+  }
+}
+
+function heatMaps() {
+  for (const task of tasks) for (const plan of plans) heatMap(document.getElementById('heat'), plan, task);
+}
+
+// Means over tasks that every plan has at this length, so that dots can be compared.
+function dots(x) {
+  return plans.map(plan => ({
+    label: plan, backgroundColor: color(plan), pointRadius: 5, clip: false,
+    data: lengths.flatMap(n => {
+      const shared = tasks.filter(t => plans.every(p => cells.some(c => c.plan === p && c.task === t && c.length === n)));
+      const mine = cells.filter(c => c.plan === plan && c.length === n && shared.includes(c.task));
+      return mine.length ? [{x: mean(mine.map(x)), y: 100 * mean(mine.map(c => c.score.mean)), n}] : [];
+    })
+  }));
+}
+
+function pareto() {
+  const parts = [['score against cache (MiB)', c => c.kv_bytes / 2 ** 20],
+                 ['score against decoding (tokens/s)', c => c.time.decode_tok_s],
+                 ['score against reading (tokens/s)', c => c.time.prefill_tok_s]];
+  for (const [title, x] of parts) {
+    chart(document.getElementById('pareto'), title, {
+      type: 'scatter',
+      data: {datasets: dots(x)},
+      options: {
+        scales: {y: {min: 0, max: 100, ticks: {stepSize: 20}}, x: {min: 0}},
+        plugins: {
+          legend: {labels: {boxWidth: 14}},
+          tooltip: {callbacks: {label: i => `${i.dataset.label}, ${lengthText(i.raw.n)}: ${i.raw.y.toFixed(1)}% at ${i.raw.x.toFixed(1)}`}}
+        }
+      }
+    });
+  }
+}
+
+function cellTable() {
+  const table = document.getElementById('cells');
+  const columns = [['plan', c => c.plan, 1], ['task', c => c.task, 1], ['length', c => lengthText(c.length)], ['prompts', c => c.prompts],
+    ['score %', c => percent(c.score.mean)], ['95% interval', c => percent(c.score.low) + '–' + percent(c.score.high)],
+    ['KL, nats', c => c.kl ? c.kl.mean.toFixed(4) : '–'], ['top-1 %', c => c.agreement ? percent(c.agreement.mean) : '–'],
+    ['cache', c => bytes(c.kv_bytes)], ['kept', c => c.kept_tokens.toFixed(0)],
+    ['prefill tok/s', c => c.time.prefill_tok_s.toFixed(0)], ['decode tok/s', c => c.time.decode_tok_s.toFixed(1)]];
+  const head = element('tr', table);
+  for (const [name, , text] of columns) element('th', head, name, text ? 'text' : '');
+  for (const cell of cells) {
+    const line = element('tr', table);
+    for (const [, value, text] of columns) element('td', line, value(cell), text ? 'text' : '');
+  }
+}
+
+function promptDetails(parent, r) {
+  const box = element('details', parent);
+  const line = element('summary', box, `${r.task} · ${lengthText(r.length)} · #${r.index} · ${r.plan} · depth ${percent(r.depth)}% · `);
+  element('span', line, percent(r.score), r.score === 1 ? 'hit' : 'miss');
+  box.addEventListener('toggle', () => {
+    if (!box.open || box.children.length > 1) return;
+    const list = element('dl', box);
+    for (const [name, value] of [['Right answers', r.answers.join('\n')], ['Said', r.text], ['Needles', r.needles.join('\n')],
+                                 [`Prompt (${r.prompt_tokens} tokens; what stands far from needles and ends is cut)`, r.excerpt]]) {
+      element('dt', list, name);
+      element('pre', element('dd', list), value);
+    }
+  });
+}
+
+function showPrompts(chosen) {
+  const parent = document.getElementById('prompts'), most = 500;
+  parent.textContent = '';
+  document.getElementById('count').textContent =
+      `${chosen.length} prompts` + (chosen.length > most ? `; the first ${most} are shown, choose to see others` : '');
+  for (const r of chosen.slice(0, most)) promptDetails(parent, r);
+}
+
+function promptFilters() {
+  const parent = document.getElementById('filters');
+  const select = (name, values, text) => {
+    const box = element('select', parent);
+    element('option', box, 'all ' + name).value = '';
+    for (const v of values) element('option', box, text(v)).value = v;
+    box.addEventListener('change', update);
+    return box;
+  };
+  const boxes = [['plan', select('plans', plans, String)], ['task', select('tasks', tasks, String)],
+                 ['length', select('lengths', lengths, lengthText)]];
+  const misses = select('scores', ['misses'], String);
+  function update() {
+    showPrompts(results.filter(r => boxes.every(([key, box]) => box.value === '' || String(r[key]) === box.value) &&
+                                    (misses.value === '' || r.score < 1)));
+  }
+  update();
+}
+
+header();
+accuracy();
+heatMaps();
+pareto();
+cellTable();
+promptFilters();
+document.body.dataset.ready = 'yes';
