@@ -24,11 +24,13 @@ PairedCell finish(const Pairs& pairs) {
   PairedCell cell = pairs.cell;
   cell.prompts = static_cast<uint32_t>(pairs.first.size());
   for (size_t i = 0; i < pairs.first.size(); ++i) {
-    cell.first += pairs.first[i] / cell.prompts;
-    cell.second += pairs.second[i] / cell.prompts;
+    cell.first += pairs.first[i];
+    cell.second += pairs.second[i];
     cell.better += pairs.second[i] > pairs.first[i] ? 1 : 0;
     cell.worse += pairs.second[i] < pairs.first[i] ? 1 : 0;
   }
+  cell.first /= cell.prompts;
+  cell.second /= cell.prompts;
   cell.difference = paired_interval(pairs.first, pairs.second);
   if (pairs.kl.size() == pairs.first.size()) cell.kl = bootstrap_interval(pairs.kl);
   return cell;

@@ -199,6 +199,7 @@ TEST(Suite, EvenDepthsAndRandomStartsMoveTheNeedleAndTheEssayAlone) {
     for (uint32_t i = 0; i < 5; ++i) {
       const Sample sample = even.make(task(name), 4000, i)->sample;
       EXPECT_NEAR(sample.depth, i / 4.0, 0.08);
+      if (task(name).suite == "kv") continue;  // where another pair is asked for
       EXPECT_EQ(sample.answers, plain.make(task(name), 4000, i)->sample.answers);
     }
   }
