@@ -66,6 +66,7 @@ class RunnerTest : public testing::Test {
 };
 
 TEST_F(RunnerTest, PlansAnswerTheSamePromptsAndAreComparedWithDense) {
+  run_.lengths = {1024};  // the model was not trained on shorter ones
   ResultFile file;
   ReferenceStore store;
   ASSERT_TRUE(run(file, store).ok());
@@ -77,7 +78,7 @@ TEST_F(RunnerTest, PlansAnswerTheSamePromptsAndAreComparedWithDense) {
     EXPECT_EQ(kv4.key.plan, "store=kv4");
     EXPECT_EQ(kv4.answers, dense.answers);
     EXPECT_EQ(kv4.prompt_tokens, dense.prompt_tokens);
-    EXPECT_GT(kv4.prompt_tokens, 240U);
+    EXPECT_GT(kv4.prompt_tokens, 700U);
     EXPECT_LT(kv4.kv_bytes, dense.kv_bytes / 2);
     EXPECT_EQ(dense.score, 1) << dense.text;
     EXPECT_FALSE(dense.kl.has_value());

@@ -152,7 +152,7 @@ Result<std::vector<uint32_t>> full_heads(const std::string& plan, std::span<cons
                                   if (one.kind == kind) return one;
                                 }
                                 return fail(ErrorCode::kNotFound, "no profile of kind {}{}", kind,
-                                            name.empty() ? "" : " in " + name);
+                                            name == "auto" ? "" : " in " + name);
                               }};
   LOCI_TRY(const AttentionPlan parsed, AttentionPlan::parse(plan));
   LOCI_TRY(const Stages stages, Stages::make(parsed, model, context));
