@@ -193,7 +193,7 @@ TEST(Bench, BatchesCountTheTokensOfAllSequences) {
 
 TEST(BenchAttention, MeasuresAPlanBesideDense) {
   for (const char* schedule : {"stream", "split"}) {
-    const Outcome outcome = loci_run({"bench", "attention", "--attention", "decode:tokenselect(k=64,sinks=4,local=64)",
+    const Outcome outcome = loci_run({"bench", "attention", "--attention", "tokenselect(k=64,sinks=4,local=64)",
                                       "--shape", "llama3-8b,layers=1", "--depth", "700,300", "--batch", "3", "--steps",
                                       "3", "--threads", "2", "--schedule", schedule, "--json"});
     ASSERT_EQ(outcome.code, 0) << outcome.err;

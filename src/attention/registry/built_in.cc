@@ -38,7 +38,8 @@ const Method kStoreKv4 = {
 };
 
 const Registry& built_in_registry() {
-  static const Registry registry({&kDense, &kStoreKv16, &kStoreKv8, &kStoreKv4, &kStreaming, &kSnapKv, &kTokenSelect, &kRecycled}, {});
+  static const Registry registry(
+      {&kDense, &kStoreKv16, &kStoreKv8, &kStoreKv4, &kStreaming, &kSnapKv, &kTokenSelect, &kRecycled}, {});
   return registry;
 }
 
