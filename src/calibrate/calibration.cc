@@ -104,7 +104,7 @@ Result<Profile> calibrate(Calibration& calibration, const CalibrationRun& run) {
   profile.kind = calibration.kind();
   profile.model = run.fingerprint;
   profile.command = run.command;
-  profile.seconds = std::round(state.seconds * 10) / 10;
+  profile.seconds = std::round(state.seconds * 1000) / 1000;
   profile.settings.merge(calibration.settings());
   return profile;
 }

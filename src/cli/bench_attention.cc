@@ -236,8 +236,8 @@ void add_bench_attention(CLI::App& bench, Choice& choice) {
       "do before and after the read. GB/s count the bytes of the entries that were read, over the time of reading;\n"
       "the roof is the read bandwidth measured before and after. \"workers busy\" is each worker's share of the\n"
       "reading time.",
-      "  loci bench attention --attention decode:tokenselect(k=2048) --depth 16384 --threads 2\n"
-      "  loci bench attention --attention decode:recycled(k=2048) --steps 100\n"
+      "  loci bench attention --attention 'tokenselect(k=2048)' --depth 16384 --threads 2\n"
+      "  loci bench attention --attention 'recycled(k=2048)' --steps 100\n"
       "  loci bench attention --shape llama3-8b,layers=1 --batch 8 --depth 1024,32768,4096 --schedule split\n");
   command->add_option("--attention", options->attention, "Plan to measure")->capture_default_str()->type_name("PLAN");
   command->add_option("--against", options->against, "Plan to measure beside it")

@@ -3,7 +3,8 @@
 //     Scheduler::pass     the feeds of the pass, the generations they belong to
 //     Core::forward       the batch's items and rows
 //     hand_out_logits     the rows whose logits are wanted
-//     Batch               rotary tables per frequency set, reads of a layer
+//     Batch               rotary tables per frequency set, reads of a layer, and by sequence what its plan selects,
+//                         adds and keeps
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -61,7 +62,7 @@ TEST(DecodeSteps, AllocateAHandfulOfListsAndNothingPerLayer) {
   std::vector<uint64_t> counts = per_step(100);
   ASSERT_GE(counts.size(), 90u);
   std::sort(counts.begin(), counts.end());
-  EXPECT_LE(counts[counts.size() / 2], 8u);
+  EXPECT_LE(counts[counts.size() / 2], 12u);
   EXPECT_LE(counts.back(), 24u) << "a page's border or a list that grows";
 }
 

@@ -236,9 +236,10 @@ TEST(Bench, BatchesCountTheTokensOfAllSequences) {
 
 TEST(BenchAttention, MeasuresAPlanBesideDense) {
   for (const char* schedule : {"stream", "split"}) {
-    const Outcome outcome = loci_run({"bench", "attention", "--attention", "select=decode:tokenselect(k=64,sinks=4,local=64)",
-                                      "--shape", "llama3-8b,layers=1", "--depth", "700,300", "--batch", "3", "--steps",
-                                      "3", "--threads", "2", "--schedule", schedule, "--json"});
+    const Outcome outcome =
+        loci_run({"bench", "attention", "--attention", "select=decode:tokenselect(k=64,sinks=4,local=64)", "--shape",
+                  "llama3-8b,layers=1", "--depth", "700,300", "--batch", "3", "--steps", "3", "--threads", "2",
+                  "--schedule", schedule, "--json"});
     ASSERT_EQ(outcome.code, 0) << outcome.err;
     const nlohmann::json rows = outcome.json();
     ASSERT_EQ(rows.size(), 2u);

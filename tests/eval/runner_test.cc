@@ -36,7 +36,7 @@ class RunnerTest : public testing::Test {
     run_.samples.prompts = 2;
     hooks_.load = [&](const std::string& plan) {
       ++loads_;
-      return Engine::load(kNeedle, {.context = 512, .attention = plan, .prefix_cache = false});
+      return Engine::load(kNeedle, {.context = run_.lengths[0] + 128, .attention = plan, .prefix_cache = false});
     };
   }
   ~RunnerTest() override { fs::remove_all(folder_); }
