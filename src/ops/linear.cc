@@ -22,7 +22,7 @@ constexpr uint32_t kSpanRows = 24;     // activation rows that one worker rounds
 constexpr size_t kItemsPerWorker = 4;  // at least, where there are enough panels
 
 // Half a step is what rounding may move an activation, in shares of its row's mean. 0.016 keeps the mean error of
-// log-probabilities at about 0.012 (docs/accuracy.md); it grows in proportion, and plain 8 bits give 0.06. Larger steps
+// log-probabilities at about 0.015 (docs/accuracy.md); it grows in proportion, and plain 8 bits give 0.06. Larger steps
 // are faster: fewer columns stick out.
 constexpr Precision kInt16{0.016F};
 constexpr Precision kInt16Finer{0.01F};
