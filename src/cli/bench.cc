@@ -299,14 +299,14 @@ nlohmann::ordered_json rows_json(const std::vector<Row>& rows, const ModelInfo& 
 }
 
 std::string rows_table(const std::vector<Row>& rows) {
-  Table table({{"test"},
-               {"depth", true},
-               {"tok/s", true},
-               {"min-max", true},
-               {"GB/s", true},
-               {"GMAC/s", true},
-               {"of roof", true},
-               {"cache", true}});
+  TextTable table({{"test"},
+                   {"depth", true},
+                   {"tok/s", true},
+                   {"min-max", true},
+                   {"GB/s", true},
+                   {"GMAC/s", true},
+                   {"of roof", true},
+                   {"cache", true}});
   for (const Row& row : rows) {
     const std::string test = row.batch > 1 ? fmt::format("{} x{}", row.test, row.batch) : row.test;
     table.add({test, fmt::format("{}", row.depth), format_number(row.tok_s),

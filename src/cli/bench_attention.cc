@@ -176,17 +176,17 @@ nlohmann::ordered_json measured_json(const std::vector<Measured>& rows, const At
 }
 
 std::string measured_table(const std::vector<Measured>& rows, double roof) {
-  Table table({{"plan"},
-               {"select ms", true},
-               {"read ms", true},
-               {"step ms", true},
-               {"slowest", true},
-               {"speedup", true},
-               {"read", true},
-               {"GB/s", true},
-               {"of roof", true},
-               {"cache", true},
-               {"workers busy", true}});
+  TextTable table({{"plan"},
+                   {"select ms", true},
+                   {"read ms", true},
+                   {"step ms", true},
+                   {"slowest", true},
+                   {"speedup", true},
+                   {"read", true},
+                   {"GB/s", true},
+                   {"of roof", true},
+                   {"cache", true},
+                   {"workers busy", true}});
   for (const Measured& row : rows) {
     std::string busy;
     for (const double seconds : row.busy)

@@ -93,14 +93,14 @@ void print_question(const Console& console, const Haystack& haystack, const Demo
 }
 
 void print_outcomes(const Console& console, const std::vector<Outcome>& outcomes, const Roof& roof) {
-  Table table({{"plan"},
-               {"answer"},
-               {""},
-               {"prefill tok/s", true},
-               {"of roof", true},
-               {"decode tok/s", true},
-               {"of roof", true},
-               {"cache", true}});
+  TextTable table({{"plan"},
+                   {"answer"},
+                   {""},
+                   {"prefill tok/s", true},
+                   {"of roof", true},
+                   {"decode tok/s", true},
+                   {"of roof", true},
+                   {"cache", true}});
   for (const Outcome& o : outcomes) {
     table.add({o.attention, terminal_text(collapse_white_space(o.answer)), o.right ? "right" : "WRONG",
                format_number(o.prefill_tok_s), fmt::format("{:.0f}%", o.prefill_roof_share * 100),

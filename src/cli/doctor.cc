@@ -157,13 +157,13 @@ std::string join(const std::vector<std::string>& words) {
 
 // Stored types by what they cost: bytes of the file a second, beside the packed form that a step reads.
 std::string weights_table(const std::vector<WeightSpeed>& weights) {
-  Table table({{"weights"},
-               {"layout"},
-               {"bits stored", true},
-               {"packed", true},
-               {"decode GB/s", true},
-               {"prefill GMAC/s", true},
-               {""}});
+  TextTable table({{"weights"},
+                   {"layout"},
+                   {"bits stored", true},
+                   {"packed", true},
+                   {"decode GB/s", true},
+                   {"prefill GMAC/s", true},
+                   {""}});
   for (const WeightSpeed& w : weights) {
     table.add({std::string(info(w.dtype).name), std::string(info(w.layout).name), fmt::format("{:.2f}", w.stored_bits),
                fmt::format("{:.2f}", w.packed_bits), format_number(w.decode_bytes_per_second / 1e9),
@@ -193,7 +193,7 @@ void print_diagnosis(const Console& console, const Diagnosis& d) {
                   format_number(d.roof->read_bytes_per_second / 1e9), format_number(d.roof->int8_macs_per_second / 1e9),
                   format_number(d.roof->f32_macs_per_second / 1e9));
   }
-  Table table({{"operation"}, {"variant"}, {"kernel"}});
+  TextTable table({{"operation"}, {"variant"}, {"kernel"}});
   for (const KernelEntry& entry : d.kernels) {
     table.add({entry.operation, entry.variant, std::string(to_string(entry.isa))});
   }

@@ -53,15 +53,15 @@ std::string signed_percent(double value) { return fmt::format("{:+.1f}", value *
 void print_pair(const Console& console, const CompareCommand& command, const PlanPair& plans,
                 const std::vector<PairedCell>& cells) {
   console.print("{} ({})  ->  {} ({})\n", plans.first, command.files.front(), plans.second, command.files.back());
-  Table table({{"task"},
-               {"length", true},
-               {"prompts", true},
-               {"first %", true},
-               {"second %", true},
-               {"difference  95% interval", true},
-               {"better", true},
-               {"worse", true},
-               {"KL difference", true}});
+  TextTable table({{"task"},
+                   {"length", true},
+                   {"prompts", true},
+                   {"first %", true},
+                   {"second %", true},
+                   {"difference  95% interval", true},
+                   {"better", true},
+                   {"worse", true},
+                   {"KL difference", true}});
   for (const PairedCell& cell : cells) {
     table.add({cell.task, fmt::format("{}", cell.length), fmt::format("{}", cell.prompts),
                fmt::format("{:.1f}", cell.first * 100), fmt::format("{:.1f}", cell.second * 100),

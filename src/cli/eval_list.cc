@@ -27,7 +27,7 @@ Result<int> list(const Console& console, const ListCommand& command) {
     console.write_json(out);
     return kExitOk;
   }
-  Table table({{"suite"}, {"task"}, {"what it asks for"}, {"score"}, {"needs"}, {"source and licence"}});
+  TextTable table({{"suite"}, {"task"}, {"what it asks for"}, {"score"}, {"needs"}, {"source and licence"}});
   for (const Task& task : all_tasks()) {
     table.add({std::string(task.suite), std::string(task.name), std::string(task.measures), to_string(task.scorer),
                task.needs.empty() ? "-" : std::string(task.needs), std::string(task.source)});

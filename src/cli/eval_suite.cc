@@ -174,17 +174,17 @@ std::string percent(const Interval& interval) {
 }
 
 void print_cells(const Console& console, const std::vector<Cell>& cells) {
-  Table table({{"plan"},
-               {"task"},
-               {"length", true},
-               {"prompts", true},
-               {"score %  95% interval", true},
-               {"KL", true},
-               {"top-1 %", true},
-               {"cache", true},
-               {"kept", true},
-               {"prefill tok/s", true},
-               {"decode tok/s", true}});
+  TextTable table({{"plan"},
+                   {"task"},
+                   {"length", true},
+                   {"prompts", true},
+                   {"score %  95% interval", true},
+                   {"KL", true},
+                   {"top-1 %", true},
+                   {"cache", true},
+                   {"kept", true},
+                   {"prefill tok/s", true},
+                   {"decode tok/s", true}});
   for (const Cell& cell : cells) {
     table.add({cell.plan, cell.task, length_text(cell.length), fmt::format("{}", cell.prompts), percent(cell.score),
                cell.kl ? fmt::format("{:.4f}", cell.kl->mean) : "-",

@@ -103,7 +103,7 @@ nlohmann::ordered_json inspect_json(const std::filesystem::path& path, const Mod
 }
 
 std::string metadata_table(const ModelFile& file) {
-  Table table({{"key"}, {"value"}});
+  TextTable table({{"key"}, {"value"}});
   for (const auto& [key, value] : file.metadata().values()) {
     table.add(
         {terminal_excerpt(key, kShownCharacters), std::visit([](const auto& v) { return value_text(v); }, value)});
@@ -112,7 +112,7 @@ std::string metadata_table(const ModelFile& file) {
 }
 
 std::string tensor_table(const ModelFile& file) {
-  Table table({{"tensor"}, {"type"}, {"shape"}, {"size", true}});
+  TextTable table({{"tensor"}, {"type"}, {"shape"}, {"size", true}});
   for (const Tensor& tensor : file.tensors()) {
     table.add({terminal_excerpt(tensor.name, kShownCharacters), std::string(info(tensor.dtype).name),
                shape_text(tensor), format_bytes(tensor.data.size())});
@@ -121,7 +121,7 @@ std::string tensor_table(const ModelFile& file) {
 }
 
 std::string dtype_table(const ModelFile& file) {
-  Table table({{"type"}, {"tensors", true}, {"numbers", true}, {"size", true}, {"bits per number", true}});
+  TextTable table({{"type"}, {"tensors", true}, {"numbers", true}, {"size", true}, {"bits per number", true}});
   for (const auto& [name, total] : totals_by_dtype(file)) {
     const double bits =
         total.elements > 0 ? 8.0 * static_cast<double>(total.bytes) / static_cast<double>(total.elements) : 0;

@@ -17,12 +17,12 @@ struct MethodsCommand {
 };
 
 std::string overview(const Registry& registry) {
-  Table methods({{"method"}, {"stage"}, {"parameters"}, {"what it does"}});
+  TextTable methods({{"method"}, {"stage"}, {"parameters"}, {"what it does"}});
   for (const Method* method : registry.methods()) {
     methods.add(
         {std::string(method->name), where_it_answers(*method), defaults_of(*method), std::string(method->summary)});
   }
-  Table presets({{"preset"}, {"stands for"}, {"what for"}});
+  TextTable presets({{"preset"}, {"stands for"}, {"what for"}});
   for (const Preset& p : registry.presets()) {
     presets.add({std::string(p.name), std::string(p.plan), std::string(p.summary)});
   }

@@ -27,7 +27,7 @@ nlohmann::ordered_json plan_json(const MemoryPlan& plan) {
 }
 
 std::string plan_table(const MemoryPlan& plan) {
-  Table table({{"part"}, {"bytes", true}, {"", true}});
+  TextTable table({{"part"}, {"bytes", true}, {"", true}});
   const auto add = [&](const char* part, uint64_t bytes) {
     table.add({part, fmt::format("{}", bytes), format_bytes(bytes)});
   };

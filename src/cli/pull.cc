@@ -21,7 +21,7 @@ struct PullCommand {
 
 Result<int> list_models(const Console& console, bool json) {
   nlohmann::ordered_json array = nlohmann::ordered_json::array();
-  Table table({{"name"}, {"size", true}, {"licence"}, {"what it is"}});
+  TextTable table({{"name"}, {"size", true}, {"licence"}, {"what it is"}});
   for (const KnownModel& model : known_models()) {
     array.push_back({{"name", model.name},
                      {"bytes", model.bytes},

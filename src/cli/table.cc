@@ -11,7 +11,7 @@ size_t text_columns(const std::string& text) {
       std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0u) != 0x80; }));
 }
 
-std::string Table::text() const {
+std::string TextTable::text() const {
   std::vector<size_t> widths;
   for (size_t c = 0; c < columns_.size(); ++c) {
     size_t width = text_columns(columns_[c].title);

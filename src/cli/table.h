@@ -6,14 +6,14 @@
 
 namespace loci {
 
-class Table {
+class TextTable {
  public:
   struct Column {
     std::string title;
     bool right = false;  // numbers
   };
 
-  explicit Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
+  explicit TextTable(std::vector<Column> columns) : columns_(std::move(columns)) {}
   // One cell per column.
   void add(std::vector<std::string> cells) { rows_.push_back(std::move(cells)); }
   bool empty() const { return rows_.empty(); }

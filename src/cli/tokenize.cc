@@ -50,7 +50,7 @@ Result<int> decode_ids(const Tokenizer& tokenizer, const TokenizeCommand& option
 }
 
 Result<int> print_pieces(const Tokenizer& tokenizer, const std::vector<TokenId>& ids, const Console& console) {
-  Table table({{"id", true}, {"piece"}});
+  TextTable table({{"id", true}, {"piece"}});
   for (const TokenId id : ids) {
     LOCI_TRY(const std::string piece, tokenizer.piece(id, true));
     table.add({fmt::format("{}", id), fmt::format("'{}'", terminal_text(piece))});

@@ -53,8 +53,8 @@ TEST(TerminalExcerpt, CutsByCharacters) {
   EXPECT_EQ(terminal_excerpt("caf\xc3\xa9", 4), "caf\xc3\xa9");
 }
 
-TEST(Table, AlignsColumns) {
-  Table table({{"name"}, {"n", true}});
+TEST(TextTable, AlignsColumns) {
+  TextTable table({{"name"}, {"n", true}});
   table.add({"caf\xc3\xa9", "7"});
   table.add({"x", "1234"});
   EXPECT_EQ(table.text(), "name     n\ncaf\xc3\xa9     7\nx     1234\n");
