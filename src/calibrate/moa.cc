@@ -22,24 +22,27 @@ class Moa final : public Calibration {
   uint32_t pieces() const override { return static_cast<uint32_t>(needles_.size()); }
   std::map<std::string, double> settings() const override { return options_.settings; }
 
-  // By KV head, the losses of spans of 1, 2, ... 7 eighths of the length. Nothing if the needle was not found.
+  // By KV head, what spans of 1, 2, ... 7 eighths of the length cost. Nothing if the needle was not found.
   Result<std::vector<double>> run(uint32_t index, const Cancelled& cancelled, const OnShare& progress) override {
     LOCI_TRY(const std::unique_ptr<Ablation> ablation,
              Ablation::make(subject_, needles_[index], options_.answer_tokens, cancelled));
     if (!ablation->found()) return std::vector<double>();
-    const auto length = static_cast<uint32_t>(lengths()[index % 2]);
-    std::vector<double> out;
-    for (size_t h = 0; h < open_.size(); ++h) {
-      progress(static_cast<double>(h + 1) / static_cast<double>(open_.size() + 1));
-      HeadChoice alone(open_.size());
-      alone[h] = open_[h];
-      for (uint32_t step = 1; step < kSpanSteps; ++step) {
-        const uint32_t span = std::max(kSinks + 1, length * step / kSpanSteps);
-        double loss = 0;
-        if (open_[h]) {
-          LOCI_TRY(loss, ablation->loss(alone, {.sinks = kSinks, .window = span - kSinks}, cancelled));
-        }
-        out.push_back(loss);
+    const auto length = static_cast<uint32_t>(needles_[index].prompt.size());
+    constexpr size_t kShort = kSpanSteps - 1;  // spans that lose something
+    std::vector<double> out(open_.size() * kShort);
+    for (uint32_t step = 1; step < kSpanSteps; ++step) {
+      const uint32_t span = std::max(kSinks + 1, length * step / kSpanSteps);
+      const Pattern pattern{.sinks = kSinks, .window = span - kSinks};
+      LOCI_TRY(const double all, ablation->loss(open_, pattern, cancelled));
+      for (size_t h = 0; h < open_.size(); ++h) {
+        progress((step - 1 + static_cast<double>(h) / static_cast<double>(open_.size())) / kShort);
+        if (!open_[h]) continue;
+        HeadChoice one(open_.size()), others = open_;
+        one[h] = true;
+        others[h] = false;
+        LOCI_TRY(const double alone, ablation->loss(one, pattern, cancelled));
+        LOCI_TRY(const double rest, ablation->loss(others, pattern, cancelled));
+        out[h * kShort + step - 1] = (alone + std::max(0.0, all - rest)) / 2;
       }
     }
     return out;

@@ -2,8 +2,9 @@
 // Attention for Automatic Large Language Model Compression, arXiv:2406.14909, section 4.
 //
 // The paper weighs what a span loses by the gradient of the loss with respect to every attention weight. Here the loss
-// is measured: KL at the answer's tokens when the head alone sees 64 sinks and the rest of its span (ablation.h), at
-// eighths of two lengths. span_rules.h chooses under the bound.
+// is measured (ablation.h) when heads see 64 sinks and the rest of a span, at eighths of two lengths: the mean of the
+// loss when the head alone does, and of what the loss falls by when it alone does not, as in duo.h; heads that replace
+// each other cost nothing alone. span_rules.h chooses under the bound.
 #pragma once
 
 #include <memory>

@@ -32,7 +32,7 @@ Result<std::unique_ptr<Subject>> Subject::load(const std::filesystem::path& path
 Result<SubjectPrompt> Subject::prompt(const std::string& document, const std::string& question,
                                       const std::string& beginning, bool raw) const {
   SubjectPrompt out;
-  if (raw || template_ == nullptr) {
+  if (!chats(raw)) {
     LOCI_TRY(out.tokens, tokenizer_->encode(fmt::format("{}\n{} {}", document, question, beginning)));
     LOCI_TRY(const std::vector<TokenId> head, tokenizer_->encode(document));
     out.question = common_prefix(out.tokens, head);

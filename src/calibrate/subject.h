@@ -36,6 +36,8 @@ class Subject {
   Result<SubjectPrompt> prompt(const std::string& document, const std::string& question, const std::string& beginning,
                                bool raw) const;
 
+  bool chats(bool raw) const { return !raw && template_ != nullptr; }  // whether prompt() takes the template
+
   // Feeds what has not been fed of `sequence.tokens` up to `end`, as rows of a prompt. on_logits gets the rows of
   // [logits_from, end): the number of the token that a row stands at, and its logits.
   using OnRow = std::function<void(uint32_t position, std::span<const float> logits)>;

@@ -84,7 +84,7 @@ std::string turned(const std::string& book, uint64_t seed) {
 
 Result<Needle> make_needle(const Subject& subject, const std::string& book, uint32_t tokens, double depth,
                            uint64_t seed, bool raw) {
-  const HaystackOptions options{.tokens = tokens - (raw ? 0 : std::min(kTemplateTokens, tokens / 4)),
+  const HaystackOptions options{.tokens = tokens - (subject.chats(raw) ? std::min(kTemplateTokens, tokens / 4) : 0),
                                 .answer_tokens = kAnswerTokens,
                                 .depth = depth,
                                 .seed = seed};

@@ -1,5 +1,6 @@
 // loci eval list: what can be asked.
 #include <memory>
+#include <nlohmann/json.hpp>
 
 #include "cli/eval_commands.h"
 #include "cli/table.h"
