@@ -302,29 +302,8 @@ void BareLayers::State::run_layer(LayerId layer, BareStep& out) {
 
   begin = end;
   for (size_t s = 0; s < count; ++s) {
-    class Parts final : public PartReader {
-     public:
-      Parts(State& state, const LayerPass& pass) : state_(state), pass_(pass) {}
-      void read(size_t table, const Selection& selection, Rows to, std::span<float> to_lse) override {
-        const Read part{.table = &pass_.cache.tables(pass_.layer)[table],
-                        .first_row = 0,
-                        .rows = 1,
-                        .first_position = TokenPos(pass_.first_position),
-                        .slots = {},
-                        .part = PartId{1},
-                        .phase = ReadPhase::kDecode,
-                        .selection = &selection};
-        state_.executor.run(pass_.ops, state_.work, std::span(&part, 1), pass_.queries,
-                            state_.options.model.score_scale, to, to_lse);
-      }
-
-     private:
-      State& state_;
-      const LayerPass& pass_;
-    };
     const LayerPass of = pass(ops, s, layer, row(queries, s));
-    Parts parts(*this, of);
-    stages->mix(of, row(o, s), lse.subspan(s * model.query_heads, model.query_heads), parts);
+    stages->mix(of, row(o, s), lse.subspan(s * model.query_heads, model.query_heads));
   }
   out.select_seconds += seconds_now() - begin;
 }

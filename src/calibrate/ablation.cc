@@ -102,4 +102,16 @@ Result<double> Ablation::loss(const HeadChoice& streams, const Pattern& pattern,
   return sum / static_cast<double>(row);
 }
 
+Result<Ablation::HeadLoss> Ablation::loss_of(size_t head, const HeadChoice& open, double all, const Pattern& pattern,
+                                             const Cancelled& cancelled) {
+  HeadChoice alone(open.size()), others = open;
+  alone[head] = true;
+  others[head] = false;
+  HeadLoss out;
+  LOCI_TRY(out.alone, loss(alone, pattern, cancelled));
+  LOCI_TRY(const double rest, loss(others, pattern, cancelled));
+  out.last = std::max(0.0, all - rest);
+  return out;
+}
+
 }  // namespace loci

@@ -28,6 +28,15 @@ class Ablation {
   bool found() const { return found_; }
   Result<double> loss(const HeadChoice& streams, const Pattern& pattern, const Cancelled& cancelled);
 
+  // What one head of the open ones costs at both ends of an order: when it alone streams, and what it takes back of the
+  // loss `all` of all of them when it alone does not. Where heads can replace each other the first is small.
+  struct HeadLoss {
+    double alone = 0;
+    double last = 0;
+  };
+  Result<HeadLoss> loss_of(size_t head, const HeadChoice& open, double all, const Pattern& pattern,
+                           const Cancelled& cancelled);
+
  private:
   Ablation(Subject& subject, Sequence context) : subject_(subject), context_(std::move(context)) {}
 

@@ -28,16 +28,16 @@ class ActTap final : public Tap {
     head_ = head;
   }
 
-  void after_read(const View& seen, Rows o, std::span<float> lse, TapReader& reader) override {
+  void after_read(const View& seen, Rows o, std::span<float> lse, TapReader&) override {
     if (!calibrated(seen.model, seen.layer)) return;
     OpContext ops{seen.ops.pool, seen.ops.isa, scratch_};
     View view = with_scratch(seen, ops);
     if (!act_) {
       copy_.assign(o.data, o.data + size_t{o.rows} * o.stride);
-      mix_.after_read(view, all_, {copy_.data(), o.rows, o.width, o.stride}, lse, reader);
+      mix_.after_read(view, all_, {copy_.data(), o.rows, o.width, o.stride}, lse);
     } else if (seen.layer == layer_) {
       view.phase = Phase::kDecode;  // go on with the context's sinks
-      mix_.after_read(view, {&head_, 1}, o, lse, reader);
+      mix_.after_read(view, {&head_, 1}, o, lse);
     }
   }
 

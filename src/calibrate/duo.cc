@@ -29,12 +29,9 @@ class Duo final : public Calibration {
     for (size_t h = 0; h < heads; ++h) {
       progress(static_cast<double>(h + 1) / static_cast<double>(heads + 1));
       if (!open_[h]) continue;
-      HeadChoice alone(heads), others = open_;
-      alone[h] = true;
-      others[h] = false;
-      LOCI_TRY(out[h], ablation->loss(alone, options_.pattern, cancelled));
-      LOCI_TRY(const double rest, ablation->loss(others, options_.pattern, cancelled));
-      out[heads + h] = std::max(0.0, all - rest);
+      LOCI_TRY(const Ablation::HeadLoss loss, ablation->loss_of(h, open_, all, options_.pattern, cancelled));
+      out[h] = loss.alone;
+      out[heads + h] = loss.last;
     }
     return out;
   }

@@ -37,12 +37,8 @@ class Moa final : public Calibration {
       for (size_t h = 0; h < open_.size(); ++h) {
         progress((step - 1 + static_cast<double>(h) / static_cast<double>(open_.size())) / kShort);
         if (!open_[h]) continue;
-        HeadChoice one(open_.size()), others = open_;
-        one[h] = true;
-        others[h] = false;
-        LOCI_TRY(const double alone, ablation->loss(one, pattern, cancelled));
-        LOCI_TRY(const double rest, ablation->loss(others, pattern, cancelled));
-        out[h * kShort + step - 1] = (alone + std::max(0.0, all - rest)) / 2;
+        LOCI_TRY(const Ablation::HeadLoss loss, ablation->loss_of(h, open_, all, pattern, cancelled));
+        out[h * kShort + step - 1] = (loss.alone + loss.last) / 2;
       }
     }
     return out;

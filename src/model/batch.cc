@@ -112,32 +112,24 @@ void Batch::name_reads(LayerId layer, const Rows& q) {
   for (size_t r = 0; r < reads_.size(); ++r) reads_[r].extras = extras_[r];
 }
 
-// Reads parts of one item's tables.
-class Batch::Parts final : public TapReader {
+// Reads one item's tables for the tap.
+class Batch::ItemReader final : public TapReader {
  public:
-  Parts(Batch& batch, size_t item, LayerId layer, const Rows& q)
+  ItemReader(Batch& batch, size_t item, LayerId layer, const Rows& q)
       : batch_(batch), item_(batch.items_[item]), layer_(layer), queries_(batch.pass(item, layer, q).queries) {}
 
-  void read(size_t table, const Selection& selection, Rows o, std::span<float> lse) override {
-    run(table, {}, &selection, o, lse);
-  }
   void read(size_t table, const Pattern& pattern, Rows o, std::span<float> lse) override {
-    run(table, pattern, nullptr, o, lse);
+    const Read one{.table = &item_.cache->tables(layer_)[table],
+                   .first_row = 0,
+                   .rows = item_.rows,
+                   .first_position = item_.first_position,
+                   .slots = pattern,
+                   .part = PartId{1},
+                   .phase = item_.phase == Phase::kDecode ? ReadPhase::kDecode : ReadPhase::kPrompt};
+    batch_.executor_.run(batch_.ops_, batch_.plan_, std::span(&one, 1), queries_, batch_.config_.score_scale, o, lse);
   }
 
  private:
-  void run(size_t table, const Pattern& pattern, const Selection* selection, Rows o, std::span<float> lse) {
-    const Read read{.table = &item_.cache->tables(layer_)[table],
-                    .first_row = 0,
-                    .rows = item_.rows,
-                    .first_position = item_.first_position,
-                    .slots = pattern,
-                    .part = PartId{1},
-                    .phase = item_.phase == Phase::kDecode ? ReadPhase::kDecode : ReadPhase::kPrompt,
-                    .selection = selection};
-    batch_.executor_.run(batch_.ops_, batch_.plan_, std::span(&read, 1), queries_, batch_.config_.score_scale, o, lse);
-  }
-
   Batch& batch_;
   const BatchItem& item_;
   LayerId layer_;
@@ -159,12 +151,14 @@ void Batch::after_read(LayerId layer, const Rows& q, Rows out, std::span<float> 
     const BatchItem& item = items_[i];
     const LayerPass of = pass(i, layer, q);
     if (!lse.empty()) {
-      Parts parts(*this, i, layer, q);
       const Rows o{out.row(item.first_row), item.rows, out.width, out.stride};
       const std::span<float> own =
           lse.subspan(size_t{item.first_row} * config_.query_heads, size_t{item.rows} * config_.query_heads);
-      stages_.mix(of, o, own, parts);
-      if (tap_ != nullptr) tap_->after_read(stages_.watch(of), o, own, parts);
+      stages_.mix(of, o, own);
+      if (tap_ != nullptr) {
+        ItemReader reader(*this, i, layer, q);
+        tap_->after_read(stages_.watch(of), o, own, reader);
+      }
     }
     stages_.after_prompt(of, edits_[i]);
   }

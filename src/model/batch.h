@@ -51,7 +51,7 @@ class Batch {
   std::span<const std::vector<KeptEntries>> edits() const { return edits_; }
 
  private:
-  class Parts;
+  class ItemReader;
 
   void append(LayerId layer, const Rows& k, const Rows& v);
   LayerPass pass(size_t item, LayerId layer, const Rows& q);

@@ -139,8 +139,7 @@ class OneLayer {
       for (size_t r = 0; r < reads.size(); ++r) reads[r].extras = extras[r];
       std::vector<float> lse(stages_->mixes(LayerId(0)) ? size_t{rows} * shape_.query_heads : 0);
       executor_.run(ops, work_, reads, queries, model_.score_scale, out, lse);
-      Parts parts(*this, ops, queries, begin, decode);
-      stages_->mix(of, out, lse, parts);
+      stages_->mix(of, out, lse);
       stages_->after_prompt(of, edits);
     }
     cache_->end_pass(rows);
@@ -199,23 +198,6 @@ class OneLayer {
             .phase = decode ? ReadPhase::kDecode : ReadPhase::kPrompt,
             .selection = selection};
   }
-
-  class Parts final : public PartReader {
-   public:
-    Parts(OneLayer& layer, OpContext& ops, Rows queries, uint32_t begin, bool decode)
-        : layer_(layer), ops_(ops), queries_(queries), begin_(begin), decode_(decode) {}
-    void read(size_t table, const Selection& selection, Rows o, std::span<float> lse) override {
-      const Read one = layer_.read(table, decode_, begin_, queries_.rows, &selection);
-      layer_.executor_.run(ops_, layer_.work_, std::span(&one, 1), queries_, layer_.model_.score_scale, o, lse);
-    }
-
-   private:
-    OneLayer& layer_;
-    OpContext& ops_;
-    Rows queries_;
-    uint32_t begin_;
-    bool decode_;
-  };
 
   OneLayerShape shape_;
   PagePool pool_;

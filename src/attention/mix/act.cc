@@ -24,6 +24,7 @@ namespace {
 
 constexpr uint32_t kLeastRows = 32;  // of a column's mean
 constexpr uint32_t kBlockRows = 32;  // observed at a time
+constexpr std::string_view kWhyNoSelect = "a sink's share is one of all that a head keeps, not of a selection";
 
 struct ActOptions {
   double beta = 0.4;
@@ -45,8 +46,8 @@ class Act final : public Mix {
   Act(const ActOptions& options, HeadSet heads, const ModelShape& model)
       : options_(options), heads_(std::move(heads)), model_(model) {}
 
-  void after_read(const View& view, std::span<const QueryHead> asked, Rows o, std::span<float> lse,
-                  PartReader&) const override {
+  void after_read(const View& view, std::span<const QueryHead> asked, Rows o,
+                  std::span<const float> lse) const override {
     const std::span<const Table> tables = view.tables();
     for (size_t t = 0; t < tables.size(); ++t) {
       if (!view.cache.pattern(view.layer, t).dense()) continue;
@@ -79,7 +80,7 @@ class Act final : public Mix {
   static std::string name_of(QueryHead head) { return fmt::format("sinks {}", head.value); }
 
   void calibrate(const View& view, const Table& table, size_t head_index, std::span<const QueryHead> group, Rows o,
-                 std::span<float> lse) const {
+                 std::span<const float> lse) const {
     MethodState state = view.state;
     for (const CellRows& rows : cells(view)) {
       if (view.phase == Phase::kPrefill && rows.count >= kLeastRows) find_sinks(view, table, head_index, rows, group);
@@ -144,7 +145,7 @@ class Act final : public Mix {
 
   // o' = beta * a + (1 - beta * p) / (1 - p) * (o - a), where a is what the sinks bring into o.
   void shrink(const View& view, const Table& table, size_t head_index, CellRows rows, QueryHead head,
-              std::span<const uint32_t> sinks, Rows o, std::span<float> lse) const {
+              std::span<const uint32_t> sinks, Rows o, std::span<const float> lse) const {
     const std::vector<Entry> entries = decode(view, table, head_index, sinks);
     const uint32_t dim = model_.head_dim;
     view.ops.pool.parallel_for(rows.count, [&](size_t r, int) {
@@ -258,6 +259,10 @@ const Method kAct = {
     .trial = "beta=0.2,tau=0.02,cell=64,heads=all",
     .dense_trial = "beta=1,heads=all",
     .profile = "act",
+    .excludes = {{"flexprefill", kWhyNoSelect},
+                 {"anchor", kWhyNoSelect},
+                 {"tokenselect", kWhyNoSelect},
+                 {"recycled", kWhyNoSelect}},
     .make_mix = make_act,
 };
 

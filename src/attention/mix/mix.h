@@ -14,7 +14,7 @@ extern const Method kPh3;
 // Leaves what was read as it is.
 class NoMix final : public Mix {
  public:
-  void after_read(const View&, std::span<const QueryHead>, Rows, std::span<float>, PartReader&) const override {}
+  void after_read(const View&, std::span<const QueryHead>, Rows, std::span<const float>) const override {}
 };
 
 }  // namespace loci

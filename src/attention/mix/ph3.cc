@@ -26,8 +26,7 @@ class Ph3 final : public Mix {
  public:
   explicit Ph3(HeadSet pruned) : pruned_(std::move(pruned)) {}
 
-  void after_read(const View& view, std::span<const QueryHead> heads, Rows o, std::span<float>,
-                  PartReader&) const override {
+  void after_read(const View& view, std::span<const QueryHead> heads, Rows o, std::span<const float>) const override {
     const uint32_t dim = view.model.head_dim;
     for (const QueryHead head : heads) {
       if (!pruned_.has(view.layer, head)) continue;

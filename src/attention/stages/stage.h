@@ -64,8 +64,7 @@ class Mix {
   virtual ~Mix() = default;
 
   // o [rows, query_heads * head_dim] is changed in place; lse [rows * query_heads] is that of the reads.
-  virtual void after_read(const View&, std::span<const QueryHead> heads, Rows o, std::span<float> lse,
-                          PartReader&) const = 0;
+  virtual void after_read(const View&, std::span<const QueryHead> heads, Rows o, std::span<const float> lse) const = 0;
 
   virtual uint64_t state_bytes(LayerId, const StageBounds&) const { return 0; }
   virtual uint64_t scratch_bytes(const StageBounds&) const { return 0; }

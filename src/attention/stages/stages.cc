@@ -224,10 +224,10 @@ void Stages::add_entries(const LayerPass& pass, std::vector<ExtraEntry>& extras)
   }
 }
 
-void Stages::mix(const LayerPass& pass, Rows o, std::span<float> lse, PartReader& parts) const {
+void Stages::mix(const LayerPass& pass, Rows o, std::span<const float> lse) const {
   for (const MixHeads& mixing : layers_[pass.layer.value].mixing) {
     const Made<Mix>& made = mixes_[mixing.method];
-    made.object->after_read(view(pass, made.number), mixing.heads, o, lse, parts);
+    made.object->after_read(view(pass, made.number), mixing.heads, o, lse);
   }
 }
 

@@ -71,7 +71,7 @@ class Stages {
   // Entries beside the tables, by KV head; none: `extras` stays empty.
   void add_entries(const LayerPass& pass, std::vector<ExtraEntry>& extras) const;
   bool mixes(LayerId layer) const { return !layers_[layer.value].mixing.empty(); }
-  void mix(const LayerPass& pass, Rows o, std::span<float> lse, PartReader& parts) const;
+  void mix(const LayerPass& pass, Rows o, std::span<const float> lse) const;
   // What a listener sees of the pass, with arrays of state that no method has.
   View watch(const LayerPass& pass) const { return view(pass, methods_); }
   // What is kept of the layer, if the prompt ends in this pass.

@@ -14,10 +14,11 @@
 namespace loci {
 
 // Reads of one sequence's tables beside the main read.
-class TapReader : public PartReader {
+class TapReader {
  public:
-  using PartReader::read;
-  // As PartReader::read, over what `pattern` holds of the table.
+  virtual ~TapReader() = default;
+  // o [rows, query_heads * head_dim] and lse [rows * query_heads], of the table's heads only, get the softmax over what
+  // `pattern` holds of the table. Rows that see nothing: 0 and -inf.
   virtual void read(size_t table, const Pattern& pattern, Rows o, std::span<float> lse) = 0;
 };
 

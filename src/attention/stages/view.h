@@ -62,15 +62,6 @@ class ReadBuilder {
   std::span<const bool> mine_;
 };
 
-// Reads parts of a table beside the main read, for methods that weigh parts differently.
-class PartReader {
- public:
-  virtual ~PartReader() = default;
-  // o [rows, query_heads * head_dim] and lse [rows * query_heads], of the table's heads only, get the softmax over what
-  // `selection` holds. Rows that see nothing: 0 and -inf.
-  virtual void read(size_t table, const Selection& selection, Rows o, std::span<float> lse) = 0;
-};
-
 // What Retains keep after a prompt; applied when the pass is over, so this pass still reads everything.
 class CacheEdit {
  public:
