@@ -18,11 +18,8 @@
 namespace loci {
 namespace {
 
-constexpr uint32_t kTargetTileRows = 192;  // a page is decoded once for them: a twentieth of the time
-constexpr uint32_t kRangesPerThread = 4;
-constexpr uint32_t kFineRangesPerThread = 16;  // where no tile is split, for balance
-constexpr uint32_t kWholeTilesFrom = 2;        // tiles per range from which tiles are not split
-constexpr uint32_t kItemwise = 0x80000000u;    // marks a segment whose items are published one by one
+constexpr uint32_t kTargetTileRows = 192;    // a page is decoded once for them: a twentieth of the time
+constexpr uint32_t kItemwise = 0x80000000u;  // marks a segment whose items are published one by one
 
 double seconds_now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -70,13 +67,6 @@ class WorkerScratch {
 
 }  // namespace
 
-// Consecutive items, counted over all tiles.
-struct Executor::Range {
-  uint64_t first = 0;
-  uint64_t last = 0;
-  uint32_t first_tile = 0;
-};
-
 Executor::Executor() = default;
 Executor::~Executor() = default;
 
@@ -92,13 +82,14 @@ WorkPlan Executor::plan(const ReadBounds& bounds, int threads) {
   const size_t rows = plan.tile_rows;
   const size_t dim = plan.padded_dim;
   plan.worker_bytes = WorkerScratch(nullptr, rows, dim).bytes();
-  const size_t ranges = size_t{kRangesPerThread} * static_cast<size_t>(threads);
   // Sinks have segments of their own.
   const size_t segments = div_up(bounds.slots, size_t{kPageSlots} * kItemBlocks * kSegmentItems) + 2;
-  plan.partial_states = (ranges - 1) * (segments + kSegmentItems + 1);
-  const size_t partial_floats = plan.partial_states * state_floats(rows, dim);
+  const auto floats = [&](size_t rounds, size_t state_rows) {
+    return (rounds * static_cast<size_t>(threads) - 1) * (segments + kSegmentItems + 1) * state_floats(state_rows, dim);
+  };
+  plan.partial_floats = std::max(floats(kStreamRounds, rows), floats(kManyStreamRounds, plan.group));
   plan.scratch_bytes = Workspace::bytes_of<std::byte>(plan.worker_bytes * static_cast<size_t>(threads)) +
-                       Workspace::bytes_of<float>(partial_floats);
+                       Workspace::bytes_of<float>(plan.partial_floats);
   return plan;
 }
 
@@ -108,55 +99,13 @@ void Executor::cut_ranges(const WorkPlan& plan, int threads) {
   arrival_count_ = 0;
   states_used_ = 0;
   if (list_.tiles().empty()) return;
+  const auto workers = static_cast<uint64_t>(threads);
   if (plan.schedule == Schedule::kSplit) {
-    cut_fixed(static_cast<uint64_t>(threads));
+    cut_split(list_.tiles(), workers, ranges_);
   } else {
-    cut_evenly(static_cast<uint64_t>(threads));
+    cut_stream(list_.tiles(), workers, state_rows_ <= plan.group, ranges_);
   }
   lay_out_states(plan);
-}
-
-// Cuts the items into ranges of like size. With few tiles a border may fall inside a tile; then the tile's states are
-// published.
-void Executor::cut_evenly(uint64_t workers) {
-  std::vector<Tile>& tiles = list_.tiles();
-  const uint64_t items = list_.items();
-  uint64_t wanted = workers == 1 ? 1 : std::min<uint64_t>(items, kRangesPerThread * workers);
-  const bool whole_tiles = tiles.size() >= wanted * kWholeTilesFrom;
-  if (whole_tiles && workers > 1) wanted = std::min<uint64_t>(tiles.size(), kFineRangesPerThread * workers);
-  uint32_t tile = 0;
-  uint64_t first = 0;
-  for (uint64_t i = 1; i <= wanted && first < items; ++i) {
-    uint64_t last = items * i / wanted;
-    const uint32_t range_tile = tile;
-    while (tile + 1 < tiles.size() && tiles[tile + 1].items_before <= last) ++tile;
-    if (whole_tiles && i < wanted) last = tiles[tile].items_before;
-    if (last <= first) {
-      tile = range_tile;
-      continue;
-    }
-    ranges_.push_back({first, last, range_tile});
-    if (last > tiles[tile].items_before && i < wanted) tiles[tile].split = true;
-    first = last;
-  }
-}
-
-// Cuts each tile into so many equal parts that every worker gets one, and deals the parts out in equal numbers.
-void Executor::cut_fixed(uint64_t workers) {
-  std::vector<Tile>& tiles = list_.tiles();
-  const uint64_t parts = div_up(workers, static_cast<uint64_t>(tiles.size())), units = tiles.size() * parts;
-  uint64_t first = 0;
-  for (uint64_t worker = 0; worker < workers; ++worker) {
-    const uint64_t end = units * (worker + 1) / workers;
-    const bool inside = end % parts != 0;
-    const uint64_t last = end == units
-                              ? list_.items()
-                              : tiles[end / parts].items_before + tiles[end / parts].items * (end % parts) / parts;
-    if (last <= first) continue;
-    ranges_.push_back({first, last, static_cast<uint32_t>(units * worker / workers / parts)});
-    if (inside && last > tiles[end / parts].items_before) tiles[end / parts].split = true;
-    first = last;
-  }
 }
 
 // Where the states of split tiles are published: one per segment that a worker holds whole, one per item of the others.
@@ -175,7 +124,8 @@ void Executor::lay_out_states(const WorkPlan& plan) {
       states_used_ += cut ? end - begin : 1;
     }
   }
-  LOCI_ASSERT(states_used_ <= plan.partial_states, "the plan reserves room for every published state");
+  LOCI_ASSERT(states_used_ * state_floats(state_rows_, plan.padded_dim) <= plan.partial_floats,
+              "the plan reserves room for every published state");
 }
 
 // One worker's way through a range. Holds its scratch.
@@ -198,7 +148,7 @@ class Executor::Worker {
     if (executor.list_.gathers()) std::memset(own_.gathered, 0, WorkerScratch::gathered_bytes(plan.padded_dim));
   }
 
-  void run(const Range& range) {
+  void run(const ItemRange& range) {
     const std::vector<Tile>& tiles = executor_.list_.tiles();
     for (uint32_t t = range.first_tile; t < tiles.size(); ++t) {
       const Tile& tile = tiles[t];
@@ -317,7 +267,8 @@ class Executor::Worker {
   }
 
   SoftmaxState published(uint32_t place) const {
-    return state_at(partials_ + place * state_floats(plan_.tile_rows, plan_.padded_dim), plan_.tile_rows);
+    const size_t rows = executor_.state_rows_;
+    return state_at(partials_ + place * state_floats(rows, plan_.padded_dim), rows);
   }
 
   const std::byte* page(const Tile& tile, const TileBlock& at) const {
@@ -450,6 +401,7 @@ void Executor::run(OpContext& context, const WorkPlan& plan, std::span<const Rea
       reads,
       {.group = plan.group, .tile_rows = plan.tile_rows, .positions = plan.tile_positions, .precision = plan.precision},
       context.isa);
+  state_rows_ = list_.most_rows();
   for (const Tile& tile : list_.tiles()) {
     work_.bytes += list_.bytes(tile);
     work_.macs += 2 * plan.head_dim * list_.visible(tile);
@@ -464,7 +416,7 @@ void Executor::run(OpContext& context, const WorkPlan& plan, std::span<const Rea
   const Workspace::Mark mark(context.scratch);
   std::byte* scratch =
       context.scratch.take<std::byte>(plan.worker_bytes * static_cast<size_t>(context.pool.size())).data();
-  float* partials = context.scratch.take<float>(states_used_ * state_floats(plan.tile_rows, plan.padded_dim)).data();
+  float* partials = context.scratch.take<float>(states_used_ * state_floats(state_rows_, plan.padded_dim)).data();
   const auto run_range = [&](size_t index, int worker) {
     Worker(*this, plan, q, scale, out, lse, context.isa, scratch + static_cast<size_t>(worker) * plan.worker_bytes,
            partials)

@@ -45,7 +45,7 @@ struct WorkPlan {
   ReadPrecision precision = ReadPrecision::kFast;
   Schedule schedule = Schedule::kStream;
   size_t worker_bytes = 0;    // scratch of one worker
-  size_t partial_states = 0;  // states that can be published
+  size_t partial_floats = 0;  // of the states that can be published
   size_t scratch_bytes = 0;   // of a run, in all
 };
 
@@ -72,20 +72,18 @@ class Executor {
   void time(ScheduleTimes* times) { times_ = times; }
 
  private:
-  struct Range;
   class Worker;
 
   void cut_ranges(const WorkPlan& plan, int threads);
-  void cut_evenly(uint64_t threads);
-  void cut_fixed(uint64_t threads);
   void lay_out_states(const WorkPlan& plan);
 
   TileList list_;
-  std::vector<Range> ranges_;
+  std::vector<ItemRange> ranges_;
   std::vector<uint32_t> segment_states_;  // of split tiles: where a segment's published states begin
   size_t arrival_count_ = 0;
   std::unique_ptr<std::atomic<uint32_t>[]> arrivals_;
   size_t arrivals_capacity_ = 0;
+  size_t state_rows_ = 0;  // of a published state: the most rows of a tile
   size_t states_used_ = 0;
   ReadWork work_;
   ScheduleTimes* times_ = nullptr;

@@ -42,6 +42,7 @@ uint32_t Tile::segment_begin(uint32_t segment) const {
 
 void TileList::add(Tile tile) {
   tile.items_before = items();
+  most_rows_ = std::max(most_rows_, tile.rows());
   tiles_.push_back(tile);
 }
 
@@ -137,6 +138,7 @@ void TileList::fill(std::span<const Read> reads, const Sizes& sizes, Isa isa) {
   tiles_.clear();
   pages_.clear();
   gathers_ = false;
+  most_rows_ = 0;
   for (const Read& read : reads) {
     const ReadKernel& kernel = read_kernel(isa, read.table->layout().codec, read.phase, sizes.precision);
     if (read.selection == nullptr) {

@@ -92,6 +92,7 @@ class TileList {
   std::vector<Tile>& tiles() { return tiles_; }
   const std::vector<Tile>& tiles() const { return tiles_; }
   uint64_t items() const { return tiles_.empty() ? 0 : tiles_.back().items_before + tiles_.back().items; }
+  size_t most_rows() const { return most_rows_; }  // of a tile
   TileBlock block(const Tile& tile, uint32_t block) const;
   bool gathers() const { return gathers_; }
   // Bytes of the entries that the tile walks over, and pairs of a row and an entry that it sees.
@@ -105,6 +106,7 @@ class TileList {
 
   std::vector<Tile> tiles_;
   std::vector<uint32_t> pages_;  // of selected tiles
+  size_t most_rows_ = 0;
   bool gathers_ = false;
 };
 
