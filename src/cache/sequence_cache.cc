@@ -42,19 +42,22 @@ CacheLayout::CacheLayout(std::vector<LayerShape> layers, PagePool& pool) : layer
   }
 }
 
-uint64_t CacheLayout::stripes(const Pattern& pattern, uint32_t tokens, uint32_t chunk) {
+uint64_t CacheLayout::stripes(const Pattern& pattern, uint32_t tokens, uint32_t span) {
   const uint64_t all = div_up(tokens, kPageSlots);
   if (pattern.window == 0) return all;
-  // Pages are given back at the end of a pass: until then the pass's own tokens come on top. One page more where the
-  // window's edge stands inside a page.
-  const uint64_t window = uint64_t{pattern.window} + pattern.granule - 1 + chunk;
-  return std::min(all, div_up(pattern.sinks, kPageSlots) + div_up(window, kPageSlots) + 1);
+  // Pages are given back at the end of a pass: until then the pass's own tokens come on top of what its first row sees
+  // before the border of its page.
+  const uint64_t before = pattern.granule % kPageSlots == 0
+                              ? std::max(pattern.window, kPageSlots) - uint64_t{kPageSlots}  // its edge is a page's
+                              : uint64_t{pattern.window} + pattern.granule - 2;
+  return std::min(all, div_up(pattern.sinks, kPageSlots) + div_up(before, uint64_t{kPageSlots}) +
+                           div_up(std::max(span, kPageSlots), kPageSlots));
 }
 
-uint64_t CacheLayout::sequence_bytes(std::span<const LayerShape> layers, uint32_t tokens, uint32_t chunk) {
+uint64_t CacheLayout::sequence_bytes(std::span<const LayerShape> layers, uint32_t tokens, uint32_t span) {
   uint64_t bytes = 0;
   for (const LayerShape& shape : layers) {
-    bytes += stripes({.window = shape.window}, tokens, chunk) * shape.kv_heads *
+    bytes += stripes({.window = shape.window}, tokens, span) * shape.kv_heads *
              page_layout(shape.codec, shape.head_dim).bytes;
   }
   return bytes;

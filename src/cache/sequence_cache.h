@@ -45,11 +45,11 @@ class CacheLayout {
   PageGroup group(LayerId layer, size_t head_class) const { return groups_[layer.value][head_class]; }
   PagePool& pool() const { return *pool_; }
 
-  // Bytes of pages that a sequence of `tokens`, fed in passes of at most `chunk`, holds at its peak, if nothing but the
-  // layers' own windows gives pages back.
-  static uint64_t sequence_bytes(std::span<const LayerShape> layers, uint32_t tokens, uint32_t chunk);
+  // Bytes of pages that a sequence of `tokens`, fed in passes of at most `span` from the page border before them, holds
+  // at its peak, if nothing but the layers' own windows gives pages back.
+  static uint64_t sequence_bytes(std::span<const LayerShape> layers, uint32_t tokens, uint32_t span);
   // Stripes of one table under `pattern`, likewise.
-  static uint64_t stripes(const Pattern& pattern, uint32_t tokens, uint32_t chunk);
+  static uint64_t stripes(const Pattern& pattern, uint32_t tokens, uint32_t span);
 
  private:
   std::vector<LayerShape> layers_;

@@ -126,7 +126,7 @@ uint64_t peak_bytes(const Core& core, LayerId layer, std::span<const Claim> clai
   for (const Claim& claim : claims) {
     if (claim.sequence->cache.edited() > 0) return UINT64_MAX;
     const LayerBytes one = core.stages().layer_bytes(layout.layers[layer.value], layer, claim.prompt, claim.most_fed,
-                                                     layout.chunking.most_rows());
+                                                     layout.chunking.most_span());
     bytes += std::max(one.reading, one.writing);
   }
   return bytes;
@@ -141,7 +141,7 @@ uint64_t copied_bytes(const Core& core, std::span<const Claim> claims) {
     for (uint32_t i = 0; i < layout.layers.size(); ++i) {
       most = std::max(most, core.stages()
                                 .layer_bytes(layout.layers[i], LayerId(i), claim.prompt, claim.most_fed,
-                                             layout.chunking.most_rows())
+                                             layout.chunking.most_span())
                                 .copied);
     }
     bytes += most;

@@ -47,7 +47,7 @@ Core::Core(Model model, EngineLayout layout, std::unique_ptr<ThreadPool> threads
       threads_(std::move(threads)),
       scratch_(std::move(scratch)),
       isa_(isa),
-      pages_(std::make_unique<PagePool>(layout_.memory.kv_bytes)),
+      pages_(std::make_unique<PagePool>(layout_.memory.kv_bytes + layout_.fork_bytes)),
       cache_layout_(std::make_unique<CacheLayout>(layout_.layers, *pages_)) {}
 
 void Core::begin_prompt(Sequence& sequence, RequestFacts facts) {

@@ -53,7 +53,7 @@ Status make_stages(const ModelMeasure& model, const std::string& fingerprint, En
 }  // namespace
 
 uint64_t sequence_bytes(const EngineLayout& layout, uint32_t prompt, uint32_t total) {
-  return layout.stages->page_bytes(layout.layers, prompt, total, layout.chunking.most_rows());
+  return layout.stages->page_bytes(layout.layers, prompt, total, layout.chunking.most_span());
 }
 
 Result<Activations> parse_activations(const std::string& name) {
@@ -109,15 +109,15 @@ Result<EngineLayout> lay_out(const ModelMeasure& model, const std::string& finge
                      threads);
   MemoryPlan& memory = out.memory;
   memory.weights_bytes = model.weights_bytes;
-  // A page more than a sequence has: a fork that goes on copies the page that its origin ends in.
-  memory.kv_bytes = out.batch * (sequence_bytes(out, out.context, out.context) +
-                                 CacheLayout::sequence_bytes(out.layers, kPageSlots, out.chunking.chunk));
+  memory.kv_bytes = out.batch * sequence_bytes(out, out.context, out.context);
+  out.fork_bytes = out.batch * CacheLayout::sequence_bytes(out.layers, kPageSlots, kPageSlots);
   const StageBounds prompt{.rows = out.chunking.most_rows(), .tokens = out.context, .threads = threads};
   const StageBounds step{.rows = 1, .tokens = out.context, .threads = threads};
   memory.state_bytes = out.batch * out.stages->state_bytes(step);
   memory.scratch_bytes = Model::scratch_bytes(
       config, out.pass_rows, out.logit_rows, threads,
       out.work.scratch_bytes + out.stages->scratch_bytes(prompt) + out.batch * out.stages->scratch_bytes(step));
+  memory.scratch_bytes += out.fork_bytes;
   memory.total_bytes = memory.weights_bytes + memory.kv_bytes + memory.state_bytes + memory.scratch_bytes;
   memory.available_bytes = options.memory_limit_bytes > 0 ? options.memory_limit_bytes : available_memory_bytes();
   memory.fits = memory.total_bytes <= memory.available_bytes;

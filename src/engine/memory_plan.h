@@ -26,6 +26,8 @@ struct EngineLayout {
   std::vector<LayerShape> layers;
   WorkPlan work;
   MemoryPlan memory;
+  // Pages beyond memory.kv_bytes, planned as scratch: a fork that goes on copies the page that its origin ends in.
+  uint64_t fork_bytes = 0;
 };
 
 // Bytes of pages that a sequence holds at its peak: a prompt of `prompt` tokens that grows to `total`.

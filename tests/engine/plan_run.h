@@ -28,7 +28,7 @@ struct PlanRunOptions {
 using RowLogits = std::vector<std::vector<float>>;  // of every fed row
 
 inline std::unique_ptr<Core> load_core(const std::string& plan, const PlanRunOptions& run = {}) {
-  auto file = open_model_file(std::string(LOCI_SOURCE_DIR) + "/" + run.model);
+  auto file = open_model_file(run.model.starts_with('/') ? run.model : std::string(LOCI_SOURCE_DIR) + "/" + run.model);
   EXPECT_TRUE(file.ok()) << file.error().message;
   EngineOptions options;
   options.threads = run.threads;

@@ -97,42 +97,54 @@ bool Stages::edited(LayerId id, KvHead head) const {
 }
 
 // Stripes that a head holds at most when its prompt has been read.
-uint64_t Stages::stripes_after(LayerId id, KvHead head, uint32_t prompt, uint32_t total, uint32_t chunk) const {
+uint64_t Stages::stripes_after(LayerId id, KvHead head, uint32_t prompt, uint32_t total, uint32_t span) const {
   const RequestFacts facts{.prompt_tokens = prompt, .total_tokens = total, .seed = 0, .task = {}, .spans = {}};
   const uint64_t all = div_up(total, kPageSlots);
   if (!edited(id, head)) {
     const Pattern pattern = this->pattern(id, head, Phase::kDecode, facts);
-    if (pattern.window > 0 || pattern.dense()) return CacheLayout::stripes(pattern, total, chunk);
+    if (pattern.window > 0 || pattern.dense()) return CacheLayout::stripes(pattern, total, span);
     const uint64_t tail = total > pattern.floor ? total - pattern.floor : 0;
     return std::min(all, div_up(pattern.sinks, kPageSlots) + div_up(tail, kPageSlots) + 1);
   }
+  return std::min(all, div_up(kept_of_prompt(id, head, facts) + (total - prompt), kPageSlots));
+}
+
+// Entries of the prompt that are left of an edited head, at most; all of them only if they are sure to be left.
+uint64_t Stages::kept_of_prompt(LayerId id, KvHead head, const RequestFacts& facts) const {
+  const uint32_t prompt = facts.prompt_tokens;
   uint64_t kept = 0;
   for (const uint32_t r : layers_[id.value].retain[head.value]) {
     const Retain& retain = *retains_[r].object;
-    kept += retain.edits() ? retain.kept(id, head, prompt)
-                           : retain.pattern(id, head, Phase::kDecode, facts).count(prompt > 0 ? prompt - 1 : 0);
+    const uint64_t of_one = retain.edits()
+                                ? retain.kept(id, head, prompt)
+                                : retain.pattern(id, head, Phase::kDecode, facts).count(prompt > 0 ? prompt - 1 : 0);
+    if (of_one >= prompt) return prompt;
+    kept += of_one;
   }
-  return std::min(all, div_up(std::min<uint64_t>(kept, prompt) + (total - prompt), kPageSlots));
+  // Several may name the same entries.
+  return std::min<uint64_t>(kept, prompt > 0 ? prompt - 1 : 0);
 }
 
 LayerBytes Stages::layer_bytes(const LayerShape& shape, LayerId layer, uint32_t prompt, uint32_t total,
-                               uint32_t chunk) const {
+                               uint32_t span) const {
   const RequestFacts facts{.prompt_tokens = prompt, .total_tokens = total, .seed = 0, .task = {}, .spans = {}};
   const uint64_t page = page_layout(shape.codec, shape.head_dim).bytes;
   LayerBytes out;
   for (uint32_t h = 0; h < shape.kv_heads; ++h) {
-    const uint64_t after = stripes_after(layer, KvHead(h), prompt, total, chunk) * page;
-    out.reading += CacheLayout::stripes(pattern(layer, KvHead(h), Phase::kPrefill, facts), prompt, chunk) * page;
+    out.reading += CacheLayout::stripes(pattern(layer, KvHead(h), Phase::kPrefill, facts), prompt, span) * page;
+    const uint64_t after = stripes_after(layer, KvHead(h), prompt, total, span) * page;
     out.writing += after;
-    if (edited(layer, KvHead(h))) out.copied += after;
+    // Head by head, each giving back what it had. Who keeps everything is not copied.
+    if (edited(layer, KvHead(h)) && kept_of_prompt(layer, KvHead(h), facts) < prompt)
+      out.copied = std::max(out.copied, after);
   }
   return out;
 }
 
-uint64_t Stages::page_bytes(std::span<const LayerShape> layers, uint32_t prompt, uint32_t total, uint32_t chunk) const {
+uint64_t Stages::page_bytes(std::span<const LayerShape> layers, uint32_t prompt, uint32_t total, uint32_t span) const {
   LayerBytes all;
   for (uint32_t i = 0; i < layers.size(); ++i) {
-    const LayerBytes one = layer_bytes(layers[i], LayerId(i), prompt, total, chunk);
+    const LayerBytes one = layer_bytes(layers[i], LayerId(i), prompt, total, span);
     all.reading += one.reading;
     all.writing += one.writing;
     all.copied = std::max(all.copied, one.copied);
@@ -301,16 +313,13 @@ void Stages::after_prompt(const LayerPass& pass, std::vector<KeptEntries>& out) 
       ++named[one.head.value];
     }
   }
-  // Heads of a table that keep the same stay together.
   for (const Table& table : tables) {
-    std::map<std::vector<SlotId>, std::vector<KvHead>> together;
     for (const KvHead head : table.heads()) {
       const size_t asked = layer.retain[head.value].size();
       // Who names no slots keeps everything.
       if (asked == 0 || named[head.value] < asked || kept[head.value].size() == table.length()) continue;
-      together[kept[head.value]].push_back(head);
+      out.push_back({pass.layer, {head}, std::move(kept[head.value])});
     }
-    for (auto& [slots, heads] : together) out.push_back({pass.layer, std::move(heads), slots});
   }
 }
 

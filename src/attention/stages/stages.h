@@ -56,10 +56,10 @@ class Stages {
   std::vector<std::vector<KvHead>> classes(LayerId layer) const;
   // What a head keeps at all times of a phase.
   Pattern pattern(LayerId layer, KvHead head, Phase phase, const RequestFacts& facts) const;
-  // Pages that a sequence holds of one layer, and of all at its peak, fed by `chunk`; bounds of a layer's scratch and
-  // of a sequence's state.
-  LayerBytes layer_bytes(const LayerShape& shape, LayerId layer, uint32_t prompt, uint32_t total, uint32_t chunk) const;
-  uint64_t page_bytes(std::span<const LayerShape> layers, uint32_t prompt, uint32_t total, uint32_t chunk) const;
+  // Pages that a sequence holds of one layer, and of all at its peak, fed by passes of at most `span` positions from a
+  // page border on; bounds of a layer's scratch and of a sequence's state.
+  LayerBytes layer_bytes(const LayerShape& shape, LayerId layer, uint32_t prompt, uint32_t total, uint32_t span) const;
+  uint64_t page_bytes(std::span<const LayerShape> layers, uint32_t prompt, uint32_t total, uint32_t span) const;
   uint64_t state_bytes(const StageBounds& bounds) const;
   uint64_t scratch_bytes(const StageBounds& bounds) const;
 
@@ -104,7 +104,8 @@ class Stages {
   // Tables of the pass's layer for whose heads the s-th Select answers in `phase`; false: none.
   bool asked(const LayerPass& pass, Phase phase, uint32_t select, std::span<bool> mine) const;
   std::vector<KvHead> heads_of(const Layer& layer, uint32_t retain) const;
-  uint64_t stripes_after(LayerId layer, KvHead head, uint32_t prompt, uint32_t total, uint32_t chunk) const;
+  uint64_t kept_of_prompt(LayerId layer, KvHead head, const RequestFacts& facts) const;
+  uint64_t stripes_after(LayerId layer, KvHead head, uint32_t prompt, uint32_t total, uint32_t span) const;
   bool edited(LayerId layer, KvHead head) const;
 
   ModelShape model_;
