@@ -46,7 +46,7 @@ struct MemoryPlan {
   uint64_t weights_bytes = 0;  // packed weights
   uint64_t kv_bytes = 0;       // pages of `batch` sequences of `context` tokens, at their peak
   uint64_t state_bytes = 0;    // recurrent and method state
-  uint64_t scratch_bytes = 0;  // activations, partial reads, logits, tables
+  uint64_t scratch_bytes = 0;  // activations, partial reads, logits, tables, pages that forks copy
   uint64_t total_bytes = 0;
   uint64_t available_bytes = 0;
   bool fits = false;
