@@ -1,18 +1,36 @@
-# loci_precompile(TARGET headers...): the headers that most files of TARGET read, parsed once: the command line parser and the
-# test framework take seconds a file, the standard library a third of one. Not with a compiler cache, which cannot look into
-# precompiled headers.
-function(loci_precompile target)
+# Headers that most files of many targets read are parsed once: the test framework and json take seconds a file, the standard
+# library a third of one. A set of them serves the targets that are compiled with its options. Not with a compiler cache, which
+# cannot look into precompiled headers: every file includes what it uses.
+#
+# loci_header_set(SET HEADERS headers... DEPENDS targets... [OPTIONS options...])
+function(loci_header_set set)
+  cmake_parse_arguments(ARG "" "" "HEADERS;DEPENDS;OPTIONS" ${ARGN})
+  set(source ${PROJECT_BINARY_DIR}/header_sets/${set}.cc)
+  file(CONFIGURE OUTPUT ${source} CONTENT "// Precompiles the headers of the set '${set}'.\n")
+  add_library(loci_headers_${set} OBJECT ${source})
+  target_compile_options(loci_headers_${set} PRIVATE ${ARG_OPTIONS})
+  set_target_properties(loci_headers_${set} PROPERTIES LOCI_OPTIONS "${ARG_OPTIONS}")
+  target_link_libraries(loci_headers_${set} PRIVATE ${ARG_DEPENDS})
   if(NOT CMAKE_CXX_COMPILER_LAUNCHER)
-    target_precompile_headers(${target} PRIVATE ${ARGN})
+    target_precompile_headers(loci_headers_${set} PRIVATE ${ARG_HEADERS})
   endif()
 endfunction()
 
-# loci_module(NAME [SOURCES files...] [DEPENDS targets...] [PRECOMPILE headers...]): a static library loci_NAME of every .cc file
-# under src/NAME, but for main.cc and cuda/ (see cuda.cmake), and of SOURCES. PRECOMPILE adds to what every module precompiles.
+# loci_use_headers(TARGET SET): compiles TARGET with the set's options and headers.
+function(loci_use_headers target set)
+  get_target_property(options loci_headers_${set} LOCI_OPTIONS)
+  target_compile_options(${target} PRIVATE ${options})
+  if(NOT CMAKE_CXX_COMPILER_LAUNCHER)
+    target_precompile_headers(${target} REUSE_FROM loci_headers_${set})
+  endif()
+endfunction()
+
+# loci_module(NAME [SOURCES files...] [DEPENDS targets...] [HEADERS set]): a static library loci_NAME of every .cc file under
+# src/NAME, but for main.cc and cuda/ (see cuda.cmake), and of SOURCES. Its header set is 'code' unless HEADERS says otherwise.
 # Files named *_avx2.cc and *_avx512.cc are compiled for that instruction set; nothing else may use its instructions.
 # *_bf16_avx512.cc may use AVX512_BF16 besides.
 function(loci_module name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS;PRECOMPILE" ${ARGN})
+  cmake_parse_arguments(ARG "" "HEADERS" "SOURCES;DEPENDS" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${name}/*.cc)
   list(FILTER sources EXCLUDE REGEX "/main\\.cc$|/cuda/")
   list(APPEND sources ${ARG_SOURCES})
@@ -25,10 +43,10 @@ function(loci_module name)
   add_library(loci_${name} STATIC ${sources})
   target_include_directories(loci_${name} PUBLIC ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/include)
   target_link_libraries(loci_${name} PUBLIC ${ARG_DEPENDS})
-  list(LENGTH sources count)
-  if(count GREATER 6)
-    loci_precompile(loci_${name} <algorithm> <functional> <memory> <span> <string> <vector> <fmt/format.h> ${ARG_PRECOMPILE})
+  if(NOT ARG_HEADERS)
+    set(ARG_HEADERS code)
   endif()
+  loci_use_headers(loci_${name} ${ARG_HEADERS})
   foreach(source IN LISTS sources)
     if(source MATCHES "_avx2\\.cc$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c")
@@ -58,13 +76,7 @@ function(loci_tests folder)
   target_include_directories(test_${folder} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
   target_compile_definitions(test_${folder} PRIVATE LOCI_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   target_link_libraries(test_${folder} PRIVATE loci_${folder} ${ARG_DEPENDS} GTest::gtest GTest::gmock GTest::gtest_main)
-  # Half the build is tests, whose own speed matters little. What they test keeps its flags. g++ 12 takes the insertion
-  # inside std::string's operator+ for a copy of more bytes than there are.
-  target_compile_options(test_${folder} PRIVATE -O1 "$<$<CXX_COMPILER_ID:GNU>:-Wno-stringop-overflow;-Wno-array-bounds>")
-  list(LENGTH sources count)
-  if(count GREATER 3)
-    loci_precompile(test_${folder} <gmock/gmock.h> <gtest/gtest.h> <fmt/format.h>)
-  endif()
+  loci_use_headers(test_${folder} tests)
   gtest_discover_tests(test_${folder} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60 TEST_FILTER "-*Slow*:*Download*"
                        PROPERTIES TIMEOUT ${LOCI_TEST_SECONDS})
   gtest_discover_tests(test_${folder} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60 TEST_FILTER "*Slow*-*Download*"

@@ -355,51 +355,51 @@ Result<int> bench(const Console& console, const BenchCommand& command) {
 
 }  // namespace
 
-void add_bench(CLI::App& app, Choice& choice) {
+void add_bench(const Command& app, Choice& choice) {
   auto options = std::make_shared<BenchCommand>();
-  CLI::App* command =
-      add_command(app, "bench",
-                  "Measure how fast a model reads a prompt (prefill) and writes (decode) after --depth earlier\n"
-                  "tokens, on random tokens, and the machine's roof beside it: int8 and fp32 multiply-accumulates\n"
-                  "first, read bandwidth before and after each test, of which the better counts. GB/s and GMAC/s\n"
-                  "count what must be read and multiplied at least. \"of roof\" is, for decode, GB/s over the read\n"
-                  "bandwidth; for prefill, the time that the projections would take at the int8 roof and attention\n"
-                  "at the bf16 roof (fp32 where the machine has none), over the time it took. Of all repetitions the "
-                  "median counts. With --batch N, N\n"
-                  "sequences of each depth write at once and the tokens of all are counted.",
-                  "  loci bench -m smollm2 --threads 2\n"
-                  "  loci bench -m smollm2 --batch 16 --depth 1024 --gen 64\n"
-                  "  loci bench -m smollm2 --prompt 512 --gen 64 --depth 0,4096,7000 --attention store=kv4 --json\n");
-  add_model_options(*command, options->model);
-  command->add_option("--prompt", options->prompt, "Tokens of the prefill test; 0: none")
-      ->capture_default_str()
-      ->check(CLI::Range(0u, 1u << 24))
-      ->type_name("N");
-  command->add_option("--gen", options->generate, "Steps of the decode test; 0: none")
-      ->capture_default_str()
-      ->check(CLI::Range(0u, 1u << 24))
-      ->type_name("N");
-  command->add_option("--depth", options->depths, "Tokens in the cache before a test, one or several")
-      ->delimiter(',')
-      ->default_str("0")
-      ->check(CLI::Range(0u, 1u << 28))
-      ->type_name("D,...");
-  command->add_option("--batch", options->batch, "Sequences that write at once; more than 1: only the decode test")
-      ->capture_default_str()
-      ->check(CLI::Range(1u, 1024u))
-      ->type_name("N");
-  command->add_option("--reps", options->repetitions, "Repetitions of each test")
-      ->capture_default_str()
-      ->check(CLI::Range(1u, 1000u))
-      ->type_name("R");
-  command->add_option("--seed", options->seed, "Seed of the random tokens")->capture_default_str()->type_name("S");
-  command->add_flag("--json", options->json,
-                    "Print an array of rows: test, depth, batch, tok_s, gb_s, gmac_s, roof_share, kv_bytes,\n"
-                    "attention, threads, load_s, roof_gb_s, roof_one_thread_gb_s, roof_int8_gmac_s, roof_f32_gmac_s,\n"
-                    "roof_bf16_gmac_s (0 where the machine has none)");
+  const Command command = app.add_command(
+      "bench",
+      "Measure how fast a model reads a prompt (prefill) and writes (decode) after --depth earlier\n"
+      "tokens, on random tokens, and the machine's roof beside it: int8 and fp32 multiply-accumulates\n"
+      "first, read bandwidth before and after each test, of which the better counts. GB/s and GMAC/s\n"
+      "count what must be read and multiplied at least. \"of roof\" is, for decode, GB/s over the read\n"
+      "bandwidth; for prefill, the time that the projections would take at the int8 roof and attention\n"
+      "at the bf16 roof (fp32 where the machine has none), over the time it took. Of all repetitions the "
+      "median counts. With --batch N, N\n"
+      "sequences of each depth write at once and the tokens of all are counted.",
+      "  loci bench -m smollm2 --threads 2\n"
+      "  loci bench -m smollm2 --batch 16 --depth 1024 --gen 64\n"
+      "  loci bench -m smollm2 --prompt 512 --gen 64 --depth 0,4096,7000 --attention store=kv4 --json\n");
+  add_model_options(command, options->model);
+  command.add_option("--prompt", options->prompt, "Tokens of the prefill test; 0: none")
+      .shows_default()
+      .range(0u, 1u << 24)
+      .type("N");
+  command.add_option("--gen", options->generate, "Steps of the decode test; 0: none")
+      .shows_default()
+      .range(0u, 1u << 24)
+      .type("N");
+  command.add_option("--depth", options->depths, "Tokens in the cache before a test, one or several")
+      .separator(',')
+      .default_text("0")
+      .range(0u, 1u << 28)
+      .type("D,...");
+  command.add_option("--batch", options->batch, "Sequences that write at once; more than 1: only the decode test")
+      .shows_default()
+      .range(1u, 1024u)
+      .type("N");
+  command.add_option("--reps", options->repetitions, "Repetitions of each test")
+      .shows_default()
+      .range(1u, 1000u)
+      .type("R");
+  command.add_option("--seed", options->seed, "Seed of the random tokens").shows_default().type("S");
+  command.add_flag("--json", options->json,
+                   "Print an array of rows: test, depth, batch, tok_s, gb_s, gmac_s, roof_share, kv_bytes,\n"
+                   "attention, threads, load_s, roof_gb_s, roof_one_thread_gb_s, roof_int8_gmac_s, roof_f32_gmac_s,\n"
+                   "roof_bf16_gmac_s (0 where the machine has none)");
   // `loci bench attention` needs no model.
-  CLI::Option* model = command->get_option("--model")->required(false);
-  add_bench_attention(*command, choice);
+  const Option model = command.option("--model").required(false);
+  add_bench_attention(command, choice);
   set_action(command, choice, options, bench, [model] { require_options({model}, 1, 1); });
 }
 

@@ -226,10 +226,10 @@ Result<int> bench_attention(const Console& console, const AttentionBench& comman
 
 }  // namespace
 
-void add_bench_attention(CLI::App& bench, Choice& choice) {
+void add_bench_attention(const Command& bench, Choice& choice) {
   auto options = std::make_shared<AttentionBench>();
-  CLI::App* command = add_command(
-      bench, "attention",
+  const Command command = bench.add_command(
+      "attention",
       "Measure the attention of decode steps under a plan, without a model: layers of --shape (or of a model's\n"
       "heads, -m) with random entries, queries and, where a plan needs one, a random profile. Selecting and reading\n"
       "are timed apart, in turns with a second plan (dense); \"speedup\" is over it. Selecting includes what methods\n"
@@ -239,54 +239,48 @@ void add_bench_attention(CLI::App& bench, Choice& choice) {
       "  loci bench attention --attention 'tokenselect(k=2048)' --depth 16384 --threads 2\n"
       "  loci bench attention --attention 'recycled(k=2048)' --steps 100\n"
       "  loci bench attention --shape llama3-8b,layers=1 --batch 8 --depth 1024,32768,4096 --schedule split\n");
-  command->add_option("--attention", options->attention, "Plan to measure")->capture_default_str()->type_name("PLAN");
-  command->add_option("--against", options->against, "Plan to measure beside it")
-      ->capture_default_str()
-      ->type_name("PLAN");
+  command.add_option("--attention", options->attention, "Plan to measure").shows_default().type("PLAN");
+  command.add_option("--against", options->against, "Plan to measure beside it").shows_default().type("PLAN");
   command
-      ->add_option("--shape", options->shape,
-                   "Heads: llama3-8b, llama3-70b, qwen2-7b or gemma3-1b, and, behind a comma, layers=N")
-      ->capture_default_str()
-      ->type_name("SHAPE");
-  command->add_option("-m,--model", options->model, "Take layers and heads from this model instead")
-      ->type_name("MODEL");
-  command->add_option("--depth", options->depths, "Tokens in the cache; of several, the sequences take turns")
-      ->delimiter(',')
-      ->default_str("16384")
-      ->check(CLI::Range(1u, 1u << 24))
-      ->type_name("D,...");
-  command->add_option("--batch", options->batch, "Sequences that are stepped together")
-      ->capture_default_str()
-      ->check(CLI::Range(1u, 1024u))
-      ->type_name("N");
-  command->add_option("--steps", options->steps, "Decode steps")
-      ->capture_default_str()
-      ->check(CLI::Range(1u, 1u << 20))
-      ->type_name("N");
+      .add_option("--shape", options->shape,
+                  "Heads: llama3-8b, llama3-70b, qwen2-7b or gemma3-1b, and, behind a comma, layers=N")
+      .shows_default()
+      .type("SHAPE");
+  command.add_option("-m,--model", options->model, "Take layers and heads from this model instead").type("MODEL");
+  command.add_option("--depth", options->depths, "Tokens in the cache; of several, the sequences take turns")
+      .separator(',')
+      .default_text("16384")
+      .range(1u, 1u << 24)
+      .type("D,...");
+  command.add_option("--batch", options->batch, "Sequences that are stepped together")
+      .shows_default()
+      .range(1u, 1024u)
+      .type("N");
+  command.add_option("--steps", options->steps, "Decode steps").shows_default().range(1u, 1u << 20).type("N");
   command
-      ->add_option("--schedule", options->schedule,
-                   "How reads are dealt to workers: stream, in equal runs of entries; split, in equal numbers of "
-                   "heads, cut where there are fewer heads than workers")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"stream", "split"}))
-      ->type_name("NAME");
-  command->add_option("--alike", options->alike, "Share of steps whose queries are nearly those of the step before")
-      ->capture_default_str()
-      ->check(CLI::Range(0.0, 1.0))
-      ->type_name("P");
-  command->add_option("--threads", options->threads, "Worker threads; 0: one for each core this process may use")
-      ->capture_default_str()
-      ->check(CLI::Range(0, 1024))
-      ->type_name("N");
-  command->add_option("--isa", options->isa, "Instruction set of the kernels: auto, scalar, avx2, avx512")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"auto", "scalar", "avx2", "avx512"}))
-      ->type_name("ISA");
-  command->add_option("--seed", options->seed, "Seed of everything random")->capture_default_str()->type_name("S");
-  command->add_flag("--json", options->json,
-                    "Print an array of two rows, the plan and what it is measured beside: attention, depths, batch,\n"
-                    "steps, schedule, alike, select_ms, read_ms, step_ms, slowest_step_ms, speedup, read_bytes, gb_s,\n"
-                    "roof_gb_s, roof_share, kv_bytes, worker_busy, made_up_profiles");
+      .add_option("--schedule", options->schedule,
+                  "How reads are dealt to workers: stream, in equal runs of entries; split, in equal numbers of "
+                  "heads, cut where there are fewer heads than workers")
+      .shows_default()
+      .one_of({"stream", "split"})
+      .type("NAME");
+  command.add_option("--alike", options->alike, "Share of steps whose queries are nearly those of the step before")
+      .shows_default()
+      .range(0.0, 1.0)
+      .type("P");
+  command.add_option("--threads", options->threads, "Worker threads; 0: one for each core this process may use")
+      .shows_default()
+      .range(0, 1024)
+      .type("N");
+  command.add_option("--isa", options->isa, "Instruction set of the kernels: auto, scalar, avx2, avx512")
+      .shows_default()
+      .one_of({"auto", "scalar", "avx2", "avx512"})
+      .type("ISA");
+  command.add_option("--seed", options->seed, "Seed of everything random").shows_default().type("S");
+  command.add_flag("--json", options->json,
+                   "Print an array of two rows, the plan and what it is measured beside: attention, depths, batch,\n"
+                   "steps, schedule, alike, select_ms, read_ms, step_ms, slowest_step_ms, speedup, read_bytes, gb_s,\n"
+                   "roof_gb_s, roof_share, kv_bytes, worker_busy, made_up_profiles");
   set_action(command, choice, options, bench_attention);
 }
 

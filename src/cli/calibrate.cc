@@ -225,10 +225,10 @@ Result<int> run_calibrate(const Console& console, const CalibrateCommand& given)
 
 }  // namespace
 
-void add_calibrate(CLI::App& app, Choice& choice) {
+void add_calibrate(const Command& app, Choice& choice) {
   auto options = std::make_shared<CalibrateCommand>();
-  CLI::App* command = add_command(
-      app, "calibrate",
+  const Command command = app.add_command(
+      "calibrate",
       "Measure what the heads of a model do and write a profile, which some methods read (profile=FILE).\n"
       "retrieval-heads: heads whose greatest attention copies the answer out of a text; razor: heads that\n"
       "look back at earlier copies of random tokens; duo: how much an answer suffers when a head sees sinks\n"
@@ -239,36 +239,34 @@ void add_calibrate(CLI::App& app, Choice& choice) {
       "  loci calibrate -m needle --for retrieval-heads -o retrieval.json\n"
       "  loci calibrate -m smollm2 --for duo --prompts 4 --length 2048 -o duo.json --picture duo.svg\n"
       "  loci run -m needle --raw -f book.txt -p '...' --attention 'retain=duo(profile=duo.json)'\n");
-  add_model_option(*command, options->model);
-  command->add_option("--for", options->kind, "What to measure: retrieval-heads, razor, duo, moa, act, ph3")
-      ->required()
-      ->check(CLI::IsMember({"retrieval-heads", "razor", "duo", "moa", "act", "ph3", "task-kv"}))
-      ->type_name("KIND");
-  command->add_option("-o,--output", options->output, "The profile to write")->required()->type_name("PROFILE");
-  command->add_option("--prompts", options->prompts, "Prompts to ask, for razor sequences; 0: what suits the kind")
-      ->capture_default_str()
-      ->check(CLI::Range(0u, 10000u))
-      ->type_name("N");
-  command->add_option("--length", options->length, "Tokens of a prompt and its answer; 0: what suits the kind")
-      ->capture_default_str()
-      ->check(CLI::Range(0u, 1u << 24))
-      ->type_name("N");
-  command->add_option("--seed", options->seed, "Chooses texts, facts and random tokens")
-      ->capture_default_str()
-      ->type_name("N");
-  command->add_option("--text", options->text, "The text to hide facts in; default: the novel that ships with Loci")
-      ->type_name("FILE");
-  command->add_option("--density", options->density, "moa: the bound of the mean span, as a share of the length")
-      ->capture_default_str()
-      ->check(CLI::Range(0.125, 1.0))
-      ->type_name("SHARE");
-  command->add_flag("--raw", options->raw, "Ask in plain text, without the model's chat template");
-  command->add_option("--picture", options->picture, "Also draw the profile")->type_name("FILE.svg");
-  command->add_option("--threads", options->threads, "Worker threads; 0: one for each core this process may use")
-      ->capture_default_str()
-      ->check(CLI::Range(0, 1024))
-      ->type_name("N");
-  command->add_flag("--json", options->json, "Print one JSON object: kind, profile, seconds, settings, values");
+  add_model_option(command, options->model);
+  command.add_option("--for", options->kind, "What to measure: retrieval-heads, razor, duo, moa, act, ph3")
+      .required()
+      .one_of({"retrieval-heads", "razor", "duo", "moa", "act", "ph3", "task-kv"})
+      .type("KIND");
+  command.add_option("-o,--output", options->output, "The profile to write").required().type("PROFILE");
+  command.add_option("--prompts", options->prompts, "Prompts to ask, for razor sequences; 0: what suits the kind")
+      .shows_default()
+      .range(0u, 10000u)
+      .type("N");
+  command.add_option("--length", options->length, "Tokens of a prompt and its answer; 0: what suits the kind")
+      .shows_default()
+      .range(0u, 1u << 24)
+      .type("N");
+  command.add_option("--seed", options->seed, "Chooses texts, facts and random tokens").shows_default().type("N");
+  command.add_option("--text", options->text, "The text to hide facts in; default: the novel that ships with Loci")
+      .type("FILE");
+  command.add_option("--density", options->density, "moa: the bound of the mean span, as a share of the length")
+      .shows_default()
+      .range(0.125, 1.0)
+      .type("SHARE");
+  command.add_flag("--raw", options->raw, "Ask in plain text, without the model's chat template");
+  command.add_option("--picture", options->picture, "Also draw the profile").type("FILE.svg");
+  command.add_option("--threads", options->threads, "Worker threads; 0: one for each core this process may use")
+      .shows_default()
+      .range(0, 1024)
+      .type("N");
+  command.add_flag("--json", options->json, "Print one JSON object: kind, profile, seconds, settings, values");
   set_action(command, choice, options, run_calibrate);
 }
 

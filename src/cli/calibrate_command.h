@@ -5,6 +5,6 @@
 
 namespace loci {
 
-void add_calibrate(CLI::App& app, Choice& choice);
+void add_calibrate(const Command& app, Choice& choice);
 
 }  // namespace loci

@@ -133,21 +133,20 @@ Result<int> chat(const Console& console, const ChatCommand& command) {
 
 }  // namespace
 
-void add_chat(CLI::App& app, Choice& choice) {
+void add_chat(const Command& app, Choice& choice) {
   auto options = std::make_shared<ChatCommand>();
   options->sampling.max_new_tokens = 1024;
-  CLI::App* command =
-      add_command(app, "chat",
-                  "Talk to a model. What was said stays in the cache, so a turn costs only its own tokens. The\n"
-                  "conversation can be saved with its cache and taken up later. Lines come from standard input,\n"
-                  "so a script can be piped in. /help inside lists the commands.",
-                  "  loci chat -m smollm2\n"
-                  "  loci chat -m smollm2 --system 'You answer in one sentence.' --temp 0.7\n"
-                  "  printf 'Hello\\nWhat did I just say?\\n' | loci chat -m smollm2\n");
-  add_model_options(*command, options->model);
-  command->add_option("--system", options->system, "Instruction that stands before the conversation")
-      ->type_name("TEXT");
-  add_sampling_options(*command, options->sampling);
+  const Command command =
+      app.add_command("chat",
+                      "Talk to a model. What was said stays in the cache, so a turn costs only its own tokens. The\n"
+                      "conversation can be saved with its cache and taken up later. Lines come from standard input,\n"
+                      "so a script can be piped in. /help inside lists the commands.",
+                      "  loci chat -m smollm2\n"
+                      "  loci chat -m smollm2 --system 'You answer in one sentence.' --temp 0.7\n"
+                      "  printf 'Hello\\nWhat did I just say?\\n' | loci chat -m smollm2\n");
+  add_model_options(command, options->model);
+  command.add_option("--system", options->system, "Instruction that stands before the conversation").type("TEXT");
+  add_sampling_options(command, options->sampling);
   set_action(command, choice, options, chat);
 }
 

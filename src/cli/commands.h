@@ -3,7 +3,6 @@
 // has no answer.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
 #include <memory>
 #include <string>
@@ -11,6 +10,7 @@
 
 #include "base/error.h"
 #include "cli/console.h"
+#include "cli/parser.h"
 
 namespace loci {
 
@@ -20,38 +20,34 @@ struct Choice {
   std::function<Result<int>(const Console&)> action;  // returns the exit code
 };
 
-// A subcommand with its paragraph and its examples ("loci NAME ..." lines) below the options.
-CLI::App* add_command(CLI::App& parent, const std::string& name, const std::string& paragraph,
-                      const std::string& examples);
-
 // To be called when the line has been parsed: a usage error unless `least` to `most` of the options were given.
-void require_options(const std::vector<CLI::Option*>& options, size_t least, size_t most);
+void require_options(const std::vector<Option>& options, size_t least, size_t most);
 
 // Ties `run(console, *options)` to the subcommand; Options has a member `bool json`. `check` looks at the parsed line
 // first.
 template <typename Options, typename Run>
 void set_action(
-    CLI::App* command, Choice& choice, std::shared_ptr<Options> options, Run run, std::function<void()> check = [] {}) {
-  command->callback([command, &choice, options, run, check] {
-    if (!command->get_subcommands().empty()) return;  // it has left its own
+    const Command& command, Choice& choice, std::shared_ptr<Options> options, Run run,
+    std::function<void()> check = [] {}) {
+  command.when_chosen([&choice, options, run, check] {
     check();
     choice.json = options->json;
     choice.action = [options, run](const Console& console) { return run(console, *options); };
   });
 }
 
-void add_run(CLI::App& app, Choice& choice);
-void add_chat(CLI::App& app, Choice& choice);
-void add_bench(CLI::App& app, Choice& choice);
-void add_bench_attention(CLI::App& bench, Choice& choice);
-void add_eval(CLI::App& app, Choice& choice);
-void add_explain(CLI::App& app, Choice& choice);
-void add_tokenize(CLI::App& app, Choice& choice);
-void add_inspect(CLI::App& app, Choice& choice);
-void add_methods(CLI::App& app, Choice& choice);
-void add_plan(CLI::App& app, Choice& choice);
-void add_pull(CLI::App& app, Choice& choice);
-void add_doctor(CLI::App& app, Choice& choice);
-void add_demo(CLI::App& app, Choice& choice);
+void add_run(const Command& app, Choice& choice);
+void add_chat(const Command& app, Choice& choice);
+void add_bench(const Command& app, Choice& choice);
+void add_bench_attention(const Command& bench, Choice& choice);
+void add_eval(const Command& app, Choice& choice);
+void add_explain(const Command& app, Choice& choice);
+void add_tokenize(const Command& app, Choice& choice);
+void add_inspect(const Command& app, Choice& choice);
+void add_methods(const Command& app, Choice& choice);
+void add_plan(const Command& app, Choice& choice);
+void add_pull(const Command& app, Choice& choice);
+void add_doctor(const Command& app, Choice& choice);
+void add_demo(const Command& app, Choice& choice);
 
 }  // namespace loci

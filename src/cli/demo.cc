@@ -166,41 +166,41 @@ Result<int> demo(const Console& console, const DemoCommand& command) {
 
 }  // namespace
 
-void add_demo(CLI::App& app, Choice& choice) {
+void add_demo(const Command& app, Choice& choice) {
   auto options = std::make_shared<DemoCommand>();
-  CLI::App* command =
-      add_command(app, "demo",
-                  "Hide a fact in a novel, let a model read all of it and answer a question about the fact: once\n"
-                  "with dense attention over a 16-bit cache, once over a 4-bit cache. Prints both answers with\n"
-                  "their speed, cache bytes and share of the machine's roof. The exit code is 1 if one is wrong.",
-                  "  loci demo\n"
-                  "  loci demo --tokens 131072 --seed 7\n"
-                  "  loci demo --attention dense --attention store=kv8 --json\n");
-  command->add_option("-m,--model", options->model, "Model to ask")->capture_default_str()->type_name("MODEL");
-  command->add_option("--book", options->book, "Text to hide the fact in; default: Moby-Dick, which ships with Loci")
-      ->type_name("FILE");
-  command->add_option("--tokens", options->haystack.tokens, "Length of the prompt and the answer")
-      ->capture_default_str()
-      ->check(CLI::Range(1u, 1u << 24))
-      ->type_name("N");
-  command->add_option("--depth", options->haystack.depth, "Where the fact stands: 0 at the beginning, 1 at the end")
-      ->capture_default_str()
-      ->check(CLI::Range(0.0, 1.0))
-      ->type_name("D");
-  command->add_option("--seed", options->haystack.seed, "Chooses the fact")->capture_default_str()->type_name("S");
-  command->add_option("--attention", options->plans, "Plan to answer with; may be given more than once")
-      ->allow_extra_args(false)
-      ->default_str("dense, store=kv4")
-      ->type_name("PLAN");
-  command->add_option("--threads", options->threads, "Worker threads; 0: every core")
-      ->capture_default_str()
-      ->check(CLI::Range(0, 1024))
-      ->type_name("N");
-  command->add_option("--isa", options->isa, "Instruction set: auto, scalar, avx2, avx512")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"auto", "scalar", "avx2", "avx512"}))
-      ->type_name("ISA");
-  command->add_flag("--json", options->json, "Print one JSON object: needle, question, value, runs, roof");
+  const Command command =
+      app.add_command("demo",
+                      "Hide a fact in a novel, let a model read all of it and answer a question about the fact: once\n"
+                      "with dense attention over a 16-bit cache, once over a 4-bit cache. Prints both answers with\n"
+                      "their speed, cache bytes and share of the machine's roof. The exit code is 1 if one is wrong.",
+                      "  loci demo\n"
+                      "  loci demo --tokens 131072 --seed 7\n"
+                      "  loci demo --attention dense --attention store=kv8 --json\n");
+  command.add_option("-m,--model", options->model, "Model to ask").shows_default().type("MODEL");
+  command.add_option("--book", options->book, "Text to hide the fact in; default: Moby-Dick, which ships with Loci")
+      .type("FILE");
+  command.add_option("--tokens", options->haystack.tokens, "Length of the prompt and the answer")
+      .shows_default()
+      .range(1u, 1u << 24)
+      .type("N");
+  command.add_option("--depth", options->haystack.depth, "Where the fact stands: 0 at the beginning, 1 at the end")
+      .shows_default()
+      .range(0.0, 1.0)
+      .type("D");
+  command.add_option("--seed", options->haystack.seed, "Chooses the fact").shows_default().type("S");
+  command.add_option("--attention", options->plans, "Plan to answer with; may be given more than once")
+      .one_word_each()
+      .default_text("dense, store=kv4")
+      .type("PLAN");
+  command.add_option("--threads", options->threads, "Worker threads; 0: every core")
+      .shows_default()
+      .range(0, 1024)
+      .type("N");
+  command.add_option("--isa", options->isa, "Instruction set: auto, scalar, avx2, avx512")
+      .shows_default()
+      .one_of({"auto", "scalar", "avx2", "avx512"})
+      .type("ISA");
+  command.add_flag("--json", options->json, "Print one JSON object: needle, question, value, runs, roof");
   set_action(command, choice, options, demo);
 }
 

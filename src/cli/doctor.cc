@@ -213,30 +213,30 @@ Result<int> doctor(const Console& console, const DoctorCommand& command) {
 
 }  // namespace
 
-void add_doctor(CLI::App& app, Choice& choice) {
+void add_doctor(const Command& app, Choice& choice) {
   auto options = std::make_shared<DoctorCommand>();
-  CLI::App* command =
-      add_command(app, "doctor",
-                  "Show what this machine offers: processor, instruction sets, memory, CUDA devices, the kernel\n"
-                  "that runs each operation, and the measured roof: the speed of reading memory and of int8 and\n"
-                  "fp32 multiply-accumulates, against which 'loci bench' compares. Takes about two seconds; with\n"
-                  "--measure, which adds the speed of every type of weights, some ten more and 700 MB of memory.",
-                  "  loci doctor\n"
-                  "  loci doctor --measure --threads 2\n"
-                  "  loci doctor --isa avx2 --threads 1 --json\n");
-  command->add_option("--threads", options->threads, "Threads to measure with; 0: every core")
-      ->capture_default_str()
-      ->check(CLI::Range(0, 1024))
-      ->type_name("N");
-  command->add_option("--isa", options->isa, "Instruction set: auto, scalar, avx2, avx512")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"auto", "scalar", "avx2", "avx512"}))
-      ->type_name("ISA");
-  command->add_flag("--no-measure", options->no_measure, "Do not measure the roof");
-  command->add_flag("--measure", options->measure_weights,
-                    "Measure every type of weights too: GB/s of the file's bytes with one row (decode), GMAC/s\n"
-                    "with many (prefill); names the types that read less than half of q4_1's GB/s");
-  command->add_flag("--json", options->json, "Print one JSON object");
+  const Command command =
+      app.add_command("doctor",
+                      "Show what this machine offers: processor, instruction sets, memory, CUDA devices, the kernel\n"
+                      "that runs each operation, and the measured roof: the speed of reading memory and of int8 and\n"
+                      "fp32 multiply-accumulates, against which 'loci bench' compares. Takes about two seconds; with\n"
+                      "--measure, which adds the speed of every type of weights, some ten more and 700 MB of memory.",
+                      "  loci doctor\n"
+                      "  loci doctor --measure --threads 2\n"
+                      "  loci doctor --isa avx2 --threads 1 --json\n");
+  command.add_option("--threads", options->threads, "Threads to measure with; 0: every core")
+      .shows_default()
+      .range(0, 1024)
+      .type("N");
+  command.add_option("--isa", options->isa, "Instruction set: auto, scalar, avx2, avx512")
+      .shows_default()
+      .one_of({"auto", "scalar", "avx2", "avx512"})
+      .type("ISA");
+  command.add_flag("--no-measure", options->no_measure, "Do not measure the roof");
+  command.add_flag("--measure", options->measure_weights,
+                   "Measure every type of weights too: GB/s of the file's bytes with one row (decode), GMAC/s\n"
+                   "with many (prefill); names the types that read less than half of q4_1's GB/s");
+  command.add_flag("--json", options->json, "Print one JSON object");
   set_action(command, choice, options, doctor);
 }
 

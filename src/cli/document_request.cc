@@ -52,12 +52,12 @@ Result<DocumentPrompt> build_prompt(const Engine& engine, const DocumentInput& i
 
 }  // namespace
 
-DocumentOptions add_document_options(CLI::App& command, DocumentInput& input) {
-  CLI::Option* file = command.add_option("-f,--file", input.file, "The document; - reads standard input");
-  CLI::Option* prompt = command.add_option("-p,--prompt", input.prompt, "The question");
-  file->type_name("FILE")->group("Input");
-  prompt->type_name("PROMPT")->group("Input");
-  command.add_flag("--raw", input.raw, "No chat template: FILE and PROMPT, concatenated")->group("Input");
+DocumentOptions add_document_options(const Command& command, DocumentInput& input) {
+  const Option file = command.add_option("-f,--file", input.file, "The document; - reads standard input");
+  const Option prompt = command.add_option("-p,--prompt", input.prompt, "The question");
+  file.type("FILE").group("Input");
+  prompt.type("PROMPT").group("Input");
+  command.add_flag("--raw", input.raw, "No chat template: FILE and PROMPT, concatenated").group("Input");
   return {file, prompt};
 }
 

@@ -1,12 +1,12 @@
 // A document with a question, on its way to an engine: what `loci run` and `loci explain` have in common.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <string>
 
 #include "cli/commands.h"
 #include "cli/document_prompt.h"
 #include "cli/model_options.h"
+#include "cli/parser.h"
 #include "loci/loci.h"
 
 namespace loci {
@@ -19,10 +19,10 @@ struct DocumentInput {
 
 // -f, -p and --raw; `check_document_input` on the parsed line asks for one of the first two.
 struct DocumentOptions {
-  CLI::Option* file;
-  CLI::Option* prompt;
+  Option file;
+  Option prompt;
 };
-DocumentOptions add_document_options(CLI::App& command, DocumentInput& input);
+DocumentOptions add_document_options(const Command& command, DocumentInput& input);
 
 struct OpenDocument {
   Engine engine;  // with room for the prompt and the answer, and no more unless --ctx says so

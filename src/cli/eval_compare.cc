@@ -92,10 +92,10 @@ Result<int> compare(const Console& console, const CompareCommand& command) {
 
 }  // namespace
 
-void add_eval_compare(CLI::App& eval, Choice& choice) {
+void add_eval_compare(const Command& eval, Choice& choice) {
   auto options = std::make_shared<CompareCommand>();
-  CLI::App* command = add_command(
-      eval, "compare",
+  const Command command = eval.add_command(
+      "compare",
       "Compare results prompt by prompt: the mean difference of the scores in percent points with its 95%\n"
       "interval, how many prompts went better and worse, and how much farther from dense (KL) the second is.\n"
       "With one file each of its plans is compared with dense, with two each plan that is in both. A\n"
@@ -103,14 +103,12 @@ void add_eval_compare(CLI::App& eval, Choice& choice) {
       "  loci eval compare out.json\n"
       "  loci eval compare before.json after.json\n"
       "  loci eval compare out.json --plans store=kv8 store=kv4 --json\n");
-  command->add_option("FILE", options->files, "One or two files that 'loci eval --json' wrote")
-      ->required()
-      ->expected(1, 2)
-      ->type_name("");
-  command->add_option("--plans", options->plans, "Two plans: of the first file, of the last")
-      ->expected(2)
-      ->type_name("PLAN PLAN");
-  command->add_flag("--json", options->json, "Print one JSON array");
+  command.add_option("FILE", options->files, "One or two files that 'loci eval --json' wrote")
+      .required()
+      .words(1, 2)
+      .type("");
+  command.add_option("--plans", options->plans, "Two plans: of the first file, of the last").words(2).type("PLAN PLAN");
+  command.add_flag("--json", options->json, "Print one JSON array");
   set_action(command, choice, options, compare);
 }
 

@@ -39,13 +39,13 @@ Result<int> list(const Console& console, const ListCommand& command) {
 
 }  // namespace
 
-void add_eval_list(CLI::App& eval, Choice& choice) {
+void add_eval_list(const Command& eval, Choice& choice) {
   auto options = std::make_shared<ListCommand>();
-  CLI::App* command = add_command(
-      eval, "list", "List the suites and their tasks: what each asks for, how it is scored, where it is from.",
+  const Command command = eval.add_command(
+      "list", "List the suites and their tasks: what each asks for, how it is scored, where it is from.",
       "  loci eval list\n"
       "  loci eval list --json\n");
-  command->add_flag("--json", options->json, "Print one JSON array");
+  command.add_flag("--json", options->json, "Print one JSON array");
   set_action(command, choice, options, list);
 }
 

@@ -121,34 +121,32 @@ Result<int> perplexity(const Console& console, const PerplexityCommand& command)
 
 }  // namespace
 
-void add_eval_perplexity(CLI::App& eval, Choice& choice) {
+void add_eval_perplexity(const Command& eval, Choice& choice) {
   auto options = std::make_shared<PerplexityCommand>();
-  CLI::App* command =
-      add_command(eval, "perplexity",
-                  "Feed a text to the model and measure how well it foresees each token: the mean negative\n"
-                  "log-likelihood in nats, and its exponential, the perplexity. A text longer than the window is\n"
-                  "cut into windows that do not overlap, each read anew; the first token of a window predicts\n"
-                  "nothing. --per-token adds, for each predicted token, its negative log-likelihood (nll), the\n"
-                  "token the model held most likely (argmax) and how far that one is ahead of the second (gap).\n"
-                  "--decode reads the end of each window one token at a time, as an answer is, so that what a\n"
-                  "plan does in decode steps shows; then only these tokens are scored.",
-                  "  loci eval perplexity -m smollm2 -f book.txt --window 2048\n"
-                  "  loci eval perplexity -m smollm2 -f book.txt --window 2048 --attention store=kv4 --json\n"
-                  "  loci eval perplexity -m needle --tokens ids.json --per-token --json\n"
-                  "  loci eval perplexity -m needle -f book.txt --window 8192 --decode 256 --attention store=kv4\n");
-  add_model_options(*command, options->model);
-  const std::vector<CLI::Option*> inputs{
-      command->add_option("-f,--file", options->file, "The text; - reads standard input")->type_name("FILE"),
-      command->add_option("--tokens", options->ids_file, "A JSON array of token ids, taken as they are")
-          ->type_name("IDS.json")};
-  for (CLI::Option* input : inputs) input->group("Input (one of these)");
-  command->add_option("--window", options->window, "Tokens read together; 0: the whole text")
-      ->capture_default_str()
-      ->type_name("N");
-  command->add_option("--decode", options->decode, "Score only the last N tokens of each window, as decode steps")
-      ->type_name("N");
-  command->add_flag("--per-token", options->per_token, "Report every predicted token");
-  command->add_flag("--json", options->json, "Print one JSON object: mean_nll, ppl, tokens, nll, argmax, gap");
+  const Command command = eval.add_command(
+      "perplexity",
+      "Feed a text to the model and measure how well it foresees each token: the mean negative\n"
+      "log-likelihood in nats, and its exponential, the perplexity. A text longer than the window is\n"
+      "cut into windows that do not overlap, each read anew; the first token of a window predicts\n"
+      "nothing. --per-token adds, for each predicted token, its negative log-likelihood (nll), the\n"
+      "token the model held most likely (argmax) and how far that one is ahead of the second (gap).\n"
+      "--decode reads the end of each window one token at a time, as an answer is, so that what a\n"
+      "plan does in decode steps shows; then only these tokens are scored.",
+      "  loci eval perplexity -m smollm2 -f book.txt --window 2048\n"
+      "  loci eval perplexity -m smollm2 -f book.txt --window 2048 --attention store=kv4 --json\n"
+      "  loci eval perplexity -m needle --tokens ids.json --per-token --json\n"
+      "  loci eval perplexity -m needle -f book.txt --window 8192 --decode 256 --attention store=kv4\n");
+  add_model_options(command, options->model);
+  const std::vector<Option> inputs{
+      command.add_option("-f,--file", options->file, "The text; - reads standard input").type("FILE"),
+      command.add_option("--tokens", options->ids_file, "A JSON array of token ids, taken as they are")
+          .type("IDS.json")};
+  for (const Option input : inputs) input.group("Input (one of these)");
+  command.add_option("--window", options->window, "Tokens read together; 0: the whole text").shows_default().type("N");
+  command.add_option("--decode", options->decode, "Score only the last N tokens of each window, as decode steps")
+      .type("N");
+  command.add_flag("--per-token", options->per_token, "Report every predicted token");
+  command.add_flag("--json", options->json, "Print one JSON object: mean_nll, ppl, tokens, nll, argmax, gap");
   set_action(command, choice, options, perplexity, [inputs] { require_options(inputs, 1, 1); });
 }
 

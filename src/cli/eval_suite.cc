@@ -256,129 +256,128 @@ Result<int> evaluate(const Console& console, const SuiteCommand& command) {
 }
 
 // Where prompts depart from the published ones.
-void add_sample_options(CLI::App& command, SuiteCommand& options) {
+void add_sample_options(const Command& command, SuiteCommand& options) {
   command
       .add_option("--depths", options.depths,
                   "Where a lone needle stands: random, as published, or even, from the first sentence of the\n"
                   "first prompt to the last of the last")
-      ->capture_default_str()
-      ->check(CLI::IsMember({kRandomDepths, kEvenDepths}))
-      ->type_name("HOW");
+      .shows_default()
+      .one_of({kRandomDepths, kEvenDepths})
+      .type("HOW");
   command.add_flag("--random-start", options.run.samples.random_start,
                    "Begin an essay at a random sentence of the haystack, not with its first");
   command
       .add_option("--keys", options.keys,
                   "Words that keys are made of: all, as published, or held-out, the fifth of them that the model\n"
                   "'needle' has not seen in training")
-      ->capture_default_str()
-      ->check(CLI::IsMember({kAllKeys, kHeldOutKeys}))
-      ->type_name("WHICH");
+      .shows_default()
+      .one_of({kAllKeys, kHeldOutKeys})
+      .type("WHICH");
 }
 
-void add_jsonl_options(CLI::App& command, SuiteCommand& options) {
+void add_jsonl_options(const Command& command, SuiteCommand& options) {
   constexpr const char* kGroup = "Questions of jsonl:FILE";
   static const std::map<std::string, Scorer> scorers{{"f1", Scorer::kWordF1},
                                                      {"rouge-l", Scorer::kRougeL},
                                                      {"edit-similarity", Scorer::kEditSimilarity},
                                                      {"all", Scorer::kAll},
                                                      {"any", Scorer::kPart}};
+  std::vector<std::string> names;
+  for (const auto& [name, scorer] : scorers) names.push_back(name);
   command.add_option("--jsonl-prompt", options.jsonl_prompt, "The prompt; {context} and {input} are filled in")
-      ->default_str("{context}, an empty line, {input}")
-      ->type_name("TEXT")
-      ->group(kGroup);
+      .default_text("{context}, an empty line, {input}")
+      .type("TEXT")
+      .group(kGroup);
   command
-      .add_option_function<std::string>(
+      .add_option_function(
           "--jsonl-score", [&options](const std::string& name) { options.jsonl_scorer = scorers.at(name); },
           "f1, rouge-l, edit-similarity (of code); all, any: the answers that occur")
-      ->default_str("f1")
-      ->check(CLI::IsMember(scorers))
-      ->type_name("HOW")
-      ->group(kGroup);
+      .default_text("f1")
+      .one_of(names)
+      .type("HOW")
+      .group(kGroup);
   command.add_option("--jsonl-tokens", options.jsonl_tokens, "Room for an answer")
-      ->capture_default_str()
-      ->check(CLI::Range(1u, 65536u))
-      ->type_name("N")
-      ->group(kGroup);
+      .shows_default()
+      .range(1u, 65536u)
+      .type("N")
+      .group(kGroup);
 }
 
-void add_suite_options(CLI::App& command, SuiteCommand& options) {
+void add_suite_options(const Command& command, SuiteCommand& options) {
   command
       .add_option("--suite", options.suites,
                   "What is asked: ruler, passkey, kv, order; ruler:vt,niah_single_2 names tasks; jsonl:FILE asks the\n"
                   "questions of a file, a JSON object a line with context, input and answers, as LongBench has them")
-      ->type_name("SUITE[:TASK,...]");
+      .type("SUITE[:TASK,...]");
   command
       .add_option("-m,--model", options.model.model,
                   "Model: a name ('loci pull --list'), a GGUF file or a Hugging Face folder")
-      ->type_name("MODEL");
+      .type("MODEL");
   command
       .add_option("--plans", options.run.plans,
                   "Attention plans, one after the other; dense is what they are compared with")
-      ->default_str("dense")
-      ->type_name("PLAN ...");
+      .default_text("dense")
+      .type("PLAN ...");
   command.add_option("--lengths", options.lengths, "Tokens of a prompt and its answer: 4k,16k")
-      ->delimiter(',')
-      ->default_str("4k")
-      ->type_name("N,...");
+      .separator(',')
+      .default_text("4k")
+      .type("N,...");
   command.add_option("--prompts", options.run.samples.prompts, "Prompts of each task and length")
-      ->capture_default_str()
-      ->check(CLI::Range(1u, 1u << 20))
-      ->type_name("N");
-  command.add_option("--seed", options.run.samples.seed, "Chooses the prompts")->capture_default_str()->type_name("S");
-  command
-      .add_option("--haystack", options.haystack, "Text to hide facts in; default: Moby-Dick, which ships with Loci")
-      ->type_name("FILE");
-  command.add_option("--squad", options.squad, "SQuAD 2.0, dev-v2.0.json, for ruler:qa_1")->type_name("FILE");
+      .shows_default()
+      .range(1u, 1u << 20)
+      .type("N");
+  command.add_option("--seed", options.run.samples.seed, "Chooses the prompts").shows_default().type("S");
+  command.add_option("--haystack", options.haystack, "Text to hide facts in; default: Moby-Dick, which ships with Loci")
+      .type("FILE");
+  command.add_option("--squad", options.squad, "SQuAD 2.0, dev-v2.0.json, for ruler:qa_1").type("FILE");
   command.add_option("--hotpotqa", options.hotpotqa, "HotpotQA, hotpot_dev_distractor_v1.json, for ruler:qa_2")
-      ->type_name("FILE");
+      .type("FILE");
   add_jsonl_options(command, options);
   add_sample_options(command, options);
   command.add_flag("--raw", options.run.raw, "No chat template, though the model may have one");
-  command
-      .add_option("--json", options.json_file, "Keep every prompt's result here; an interrupted run goes on from it")
-      ->type_name("OUT.json");
+  command.add_option("--json", options.json_file, "Keep every prompt's result here; an interrupted run goes on from it")
+      .type("OUT.json");
   command
       .add_option("--report", options.report_file,
                   "Write a page to look at: curves, needles by depth, cost against quality, every prompt")
-      ->type_name("OUT.html");
-  command.add_option("--markdown", options.markdown_file, "Write the table of results as Markdown")
-      ->type_name("OUT.md");
+      .type("OUT.html");
+  command.add_option("--markdown", options.markdown_file, "Write the table of results as Markdown").type("OUT.md");
 }
 
-void add_engine_options(CLI::App& command, ModelOptions& options) {
+void add_engine_options(const Command& command, ModelOptions& options) {
   constexpr const char* kGroup = "Memory and speed";
   command.add_option("--chunk", options.chunk, "Prompt tokens per forward pass")
-      ->capture_default_str()
-      ->check(CLI::Range(1u, 65536u))
-      ->type_name("N")
-      ->group(kGroup);
+      .shows_default()
+      .range(1u, 65536u)
+      .type("N")
+      .group(kGroup);
   command.add_option("--threads", options.threads, "Worker threads; 0: one for each core this process may use")
-      ->capture_default_str()
-      ->check(CLI::Range(0, 1024))
-      ->type_name("N")
-      ->group(kGroup);
+      .shows_default()
+      .range(0, 1024)
+      .type("N")
+      .group(kGroup);
   command.add_option("--isa", options.isa, "Instruction set of the kernels: auto, scalar, avx2, avx512")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"auto", "scalar", "avx2", "avx512"}))
-      ->type_name("ISA")
-      ->group(kGroup);
+      .shows_default()
+      .one_of({"auto", "scalar", "avx2", "avx512"})
+      .type("ISA")
+      .group(kGroup);
   command.add_option("--activations", options.activations, "int16, int8 or f32, as for 'loci run'")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"int16", "int8", "f32"}))
-      ->type_name("TYPE")
-      ->group(kGroup);
+      .shows_default()
+      .one_of({"int16", "int8", "f32"})
+      .type("TYPE")
+      .group(kGroup);
   add_bytes_option(command, "--memory-limit", options.memory_limit_bytes,
                    "Refuse to use more memory than this (4G, 512M)")
-      ->group(kGroup);
+      .group(kGroup);
 }
 
 }  // namespace
 
-void add_eval(CLI::App& app, Choice& choice) {
+void add_eval(const Command& app, Choice& choice) {
   auto options = std::make_shared<SuiteCommand>();
   options->run.plans = {"dense"};
-  CLI::App* eval = add_command(
-      app, "eval",
+  const Command eval = app.add_command(
+      "eval",
       "Measure the quality of a model and its plans: every plan answers the same prompts, made from a seed.\n"
       "For each plan, task and length: the score in percent with its 95% interval, how far the plan's\n"
       "next-token distribution is from dense's over dense's own answer (KL, nats a token) and how often both\n"
@@ -387,16 +386,15 @@ void add_eval(CLI::App& app, Choice& choice) {
       "  loci eval --suite ruler --lengths 4k,16k --plans dense store=kv4 -m needle --json out.json\n"
       "  loci eval --suite ruler:niah_single_2,vt passkey --lengths 1k --prompts 8 -m needle --report out.html\n"
       "  loci eval perplexity -m smollm2 -f book.txt --window 2048\n");
-  eval->require_subcommand(0, 1);
-  add_suite_options(*eval, *options);
-  add_engine_options(*eval, options->model);
-  add_eval_list(*eval, choice);
-  add_eval_compare(*eval, choice);
-  add_eval_perplexity(*eval, choice);
-  eval->callback([eval, options, &choice] {
-    if (!eval->get_subcommands().empty()) return;
-    if (options->suites.empty()) throw CLI::RequiredError("--suite, or a command,");
-    if (options->model.model.empty()) throw CLI::RequiredError("--model");
+  eval.works_alone();
+  add_suite_options(eval, *options);
+  add_engine_options(eval, options->model);
+  add_eval_list(eval, choice);
+  add_eval_compare(eval, choice);
+  add_eval_perplexity(eval, choice);
+  eval.when_chosen([options, &choice] {
+    if (options->suites.empty()) throw UsageError("--suite, or a command, is required");
+    if (options->model.model.empty()) throw UsageError("--model is required");
     choice.json = false;
     choice.action = [options](const Console& console) { return evaluate(console, *options); };
   });

@@ -93,38 +93,38 @@ Result<int> explain(const Console& console, const ExplainCommand& command) {
 
 }  // namespace
 
-void add_explain(CLI::App& app, Choice& choice) {
+void add_explain(const Command& app, Choice& choice) {
   auto options = std::make_shared<ExplainCommand>();
-  CLI::App* command =
-      add_command(app, "explain",
-                  "Show what a plan does with a document: for every KV head of every layer, which stretches of the\n"
-                  "sequence it keeps at the end, and what share of what they could see the prompt's queries and the\n"
-                  "generated tokens read. -o writes one HTML page that needs nothing else, --json prints the numbers.",
-                  "  loci explain -m gemma3 -f book.txt -p 'Who is Ahab?' --attention snapkv -o snapkv.html\n"
-                  "  loci explain -m needle --raw -f book.txt -n 8 --attention 'streaming; store=kv4' -o out.html\n"
-                  "  loci explain -m needle --raw -f book.txt --layer 4 --head 0 --json\n");
-  add_model_options(*command, options->model);
-  const DocumentOptions input = add_document_options(*command, options->input);
-  add_sampling_options(*command, options->sampling);
-  command->add_option("--layer", options->layer, "Only this layer")
-      ->check(CLI::NonNegativeNumber)
-      ->type_name("L")
-      ->default_str("all")
-      ->group("Picture");
-  command->add_option("--head", options->head, "Only this KV head")
-      ->check(CLI::NonNegativeNumber)
-      ->type_name("H")
-      ->default_str("all")
-      ->group("Picture");
-  command->add_option("--stretches", options->stretches, "Equal stretches that the sequence is cut into")
-      ->type_name("N")
-      ->capture_default_str()
-      ->group("Picture");
-  CLI::Option* output = command->add_option("-o,--output", options->output, "The page to write");
-  output->type_name("FILE")->group("Picture");
-  CLI::Option* json = command->add_flag("--json", options->json,
-                                        "Print one JSON object: model, attention, text, prompt_tokens,\n"
-                                        "generated_tokens, tokens, stretches, kv_bytes, kept_tokens, heads");
+  const Command command = app.add_command(
+      "explain",
+      "Show what a plan does with a document: for every KV head of every layer, which stretches of the\n"
+      "sequence it keeps at the end, and what share of what they could see the prompt's queries and the\n"
+      "generated tokens read. -o writes one HTML page that needs nothing else, --json prints the numbers.",
+      "  loci explain -m gemma3 -f book.txt -p 'Who is Ahab?' --attention snapkv -o snapkv.html\n"
+      "  loci explain -m needle --raw -f book.txt -n 8 --attention 'streaming; store=kv4' -o out.html\n"
+      "  loci explain -m needle --raw -f book.txt --layer 4 --head 0 --json\n");
+  add_model_options(command, options->model);
+  const DocumentOptions input = add_document_options(command, options->input);
+  add_sampling_options(command, options->sampling);
+  command.add_option("--layer", options->layer, "Only this layer")
+      .not_negative()
+      .type("L")
+      .default_text("all")
+      .group("Picture");
+  command.add_option("--head", options->head, "Only this KV head")
+      .not_negative()
+      .type("H")
+      .default_text("all")
+      .group("Picture");
+  command.add_option("--stretches", options->stretches, "Equal stretches that the sequence is cut into")
+      .type("N")
+      .shows_default()
+      .group("Picture");
+  const Option output = command.add_option("-o,--output", options->output, "The page to write");
+  output.type("FILE").group("Picture");
+  const Option json = command.add_flag("--json", options->json,
+                                       "Print one JSON object: model, attention, text, prompt_tokens,\n"
+                                       "generated_tokens, tokens, stretches, kv_bytes, kept_tokens, heads");
   set_action(command, choice, options, explain, [input, output, json] {
     require_options({input.file, input.prompt}, 1, 2);
     require_options({output, json}, 1, 2);

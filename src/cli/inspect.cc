@@ -147,19 +147,19 @@ Result<int> inspect(const Console& console, const InspectCommand& command) {
 
 }  // namespace
 
-void add_inspect(CLI::App& app, Choice& choice) {
+void add_inspect(const Command& app, Choice& choice) {
   auto options = std::make_shared<InspectCommand>();
-  CLI::App* command =
-      add_command(app, "inspect",
-                  "Show what a model file holds: its metadata, its tensors with type, shape and size, and the\n"
-                  "share of each number format. Only headers are read. Long arrays are shown by their first\n"
-                  "elements.",
-                  "  loci inspect -m smollm2\n"
-                  "  loci inspect -m ./model.gguf --json --all\n");
-  add_model_option(*command, options->model);
-  command->add_flag("--json", options->json,
-                    "Print one JSON object: path, format, file_bytes, metadata, dtypes, tensors");
-  command->add_flag("--all", options->all, "With --json, print whole arrays");
+  const Command command =
+      app.add_command("inspect",
+                      "Show what a model file holds: its metadata, its tensors with type, shape and size, and the\n"
+                      "share of each number format. Only headers are read. Long arrays are shown by their first\n"
+                      "elements.",
+                      "  loci inspect -m smollm2\n"
+                      "  loci inspect -m ./model.gguf --json --all\n");
+  add_model_option(command, options->model);
+  command.add_flag("--json", options->json,
+                   "Print one JSON object: path, format, file_bytes, metadata, dtypes, tensors");
+  command.add_flag("--all", options->all, "With --json, print whole arrays");
   set_action(command, choice, options, inspect);
 }
 

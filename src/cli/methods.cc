@@ -55,23 +55,23 @@ Result<int> methods(const Console& console, const MethodsCommand& command) {
 
 }  // namespace
 
-void add_methods(CLI::App& app, Choice& choice) {
+void add_methods(const Command& app, Choice& choice) {
   auto options = std::make_shared<MethodsCommand>();
-  CLI::App* command =
-      add_command(app, "methods",
-                  "List the attention methods that --attention may name. A plan answers four questions about the\n"
-                  "memory of a model: which entries are kept (retain), how they are stored (store), which of them a\n"
-                  "query reads (select), how what it read is combined (mix). Its clauses stand apart by ';':\n"
-                  "STAGE=METHOD(PARAMETER=VALUE,...), in the stage select with prefill: or decode: in front, and with\n"
-                  "a range of layers and KV heads behind if it is not for all: @4-27, @0,2-5:h3. What a plan does not\n"
-                  "mention is dense. With NAME: the method's parameters with their ranges, its paper, what it does\n"
-                  "not compose with and why.",
-                  "  loci methods\n"
-                  "  loci methods kv4\n"
-                  "  loci methods --json\n"
-                  "  loci run -m smollm2 -f notes.txt -p 'Who spoke?' --attention 'store=kv4,kv8@0-1'\n");
-  command->add_option("NAME", options->name, "A method")->type_name("");
-  command->add_flag("--json", options->json, "Print one JSON object: the methods and presets, or the method NAME");
+  const Command command = app.add_command(
+      "methods",
+      "List the attention methods that --attention may name. A plan answers four questions about the\n"
+      "memory of a model: which entries are kept (retain), how they are stored (store), which of them a\n"
+      "query reads (select), how what it read is combined (mix). Its clauses stand apart by ';':\n"
+      "STAGE=METHOD(PARAMETER=VALUE,...), in the stage select with prefill: or decode: in front, and with\n"
+      "a range of layers and KV heads behind if it is not for all: @4-27, @0,2-5:h3. What a plan does not\n"
+      "mention is dense. With NAME: the method's parameters with their ranges, its paper, what it does\n"
+      "not compose with and why.",
+      "  loci methods\n"
+      "  loci methods kv4\n"
+      "  loci methods --json\n"
+      "  loci run -m smollm2 -f notes.txt -p 'Who spoke?' --attention 'store=kv4,kv8@0-1'\n");
+  command.add_option("NAME", options->name, "A method").type("");
+  command.add_flag("--json", options->json, "Print one JSON object: the methods and presets, or the method NAME");
   set_action(command, choice, options, methods);
 }
 

@@ -33,66 +33,63 @@ class FetchBar {
 
 }  // namespace
 
-void add_model_option(CLI::App& command, std::string& model) {
+void add_model_option(const Command& command, std::string& model) {
   command.add_option("-m,--model", model, "Model: a name ('loci pull --list'), a GGUF file or a Hugging Face folder")
-      ->required()
-      ->type_name("MODEL")
-      ->group(kModelGroup);
+      .required()
+      .type("MODEL")
+      .group(kModelGroup);
 }
 
-CLI::Option* add_bytes_option(CLI::App& command, const std::string& name, uint64_t& bytes,
-                              const std::string& description) {
-  const auto read = [&bytes](const CLI::results_t& words) {
-    const Result<uint64_t> parsed = parse_bytes(words.front());
-    if (!parsed.ok()) throw CLI::ValidationError(parsed.error().message);
+Option add_bytes_option(const Command& command, const char* name, uint64_t& bytes, const char* help) {
+  const auto read = [&bytes](const std::string& word) {
+    const Result<uint64_t> parsed = parse_bytes(word);
+    if (!parsed.ok()) throw UsageError(parsed.error().message);
     bytes = *parsed;
-    return true;
   };
-  return command.add_option(name, read, description)->expected(1)->type_name("SIZE");
+  return command.add_option_function(name, read, help).type("SIZE");
 }
 
-void add_model_options(CLI::App& command, ModelOptions& options) {
+void add_model_options(const Command& command, ModelOptions& options) {
   add_model_option(command, options.model);
   command
       .add_option(
           "--attention", options.attention,
           "Plan: what is kept, stored, read and mixed: dense, or e.g. store=kv4,kv8@0-1; 'loci methods' explains")
-      ->capture_default_str()
-      ->type_name("PLAN")
-      ->group(kModelGroup);
+      .shows_default()
+      .type("PLAN")
+      .group(kModelGroup);
   command.add_option("--ctx", options.context, "Tokens one sequence may hold; 0 lets the command choose")
-      ->capture_default_str()
-      ->type_name("N")
-      ->group(kEngineGroup);
-  command
-      .add_option("--chunk", options.chunk, "Prompt tokens per forward pass; the result is the same for every chunk")
-      ->capture_default_str()
-      ->check(CLI::Range(1u, 65536u))
-      ->type_name("N")
-      ->group(kEngineGroup);
+      .shows_default()
+      .type("N")
+      .group(kEngineGroup);
+  command.add_option("--chunk", options.chunk, "Prompt tokens per forward pass; the result is the same for every chunk")
+      .shows_default()
+      .range(1u, 65536u)
+      .type("N")
+      .group(kEngineGroup);
   command.add_option("--threads", options.threads, "Worker threads; 0: one for each core this process may use")
-      ->capture_default_str()
-      ->check(CLI::Range(0, 1024))
-      ->type_name("N")
-      ->group(kEngineGroup);
+      .shows_default()
+      .range(0, 1024)
+      .type("N")
+      .group(kEngineGroup);
   command.add_option("--isa", options.isa, "Instruction set of the kernels: auto, scalar, avx2, avx512")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"auto", "scalar", "avx2", "avx512"}))
-      ->type_name("ISA")
-      ->group(kEngineGroup);
+      .shows_default()
+      .one_of({"auto", "scalar", "avx2", "avx512"})
+      .type("ISA")
+      .group(kEngineGroup);
   command
       .add_option("--activations", options.activations,
                   "int16: activations in up to 16 bits, where columns stick out of their block; int8: 8 bits, coarser; "
                   "f32: everything in fp32, slow, the yardstick")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"int16", "int8", "f32"}))
-      ->type_name("TYPE")
-      ->group(kEngineGroup);
+      .shows_default()
+      .one_of({"int16", "int8", "f32"})
+      .type("TYPE")
+      .group(kEngineGroup);
   add_bytes_option(command, "--memory-limit", options.memory_limit_bytes,
                    "Refuse to use more memory than this (4G, 512M); default: what the machine has free")
-      ->group(kEngineGroup);
+      .group(kEngineGroup);
   command.add_flag("--no-prefix-cache", options.no_prefix_cache, "Do not reuse the cache of earlier prompts")
-      ->group(kEngineGroup);
+      .group(kEngineGroup);
 }
 
 EngineOptions engine_options(const ModelOptions& options) {

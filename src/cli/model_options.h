@@ -1,12 +1,12 @@
 // The options of every command that runs a model, in one place, and what they lead to: a local file and an engine.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <cstdint>
 #include <filesystem>
 #include <string>
 
 #include "cli/console.h"
+#include "cli/parser.h"
 #include "io/model_store.h"
 #include "loci/loci.h"
 
@@ -24,12 +24,11 @@ struct ModelOptions {
   bool no_prefix_cache = false;
 };
 
-void add_model_option(CLI::App& command, std::string& model);
+void add_model_option(const Command& command, std::string& model);
 // -m, --attention, --ctx, --chunk, --threads, --isa, --activations, --memory-limit, --no-prefix-cache.
-void add_model_options(CLI::App& command, ModelOptions& options);
+void add_model_options(const Command& command, ModelOptions& options);
 // A size such as 4G or 512M; anything else is a usage error.
-CLI::Option* add_bytes_option(CLI::App& command, const std::string& name, uint64_t& bytes,
-                              const std::string& description);
+Option add_bytes_option(const Command& command, const char* name, uint64_t& bytes, const char* help);
 
 EngineOptions engine_options(const ModelOptions& options);
 

@@ -58,20 +58,17 @@ Result<int> plan(const Console& console, const PlanCommand& command) {
 
 }  // namespace
 
-void add_plan(CLI::App& app, Choice& choice) {
+void add_plan(const Command& app, Choice& choice) {
   auto options = std::make_shared<PlanCommand>();
-  CLI::App* command =
-      add_command(app, "plan",
-                  "Compute the memory that a model, a context and a plan need, byte for byte, from the file's\n"
-                  "header alone: nothing is loaded. The exit code is 0 whether it fits or not; read \"fits\".",
-                  "  loci plan -m smollm2 --ctx 8192\n"
-                  "  loci plan -m needle --ctx 131072 --batch 4 --attention store=kv4 --json\n");
-  add_model_options(*command, options->model);
-  command->add_option("--batch", options->batch, "Sequences alive at once")
-      ->capture_default_str()
-      ->check(CLI::Range(1u, 65536u))
-      ->type_name("B");
-  command->add_flag("--json", options->json, "Print one JSON object");
+  const Command command =
+      app.add_command("plan",
+                      "Compute the memory that a model, a context and a plan need, byte for byte, from the file's\n"
+                      "header alone: nothing is loaded. The exit code is 0 whether it fits or not; read \"fits\".",
+                      "  loci plan -m smollm2 --ctx 8192\n"
+                      "  loci plan -m needle --ctx 131072 --batch 4 --attention store=kv4 --json\n");
+  add_model_options(command, options->model);
+  command.add_option("--batch", options->batch, "Sequences alive at once").shows_default().range(1u, 65536u).type("B");
+  command.add_flag("--json", options->json, "Print one JSON object");
   set_action(command, choice, options, plan);
 }
 

@@ -58,25 +58,23 @@ Result<int> pull(const Console& console, const PullCommand& command) {
 
 }  // namespace
 
-void add_pull(CLI::App& app, Choice& choice) {
+void add_pull(const Command& app, Choice& choice) {
   auto options = std::make_shared<PullCommand>();
-  CLI::App* command =
-      add_command(app, "pull",
-                  "Fetch a model into the cache folder and print its path. An interrupted download goes on where\n"
-                  "it stopped, and a file appears in the cache only when it is whole and its checksum is right.\n"
-                  "MODEL is a name that --list shows, hf:ORG/REPO/FILE, or an http(s) URL.",
-                  "  loci pull --list\n"
-                  "  loci pull smollm2\n"
-                  "  loci pull hf:ORG/REPO/model-q8_0.gguf\n"
-                  "  loci pull https://example.org/model.gguf --sha256 9f86d081884c7d65...\n");
-  CLI::Option* model =
-      command->add_option("MODEL", options->model, "A known name, hf:ORG/REPO/FILE, or a URL")->type_name("");
-  CLI::Option* list = command->add_flag("--list", options->list, "List the known names and leave");
-  command->add_option("--sha256", options->sha256, "Digest that the file must have (hex)")->type_name("HEX");
-  command->add_option("--cache-dir", options->cache_dir, "Folder to keep models in; default: ~/.cache/loci")
-      ->type_name("DIR");
-  command->add_flag("--refresh", options->refresh, "Fetch again what the cache has already");
-  command->add_flag("--json", options->json, "Print {\"path\"}, or an array with --list");
+  const Command command =
+      app.add_command("pull",
+                      "Fetch a model into the cache folder and print its path. An interrupted download goes on where\n"
+                      "it stopped, and a file appears in the cache only when it is whole and its checksum is right.\n"
+                      "MODEL is a name that --list shows, hf:ORG/REPO/FILE, or an http(s) URL.",
+                      "  loci pull --list\n"
+                      "  loci pull smollm2\n"
+                      "  loci pull hf:ORG/REPO/model-q8_0.gguf\n"
+                      "  loci pull https://example.org/model.gguf --sha256 9f86d081884c7d65...\n");
+  const Option model = command.add_option("MODEL", options->model, "A known name, hf:ORG/REPO/FILE, or a URL").type("");
+  const Option list = command.add_flag("--list", options->list, "List the known names and leave");
+  command.add_option("--sha256", options->sha256, "Digest that the file must have (hex)").type("HEX");
+  command.add_option("--cache-dir", options->cache_dir, "Folder to keep models in; default: ~/.cache/loci").type("DIR");
+  command.add_flag("--refresh", options->refresh, "Fetch again what the cache has already");
+  command.add_flag("--json", options->json, "Print {\"path\"}, or an array with --list");
   set_action(command, choice, options, pull, [model, list] { require_options({model, list}, 1, 1); });
 }
 

@@ -87,25 +87,25 @@ Result<int> run(const Console& console, const RunCommand& command) {
 
 }  // namespace
 
-void add_run(CLI::App& app, Choice& choice) {
+void add_run(const Command& app, Choice& choice) {
   auto options = std::make_shared<RunCommand>();
-  CLI::App* command =
-      add_command(app, "run",
-                  "Read a document and answer a question about it. FILE is the document, PROMPT the question; both\n"
-                  "go to the model as one message in its chat template. --raw gives it the bytes of FILE and then\n"
-                  "those of PROMPT as they are, for models without a template and for completions. The text streams\n"
-                  "to stdout, a summary with speeds and cache size follows on stderr. Ctrl-C ends the answer; with\n"
-                  "--json the object is still whole and its \"finish\" is \"cancelled\".",
-                  "  loci run -m smollm2 -p 'What is the capital of France?'\n"
-                  "  loci run -m smollm2 -f report.txt -p 'Summarise this in three sentences.' -n 200\n"
-                  "  loci run -m needle --raw -f haystack.txt -n 16 --attention store=kv4 --json\n");
-  add_model_options(*command, options->model);
-  const DocumentOptions input = add_document_options(*command, options->input);
-  add_sampling_options(*command, options->sampling);
-  command->add_flag("--ignore-eos", options->ignore_eos, "Go on after the model ends its text")->group("Sampling");
-  command->add_flag("--json", options->json,
-                    "Print one JSON object: text, prompt_tokens, generated_tokens, load_s, prefill_tok_s,\n"
-                    "decode_tok_s, kv_bytes, kept_tokens, cached_tokens, finish, attention");
+  const Command command = app.add_command(
+      "run",
+      "Read a document and answer a question about it. FILE is the document, PROMPT the question; both\n"
+      "go to the model as one message in its chat template. --raw gives it the bytes of FILE and then\n"
+      "those of PROMPT as they are, for models without a template and for completions. The text streams\n"
+      "to stdout, a summary with speeds and cache size follows on stderr. Ctrl-C ends the answer; with\n"
+      "--json the object is still whole and its \"finish\" is \"cancelled\".",
+      "  loci run -m smollm2 -p 'What is the capital of France?'\n"
+      "  loci run -m smollm2 -f report.txt -p 'Summarise this in three sentences.' -n 200\n"
+      "  loci run -m needle --raw -f haystack.txt -n 16 --attention store=kv4 --json\n");
+  add_model_options(command, options->model);
+  const DocumentOptions input = add_document_options(command, options->input);
+  add_sampling_options(command, options->sampling);
+  command.add_flag("--ignore-eos", options->ignore_eos, "Go on after the model ends its text").group("Sampling");
+  command.add_flag("--json", options->json,
+                   "Print one JSON object: text, prompt_tokens, generated_tokens, load_s, prefill_tok_s,\n"
+                   "decode_tok_s, kv_bytes, kept_tokens, cached_tokens, finish, attention");
   set_action(command, choice, options, run, [input] { require_options({input.file, input.prompt}, 1, 2); });
 }
 

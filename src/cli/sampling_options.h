@@ -1,10 +1,10 @@
 // The options that decide which token comes next, shared by `run` and `chat`.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <string>
 #include <vector>
 
+#include "cli/parser.h"
 #include "loci/loci.h"
 
 namespace loci {
@@ -16,6 +16,6 @@ struct SamplingOptions {
 };
 
 // -n, --temp, --top-k, --top-p, --min-p, --repeat-penalty, --repeat-window, --seed, --stop.
-void add_sampling_options(CLI::App& command, SamplingOptions& options);
+void add_sampling_options(const Command& command, SamplingOptions& options);
 
 }  // namespace loci

@@ -79,27 +79,26 @@ Result<int> tokenize(const Console& console, const TokenizeCommand& options) {
 
 }  // namespace
 
-void add_tokenize(CLI::App& app, Choice& choice) {
+void add_tokenize(const Command& app, Choice& choice) {
   auto options = std::make_shared<TokenizeCommand>();
-  CLI::App* command =
-      add_command(app, "tokenize",
-                  "Turn text into a model's token ids, or ids back into text. Without --json every token is\n"
-                  "printed with its text. The model may be a GGUF file that holds only a vocabulary.",
-                  "  loci tokenize -m smollm2 -p 'Call me Ishmael.'\n"
-                  "  loci tokenize -m smollm2 -f book.txt --json > ids.json\n"
-                  "  loci tokenize -m smollm2 --decode ids.json\n");
-  add_model_option(*command, options->model);
-  const std::vector<CLI::Option*> inputs{
-      command->add_option("-p,--prompt", options->text, "The text")->type_name("TEXT"),
-      command->add_option("-f,--file", options->file, "A file with the text; - reads standard input")
-          ->type_name("FILE"),
-      command->add_option("--decode", options->ids_file, "A JSON array of token ids to turn back into text")
-          ->type_name("IDS.json")};
-  for (CLI::Option* input : inputs) input->group("Input (one of these)");
-  command->add_flag(
+  const Command command =
+      app.add_command("tokenize",
+                      "Turn text into a model's token ids, or ids back into text. Without --json every token is\n"
+                      "printed with its text. The model may be a GGUF file that holds only a vocabulary.",
+                      "  loci tokenize -m smollm2 -p 'Call me Ishmael.'\n"
+                      "  loci tokenize -m smollm2 -f book.txt --json > ids.json\n"
+                      "  loci tokenize -m smollm2 --decode ids.json\n");
+  add_model_option(command, options->model);
+  const std::vector<Option> inputs{
+      command.add_option("-p,--prompt", options->text, "The text").type("TEXT"),
+      command.add_option("-f,--file", options->file, "A file with the text; - reads standard input").type("FILE"),
+      command.add_option("--decode", options->ids_file, "A JSON array of token ids to turn back into text")
+          .type("IDS.json")};
+  for (const Option input : inputs) input.group("Input (one of these)");
+  command.add_flag(
       "--no-special", options->no_special,
       "Add no BOS or EOS, and read the text of special tokens as plain text; with --decode, leave them out");
-  command->add_flag("--json", options->json, "Print {\"ids\": [...]}, or {\"text\", \"tokens\"} with --decode");
+  command.add_flag("--json", options->json, "Print {\"ids\": [...]}, or {\"text\", \"tokens\"} with --decode");
   set_action(command, choice, options, tokenize, [inputs] { require_options(inputs, 1, 1); });
 }
 
