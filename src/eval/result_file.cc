@@ -62,7 +62,7 @@ Json to_json(const Interval& interval) {
 }
 
 Json to_json(const PromptResult& r) {
-  return {{"plan", r.key.plan},
+  Json out{{"plan", r.key.plan},
           {"task", r.key.task},
           {"length", r.key.length},
           {"index", r.key.index},
@@ -85,6 +85,12 @@ Json to_json(const PromptResult& r) {
             {"decode_s", r.decode_seconds},
             {"decode_tok_s", r.decode_seconds > 0 ? r.decode_steps / r.decode_seconds : 0},
             {"decode_steps", r.decode_steps}}}};
+  if (r.turns.empty()) return out;
+  Json& turns = out["turns"] = Json::array();
+  for (const TurnResult& turn : r.turns) {
+    turns.push_back({{"text", turn.text}, {"score", turn.score}, {"read", turn.read}, {"reused", turn.reused}});
+  }
+  return out;
 }
 
 Result<PromptResult> prompt_result_from_json(const nlohmann::json& json) {
@@ -108,6 +114,10 @@ Result<PromptResult> prompt_result_from_json(const nlohmann::json& json) {
     r.prefill_seconds = time.at("prefill_s");
     r.decode_seconds = time.at("decode_s");
     r.decode_steps = time.at("decode_steps");
+    if (!json.contains("turns")) return r;
+    for (const nlohmann::json& turn : json.at("turns")) {
+      r.turns.push_back({turn.at("text"), turn.at("score"), turn.at("read"), turn.at("reused")});
+    }
     return r;
   } catch (const nlohmann::json::exception& error) {
     return fail(ErrorCode::kCorrupt, "a result is not one of an evaluation: {}", error.what());

@@ -3,65 +3,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <fstream>
-#include <nlohmann/json.hpp>
 #include <set>
-#include <sstream>
 
 #include "eval/ruler.h"
+#include "eval/suite_fixture.h"
 
 namespace loci {
 namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-std::string read(const std::string& name) {
-  std::ifstream file(std::string(LOCI_SOURCE_DIR) + "/" + name, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
-const nlohmann::json& fixtures() {
-  static const nlohmann::json json = nlohmann::json::parse(read("tests/eval/data/ruler.json"));
-  return json;
-}
-
-const SuiteData& data() {
-  static const SuiteData made({.haystack = fixtures().at("essay").get<std::string>(),
-                               .adjectives = read("data/words/adjectives.txt"),
-                               .nouns = read("data/words/nouns.txt"),
-                               .verbs = read("data/words/verbs.txt")},
-                              *parse_squad(fixtures().at("squad").dump()),
-                              *parse_hotpotqa(fixtures().at("hotpotqa").dump()));
-  return made;
-}
-
-const Task& task(std::string_view name) {
-  for (const Task& t : all_tasks()) {
-    if (t.name == name) return t;
-  }
-  throw std::runtime_error(std::string(name));
-}
-
-// A tokenizer of one token a byte.
-SampleMaker byte_maker(uint64_t seed, SampleOptions options = {}) {
-  options.seed = seed;
-  return SampleMaker(
-      data(), options,
-      [](const Sample& sample) -> Result<std::vector<int32_t>> {
-        const std::string text = sample.prompt + sample.beginning;
-        return std::vector<int32_t>(text.begin(), text.end());
-      },
-      [](std::string_view text) -> Result<uint32_t> { return static_cast<uint32_t>(text.size()); });
-}
-
-size_t occurrences(const std::string& text, const std::string& part) {
-  size_t count = 0;
-  for (size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++count;
-  return count;
-}
 
 TEST(PythonRandom, DrawsWhatCPythonDraws) {
   PythonRandom random(12345678901234);
@@ -123,7 +74,7 @@ TEST(HeldOutWords, AreEveryFifthOfThoseInLowerCase) {
 
 TEST(Ruler, GivesThePublishedPrompts) {
   std::set<std::string> tasks;
-  for (const nlohmann::json& item : fixtures().at("cases")) {
+  for (const nlohmann::json& item : ruler_fixtures().at("cases")) {
     const uint64_t seed = item.at("seed");
     tasks.insert(item.at("task").get<std::string>());
     const Sample sample = task(item.at("task").get<std::string>())
