@@ -103,6 +103,23 @@ bool ends_in_integer(std::string_view answer, const std::string& reference) {
   return whole(word, value) && whole(reference, right) && value == right;
 }
 
+bool begins_with(std::string_view answer, const std::string& reference) {
+  while (!answer.empty() && std::isspace(static_cast<unsigned char>(answer.front())) != 0) answer.remove_prefix(1);
+  return lower(answer.substr(0, reference.size())) == lower(reference);
+}
+
+// Of the squares of the distances.
+double nearness(std::string_view answer, const std::vector<std::string>& references) {
+  std::string_view number = first_number(answer);
+  if (number.empty() || references.size() < 2) return 0;
+  const bool negative = number.data() > answer.data() && number.data()[-1] == '-';
+  const double said = number_in(number).value_or(0) * (negative ? -1 : 1);
+  const double right = number_in(references[0]).value_or(0);
+  const double far = number_in(references[1]).value_or(0);
+  const double off = (said - right) * (said - right);
+  return off < far * far ? 1 - off / (far * far) : 0;
+}
+
 std::string first_letter(std::string_view text) {
   const auto letter = [](char c) { return std::isalpha(static_cast<unsigned char>(c)) != 0; };
   const auto at = std::find_if(text.begin(), text.end(), letter);
@@ -138,6 +155,10 @@ const char* to_string(Scorer scorer) {
       return "boxed";
     case Scorer::kCurrentValues:
       return "current_values";
+    case Scorer::kBegins:
+      return "begins";
+    case Scorer::kNearness:
+      return "nearness";
     case Scorer::kFirstLetter:
       return "first_letter";
     case Scorer::kWordF1:
@@ -170,6 +191,10 @@ double score_answer(Scorer scorer, std::string_view answer, const std::vector<st
       return !references.empty() && boxed_answer(answer) == references.front() ? 1 : 0;
     case Scorer::kCurrentValues:
       return share_of_current_values(answer, references);
+    case Scorer::kBegins:
+      return !references.empty() && begins_with(answer, references.front()) ? 1 : 0;
+    case Scorer::kNearness:
+      return nearness(answer, references);
     case Scorer::kFirstLetter:
       return !references.empty() && first_letter(answer) == references.front() ? 1 : 0;
     case Scorer::kWordF1:

@@ -17,7 +17,9 @@ enum class Scorer {
   kLastInteger,   // InfiniteBench's code: the last word is the reference as an integer
   kBoxed,          // NeedleBench: what stands in the last \boxed{} is the reference
   kCurrentValues,  // PI-LLM: the share of the keys whose last told value is the reference's
-  kFirstLetter,   // order: the first letter of the answer is the reference
+  kBegins,        // counterfactual: the answer begins with the reference, case aside
+  kNearness,      // icl-regression: 1 at the first reference, 0 as far from it as the second one says, or farther
+  kFirstLetter,   // order, sort: the first letter of the answer is the reference
   // Of the user's own questions, the best of the references: text_metrics.h.
   kWordF1,
   kRougeL,

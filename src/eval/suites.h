@@ -12,5 +12,9 @@ std::vector<Task> needlebench_tasks();
 std::vector<Task> pi_llm_tasks();
 std::vector<Task> mqar_tasks();
 std::vector<Task> sort_tasks();
+std::vector<Task> scbench_tasks();
+std::vector<Task> counterfactual_tasks();
+std::vector<Task> knowledge_clash_tasks();
+std::vector<Task> icl_regression_tasks();
 
 }  // namespace loci
