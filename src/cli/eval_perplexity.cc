@@ -173,7 +173,8 @@ void add_eval_perplexity(const Command& eval, Choice& choice) {
       .type("N");
   command.add_flag("--by-position", options->by_position, "Report means by where in their window the tokens stand");
   command.add_flag("--per-token", options->per_token, "Report every predicted token");
-  command.add_flag("--json", options->json, "Print one JSON object: mean_nll, ppl, tokens, positions, nll, argmax, gap");
+  command.add_flag("--json", options->json,
+                   "Print one JSON object: mean_nll, ppl, tokens, positions, nll, argmax, gap");
   set_action(command, choice, options, perplexity, [inputs] { require_options(inputs, 1, 1); });
 }
 

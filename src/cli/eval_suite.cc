@@ -309,9 +309,10 @@ void add_jsonl_options(const Command& command, SuiteCommand& options) {
 
 void add_suite_options(const Command& command, SuiteCommand& options) {
   command
-      .add_option("--suite", options.suites,
-                  "What is asked: a suite of 'loci eval list'; ruler:vt,niah_single_2 names tasks; jsonl:FILE asks the\n"
-                  "questions of a file, a JSON object a line with context, input and answers, as LongBench has them")
+      .add_option(
+          "--suite", options.suites,
+          "What is asked: a suite of 'loci eval list'; ruler:vt,niah_single_2 names tasks; jsonl:FILE asks the\n"
+          "questions of a file, a JSON object a line with context, input and answers, as LongBench has them")
       .type("SUITE[:TASK,...]");
   command
       .add_option("-m,--model", options.model.model,

@@ -13,11 +13,11 @@ namespace {
 // Of the queries of a recall only so many rows are kept and compared: a row is 32 KiB.
 constexpr size_t kComparedQueries = 16;
 
-// Rows of logits on their way into a reference, or beside one.
-class Rows {
+// LogitRows of logits on their way into a reference, or beside one.
+class LogitRows {
  public:
-  static Result<Rows> open(const AskContext& context, const PromptKey& key) {
-    Rows rows(context.referring);
+  static Result<LogitRows> open(const AskContext& context, const PromptKey& key) {
+    LogitRows rows(context.referring);
     if (rows.referring_ == Referring::kReads) {
       LOCI_TRY(rows.reference_, context.references.read(key));
       if (rows.reference_.answer.empty()) rows.referring_ = Referring::kNone;
@@ -58,7 +58,7 @@ class Rows {
   }
 
  private:
-  explicit Rows(Referring referring) : referring_(referring) {}
+  explicit LogitRows(Referring referring) : referring_(referring) {}
 
   Referring referring_;
   Reference reference_;
@@ -130,7 +130,7 @@ class Conversation {
   }
 
   Status answer() {
-    LOCI_TRY(Rows rows, Rows::open(context_, prompt_.key));
+    LOCI_TRY(LogitRows rows, LogitRows::open(context_, prompt_.key));
     Probe probe;
     if (rows.reads()) probe.expected = rows.answer();
     probe.on_logits = [&](uint32_t row, std::span<const float> logits) { rows.see(row, logits); };
@@ -141,8 +141,8 @@ class Conversation {
     return rows.close(context_, prompt_.key, done.tokens, result_);
   }
 
-  // By choice the first tokens of its spellings, with the blank before it and without. A spelling that begins alike in two
-  // choices does not count.
+  // By choice the first tokens of its spellings, with the blank before it and without. A spelling that begins alike in
+  // two choices does not count.
   Result<std::vector<std::vector<TokenId>>> first_tokens() const {
     std::vector<std::vector<TokenId>> out(sample_.choices.size());
     for (const bool blank : {true, false}) {
@@ -159,8 +159,9 @@ class Conversation {
       }
     }
     if (!out.front().empty()) return out;
-    return fail(ErrorCode::kUnsupported, "task '{}' compares first tokens of '{}', but this tokenizer begins them alike",
-                task_.name, fmt::join(sample_.choices, "', '"));
+    return fail(ErrorCode::kUnsupported,
+                "task '{}' compares first tokens of '{}', but this tokenizer begins them alike", task_.name,
+                fmt::join(sample_.choices, "', '"));
   }
 
   static size_t best(const std::vector<double>& weights, std::optional<size_t> without) {
@@ -173,7 +174,7 @@ class Conversation {
 
   Status choose() {
     LOCI_TRY(const std::vector<std::vector<TokenId>> firsts, first_tokens());
-    LOCI_TRY(Rows rows, Rows::open(context_, prompt_.key));
+    LOCI_TRY(LogitRows rows, LogitRows::open(context_, prompt_.key));
     std::vector<double> weights(firsts.size());  // log of the sum over spellings, but for a constant
     TokenId likeliest = 0;
     Probe probe;
@@ -184,7 +185,8 @@ class Conversation {
       for (size_t i = 0; i < firsts.size(); ++i) {
         double sum = 0;
         for (const TokenId id : firsts[i]) {
-          sum += std::exp(static_cast<double>(logits[static_cast<size_t>(id)]) - logits[static_cast<size_t>(likeliest)]);
+          sum +=
+              std::exp(static_cast<double>(logits[static_cast<size_t>(id)]) - logits[static_cast<size_t>(likeliest)]);
         }
         weights[i] = std::log(sum);
       }
@@ -198,7 +200,7 @@ class Conversation {
 
   Status recall() {
     const Recall& recall = sample_.recall;
-    LOCI_TRY(Rows rows, Rows::open(context_, prompt_.key));
+    LOCI_TRY(LogitRows rows, LogitRows::open(context_, prompt_.key));
     const std::vector<TokenId>& tokens = prompt_.sized.tokens;
     const size_t context = tokens.size() - recall.tokens.size() + recall.context;
     size_t query = 0, right = 0;
@@ -287,6 +289,8 @@ class Conversation {
 
 bool has_reference(const Task& task) { return task.asking != Asking::kTurns && task.asking != Asking::kRequests; }
 
-Result<PromptResult> ask(const AskContext& context, const Prompt& prompt) { return Conversation(context, prompt).run(); }
+Result<PromptResult> ask(const AskContext& context, const Prompt& prompt) {
+  return Conversation(context, prompt).run();
+}
 
 }  // namespace loci

@@ -1,6 +1,6 @@
-// Counterfactual probes of methods that gate heads (PH3, arXiv 2402.18154): the prompt states a wrong capital, then asks for
-// it in the same words. Does the answer follow the context or the model's memory? Both rates, over the same prompts; those
-// of a fact that the model does not know (task closed_book) say nothing about memory.
+// Counterfactual probes of methods that gate heads (PH3, arXiv 2402.18154): the prompt states a wrong capital, then
+// asks for it in the same words. Does the answer follow the context or the model's memory? Both rates, over the same
+// prompts; those of a fact that the model does not know (task closed_book) say nothing about memory.
 //
 // The statement stands in an essay that fills the prompt, so that caches have something to forget.
 #include <fmt/format.h>
@@ -58,8 +58,8 @@ std::vector<Task> counterfactual_tasks() {
            closed_book},
           {kSuite, "context_sentence", "how often a contradicting sentence is followed", kSource, Scorer::kBegins,
            kTokens, 1, context_sentence},
-          {kSuite, "memory_sentence", "how often memory withstands the same sentence", kSource, Scorer::kBegins, kTokens,
-           1, memory_sentence},
+          {kSuite, "memory_sentence", "how often memory withstands the same sentence", kSource, Scorer::kBegins,
+           kTokens, 1, memory_sentence},
           {kSuite, "context_paragraph", "how often a contradicting paragraph is followed", kSource, Scorer::kBegins,
            kTokens, 1, context_paragraph},
           {kSuite, "memory_paragraph", "how often memory withstands the same paragraph", kSource, Scorer::kBegins,

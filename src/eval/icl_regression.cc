@@ -1,6 +1,6 @@
-// In-context regression as text: lines of numbers and the value of a linear function with noise, then numbers without one.
-// The model's value is held against the closed forms of linear_regression.h: 1 is the Bayes predictor's value, 0 an error
-// no less than that of the mean of all values, which needs no covariates (after arXiv 2503.12734).
+// In-context regression as text: lines of numbers and the value of a linear function with noise, then numbers without
+// one. The model's value is held against the closed forms of linear_regression.h: 1 is the Bayes predictor's value, 0
+// an error no less than that of the mean of all values, which needs no covariates (after arXiv 2503.12734).
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -27,10 +27,12 @@ Sample regression(const SampleInput& input, uint32_t dimensions) {
   const RegressionProblem problem = draw_regression(random, dimensions, input.units, kNoise2);
   Sample sample;
   for (size_t l = 0; l < problem.examples(); ++l) {
-    sample.prompt += fmt::format("{} {:.2f}\n", line(std::span(problem.x).subspan(l * dimensions, dimensions)), problem.y[l]);
+    sample.prompt +=
+        fmt::format("{} {:.2f}\n", line(std::span(problem.x).subspan(l * dimensions, dimensions)), problem.y[l]);
   }
   sample.prompt += line(problem.query);
-  const double mean = std::accumulate(problem.y.begin(), problem.y.end(), 0.0) / static_cast<double>(problem.examples());
+  const double mean =
+      std::accumulate(problem.y.begin(), problem.y.end(), 0.0) / static_cast<double>(problem.examples());
   const double bayes = predict_by_ridge(problem);
   const double far = std::sqrt((mean - bayes) * (mean - bayes) + kNoise2);
   sample.answers = {fmt::format("{:.4f}", bayes), fmt::format("{:.4f}", far)};

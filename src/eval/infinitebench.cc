@@ -141,9 +141,9 @@ Sample number_in_list(const SampleInput& input) {
       "Find the {} from the list below:\n\n[{}]\n\nYou should answer with only one number, no other words. ", rank.name,
       fmt::join(numbers, ", "));
   sample.beginning = fmt::format("The {} of the list is: ", rank.name);
-  sample.needles = {sample.answers[0]};
   const auto at = std::find_if(numbers.begin(), numbers.end(),
                                [&](int64_t n) { return fmt::format("{}", n) == sample.answers[0]; });
+  if (at != numbers.end()) sample.needles = {sample.answers[0]};  // a median may stand between two
   sample.depth = static_cast<double>(at - numbers.begin()) / static_cast<double>(numbers.size());
   return sample;
 }
@@ -196,8 +196,7 @@ Sample chain_of_calls(const SampleInput& input) {
       name, fmt::join(file, "\n"), name, x);
   sample.beginning = fmt::format("The value of {}({}) is", name, x);
   sample.answers = {fmt::format("{}", result)};
-  sample.depth =
-      static_cast<double>(sample.prompt.find(sample.needles[0])) / static_cast<double>(sample.prompt.size());
+  sample.depth = static_cast<double>(sample.prompt.find(sample.needles[0])) / static_cast<double>(sample.prompt.size());
   return sample;
 }
 
@@ -211,8 +210,8 @@ std::vector<Task> infinitebench_tasks() {
        number_string},
       {kSuite, "key_value_pairs", "the value of a key in a JSON object of uuids", kSource, Scorer::kWord, 50, 1,
        key_value_pairs},
-      {kSuite, "math_find", "the largest, smallest, ... number of a list, or its median", kSource,
-       Scorer::kFirstNumber, 3, 24, number_in_list},
+      {kSuite, "math_find", "the largest, smallest, ... number of a list, or its median", kSource, Scorer::kFirstNumber,
+       3, 24, number_in_list},
       {kSuite, "code_run", "the value of a chain of function calls", kSource, Scorer::kLastInteger, 5, 10,
        chain_of_calls},
   };

@@ -1,8 +1,8 @@
-// Knowledge clashes (Adaptive Chameleon or Stubborn Sloth, arXiv 2305.13300, Apache-2.0): a question with evidence for what
-// the model remembers, against it, or both, and options to choose from. The score is the memorization ratio: how often the
-// option of memory is likelier than that of the contradicting evidence; "Uncertain" may be likelier than both, which the
-// answer tells. The prompt is the published one. Passages, which other models wrote there, are made from templates; an
-// essay as the last passage fills the length.
+// Knowledge clashes (Adaptive Chameleon or Stubborn Sloth, arXiv 2305.13300, Apache-2.0): a question with evidence for
+// what the model remembers, against it, or both, and options to choose from. The score is the memorization ratio: how
+// often the option of memory is likelier than that of the contradicting evidence; "Uncertain" may be likelier than
+// both, which the answer tells. The prompt is the published one. Passages, which other models wrote there, are made
+// from templates; an essay as the last passage fills the length.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -29,7 +29,8 @@ std::string claim(std::string_view country, std::string_view city) {
 // One claim, told three times, between sentences that only name the country.
 std::string passage(std::string_view country, std::string_view city) {
   return fmt::format(
-      "{1} is the capital of {0}. The government of {0} has its seat there, and the supreme court of the country is in {1} "
+      "{1} is the capital of {0}. The government of {0} has its seat there, and the supreme court of the country is in "
+      "{1} "
       "as well. {0} is known for its landscapes and its cooking. When other states send their ambassadors to {0}, they "
       "send them to {1}. Many books have been written about the history of {0}.",
       country, city);
@@ -74,9 +75,7 @@ Sample memory_first(const SampleInput& input) { return clash(input, {kMemory, kC
 Sample counter_first(const SampleInput& input) { return clash(input, {kCounter, kMemory}); }
 Sample two_for_memory(const SampleInput& input) { return clash(input, {kMemory, kCounter, kMemory}); }
 Sample two_against(const SampleInput& input) { return clash(input, {kCounter, kMemory, kCounter}); }
-Sample claim_of_memory(const SampleInput& input) {
-  return clash(input, {{Side::kMemory, Form::kClaim}, kCounter});
-}
+Sample claim_of_memory(const SampleInput& input) { return clash(input, {{Side::kMemory, Form::kClaim}, kCounter}); }
 Sample claim_against(const SampleInput& input) { return clash(input, {kMemory, {Side::kCounter, Form::kClaim}}); }
 
 }  // namespace

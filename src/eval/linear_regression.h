@@ -1,6 +1,6 @@
-// Linear regression in context (arXiv 2503.12734): prompts of examples (x, y), what a trained head of attention answers to
-// them in closed form, and the errors to expect. One layer of softmax attention ends as two heads of opposite sign, whose
-// difference is one step of gradient descent on centred covariates; a regressor that knows the noise is ridge.
+// Linear regression in context (arXiv 2503.12734): prompts of examples (x, y), what a trained head of attention answers
+// to them in closed form, and the errors to expect. One layer of softmax attention ends as two heads of opposite sign,
+// whose difference is one step of gradient descent on centred covariates; a regressor that knows the noise is ridge.
 //
 // With such weights set by hand an engine's attention can be graded exactly: y at a query is
 //   sum over heads h of mu_h * softmax(omega_h * x_l . x_q) . y
@@ -16,12 +16,12 @@ namespace loci {
 
 // beta ~ N(0, I / d), x ~ N(0, I), y = beta . x + N(0, noise).
 struct RegressionProblem {
-  uint32_t dimensions = 0;   // d
-  double noise = 0;          // variance
-  std::vector<double> x;     // [examples, d]
-  std::vector<double> y;     // [examples]
-  std::vector<double> query; // [d]
-  double target = 0;         // the query's y, noise included
+  uint32_t dimensions = 0;    // d
+  double noise = 0;           // variance
+  std::vector<double> x;      // [examples, d]
+  std::vector<double> y;      // [examples]
+  std::vector<double> query;  // [d]
+  double target = 0;          // the query's y, noise included
 
   size_t examples() const { return y.size(); }
 };

@@ -1,8 +1,9 @@
-// MQAR (Zoology, arXiv 2312.04927, Apache-2.0): multi-query associative recall on bare tokens. Pairs of a key and a value
-// are read, then each key is met once more, in the decode steps that follow, and the model is to foresee its value. What
-// stands behind a queried key is filler all the same.
+// MQAR (Zoology, arXiv 2312.04927, Apache-2.0): multi-query associative recall on bare tokens. Pairs of a key and a
+// value are read, then each key is met once more, in the decode steps that follow, and the model is to foresee its
+// value. What stands behind a queried key is filler all the same.
 //
-// Keys, values and places are drawn as published; tokens are words of the model's own vocabulary, at most 8,192 of them.
+// Keys, values and places are drawn as published; tokens are words of the model's own vocabulary, at most 8,192 of
+// them.
 #include <algorithm>
 #include <cmath>
 
@@ -14,9 +15,9 @@ namespace {
 constexpr double kPower = 0.01;  // of the law by which queries follow the pairs: most come soon
 
 struct Protocol {
-  uint32_t tokens_per_pair = 4;   // of the whole sequence
-  bool random_filler = true;      // else one token again and again
-  double updated = 0;             // of the keys: they get another value behind all pairs
+  uint32_t tokens_per_pair = 4;  // of the whole sequence
+  bool random_filler = true;     // else one token again and again
+  double updated = 0;            // of the keys: they get another value behind all pairs
 };
 
 // Ids below half of the vocabulary are keys, the others values; 0 is filler.
@@ -42,7 +43,8 @@ Sample associative_recall(const SampleInput& input, const Protocol& protocol) {
   // As published, a new value differs from that of the j-th key, whichever key it goes to.
   std::vector<size_t> fresh;
   for (size_t j = 0; j < updates; ++j) {
-    const auto other = vocabulary / 2 + static_cast<size_t>(numpy_randint(numpy, 0, static_cast<int64_t>(value_ids - 1)));
+    const auto other =
+        vocabulary / 2 + static_cast<size_t>(numpy_randint(numpy, 0, static_cast<int64_t>(value_ids - 1)));
     fresh.push_back(other + (other >= values[j] ? 1 : 0));
   }
   const std::vector<size_t> updated = numpy_permutation(numpy, updates > 0 ? pairs : 0);

@@ -1,7 +1,7 @@
 // NeedleBench (arXiv 2407.11963; OpenCompass, Apache-2.0), English. One fact or eleven in an essay (single and multi
 // retrieval), a chain of relatives in an essay (multi reasoning), and nothing but such a chain (the Ancestral Trace
-// Challenge). The chains are drawn as published; names and facts, which lie in a data set of its own, are made here, and
-// places in the text are counted in words.
+// Challenge). The chains are drawn as published; names and facts, which lie in a data set of its own, are made here,
+// and places in the text are counted in words.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -18,11 +18,12 @@ namespace {
 constexpr std::string_view kSource = "NeedleBench, arXiv 2407.11963, Apache-2.0";
 
 constexpr std::array<std::string_view, 25> kFirstNames{
-    "Aaron", "Bella",  "Carl",   "Diana",  "Edgar",  "Fiona",  "George", "Hannah", "Ivan",  "Julia", "Karen", "Leon", "Martha",
-    "Nathan", "Olivia", "Peter", "Quentin", "Rose",  "Samuel", "Tina",  "Ursula", "Victor", "Wendy", "Xavier", "Yvonne"};
-constexpr std::array<std::string_view, 20> kLastNames{"Abbott", "Barnes",  "Carver", "Dalton", "Emerson", "Fletcher", "Graham",
-                                                      "Harris", "Ingram",  "Jensen", "Keller", "Lawson",  "Morgan",   "Norris",
-                                                      "Osborne", "Palmer", "Reeves", "Sutton", "Turner",  "Walsh"};
+    "Aaron",  "Bella", "Carl",   "Diana",  "Edgar",  "Fiona",  "George", "Hannah",  "Ivan",
+    "Julia",  "Karen", "Leon",   "Martha", "Nathan", "Olivia", "Peter",  "Quentin", "Rose",
+    "Samuel", "Tina",  "Ursula", "Victor", "Wendy",  "Xavier", "Yvonne"};
+constexpr std::array<std::string_view, 20> kLastNames{
+    "Abbott", "Barnes", "Carver", "Dalton", "Emerson", "Fletcher", "Graham", "Harris", "Ingram", "Jensen",
+    "Keller", "Lawson", "Morgan", "Norris", "Osborne", "Palmer",   "Reeves", "Sutton", "Turner", "Walsh"};
 
 std::string name_at(size_t index) {
   return fmt::format("{} {}", kFirstNames[index / kLastNames.size()], kLastNames[index % kLastNames.size()]);
@@ -186,9 +187,9 @@ Sample multi_retrieval(const SampleInput& input) {
   sample.prompt =
       "This is a test of long-text capability. You need to first read the long document below, and then answer the "
       "final questions one by one based on the information in the document.\n" +
-      fmt::format(fmt::runtime(kDocument), sample.prompt,
-                  fmt::format("{}Please answer in the format of '{}'", fmt::join(questions, "、"),
-                              fmt::join(formats, "、")));
+      fmt::format(
+          fmt::runtime(kDocument), sample.prompt,
+          fmt::format("{}Please answer in the format of '{}'", fmt::join(questions, "、"), fmt::join(formats, "、")));
   sample.answers = std::move(keywords);
   return sample;
 }
@@ -198,12 +199,16 @@ constexpr std::string_view kExamples =
     "relationships is provided in the text, then the oldest relative James Hill can trace back to in the provided text "
     "is \\boxed{Jasmine Lane}.\nExample 2: If Andrew Williams's grandmother is Dan Newton, and Dan Newton's father is "
     "James Hill, and no further information about familial relationships is provided in the text, then the oldest "
-    "relative Andrew Williams can trace back to in the provided text is \\boxed{James Hill}.\nExample 3: If Jeff White's "
-    "father is Kevin Le, Dan Newton's grandmother is Jeff White, and Jeff White's father is Kevin Le, and Shelley Mills "
+    "relative Andrew Williams can trace back to in the provided text is \\boxed{James Hill}.\nExample 3: If Jeff "
+    "White's "
+    "father is Kevin Le, Dan Newton's grandmother is Jeff White, and Jeff White's father is Kevin Le, and Shelley "
+    "Mills "
     "is Dan Newton's great-granddaughter, and no further information about familial relationships is provided in the "
     "text, then the oldest relative Shelley Mills can trace back to in the provided text is \\boxed{Kevin Le}.\n\n"
-    "Notes:\n1. You do not need to worry about the gender consistency of names in this test. For example, a name that is "
-    "typically considered feminine can still be the father of another person. Our primary focus is on who is older.\n2. "
+    "Notes:\n1. You do not need to worry about the gender consistency of names in this test. For example, a name that "
+    "is "
+    "typically considered feminine can still be the father of another person. Our primary focus is on who is "
+    "older.\n2. "
     "Ignore surname inheritance issues. For instance, Andrew Williams could still be the biological father of "
     "Christopher Baker. We only care about who is older and do not need to consider whether a child should inherit the "
     "father's or mother's surname.\n3. At the end of your response, remember to put your final answer within "
@@ -220,7 +225,8 @@ Sample multi_reasoning(const SampleInput& input, uint32_t links) {
   for (const std::string& link : chain.links) {
     const size_t last = places.empty() ? 0 : words_of(chain.links[places.size() - 1]).size();
     const double share = (places.empty() ? depth_of(input) : kApart) / 100;
-    const double place = static_cast<double>(places.empty() ? 0 : places.back() + last) + static_cast<double>(size) * share;
+    const double place =
+        static_cast<double>(places.empty() ? 0 : places.back() + last) + static_cast<double>(size) * share;
     places.push_back(std::min(static_cast<size_t>(place), size + before));
     before += words_of(link).size();
   }
@@ -234,9 +240,10 @@ Sample multi_reasoning(const SampleInput& input, uint32_t links) {
       "in the provided text is \\boxed{{(your answer here)}}.\"\n\n",
       fmt::format(
           fmt::runtime(kDocument), sample.prompt,
-          fmt::format("Given the context described above, who is the eldest relative that '{}' can trace back to in the "
-                      "context?",
-                      chain.names.back())),
+          fmt::format(
+              "Given the context described above, who is the eldest relative that '{}' can trace back to in the "
+              "context?",
+              chain.names.back())),
       kExamples, chain.names.back());
   sample.answers = {chain.names.front()};
   return sample;
@@ -248,21 +255,23 @@ Sample multi_reasoning_4(const SampleInput& input) { return multi_reasoning(inpu
 Sample multi_reasoning_5(const SampleInput& input) { return multi_reasoning(input, 5); }
 
 constexpr std::string_view kOneGeneration =
-    "Notes:\n1. You do not need to worry about the gender consistency of names in this test. We only care about {}.\n2. "
-    "Ignore surname inheritance issues. We only care about familial relationships.\n3. Father/mother/dad/mom count as 1 "
+    "Notes:\n1. You do not need to worry about the gender consistency of names in this test. We only care about "
+    "{}.\n2. "
+    "Ignore surname inheritance issues. We only care about familial relationships.\n3. Father/mother/dad/mom count as "
+    "1 "
     "generation, while grandfather/grandmother/maternal grandmother/maternal grandfather/paternal grandfather/paternal "
     "grandmother count as 2 generations.\n4. At the end of your response, remember to put your final answer within "
     "\\boxed{{}}. For example: \"{}\"\n\nNow, the scrambled family relationships are provided below:\n";
 
 // Nothing but the chain: a unit is a link.
 Sample trace(const SampleInput& input, const std::function<std::string(const Chain&)>& before,
-             const std::function<std::string(const Chain&)>& question, const std::function<std::string(const Chain&)>& answer) {
+             const std::function<std::string(const Chain&)>& question,
+             const std::function<std::string(const Chain&)>& answer) {
   PythonRandom random(input.sample_seed);
   const Chain chain = draw_chain(random, input.units);
   Sample sample;
-  sample.prompt = fmt::format(
-      "{}{}\n\nGiven the scrambled family relationships described above, {}?\n",
-      before(chain), fmt::join(chain.links, ""), question(chain));
+  sample.prompt = fmt::format("{}{}\n\nGiven the scrambled family relationships described above, {}?\n", before(chain),
+                              fmt::join(chain.links, ""), question(chain));
   sample.answers = {answer(chain)};
   sample.needles = chain.links;
   return sample;
@@ -281,9 +290,10 @@ Sample eldest_ancestor(const SampleInput& input) {
       [](const Chain& chain) {
         return test_of("continuously reason through them until you identify the eldest ancestor") +
                std::string(kExamples) +
-               fmt::format("\"So the oldest relative '{}' can trace back to in the provided text is \\boxed{{somebody "
-                           "(your answer here)}}.\"\n\nNow, the scrambled family relationships are provided below:\n",
-                           chain.names.back());
+               fmt::format(
+                   "\"So the oldest relative '{}' can trace back to in the provided text is \\boxed{{somebody "
+                   "(your answer here)}}.\"\n\nNow, the scrambled family relationships are provided below:\n",
+                   chain.names.back());
       },
       [](const Chain& chain) {
         return fmt::format("who is the eldest relative that '{}' can trace back to in the context", chain.names.back());
@@ -301,11 +311,13 @@ Sample nth_ancestor(const SampleInput& input) {
                "2 generations), and Dan Newton's father is James Hill, then Dan Newton is Andrew Williams's 2nd "
                "generation ancestor, and James Hill is Andrew Williams's 3rd generation ancestor.\nExample 3: If "
                "Shelley Mills's grandfather is Jeff White (grandfather counts as 2 generations), and Jeff White's "
-               "mother is Mary Johnson, then Jeff White is Shelley Mills's 2nd generation ancestor, and Mary Johnson is "
+               "mother is Mary Johnson, then Jeff White is Shelley Mills's 2nd generation ancestor, and Mary Johnson "
+               "is "
                "Shelley Mills's 3rd generation ancestor.\n\n" +
-               fmt::format(fmt::runtime(kOneGeneration), "generational relationships",
-                           fmt::format("So the {}th generation ancestor of '{}' is \\boxed{{somebody (your answer here)}}.",
-                                       chain.generations, chain.names.back()));
+               fmt::format(
+                   fmt::runtime(kOneGeneration), "generational relationships",
+                   fmt::format("So the {}th generation ancestor of '{}' is \\boxed{{somebody (your answer here)}}.",
+                               chain.generations, chain.names.back()));
       },
       [](const Chain& chain) {
         return fmt::format("who is the {}th generation ancestor of '{}'", chain.generations, chain.names.back());
@@ -323,11 +335,13 @@ Sample nth_descendant(const SampleInput& input) {
                "as 2 generations), and James Hill is Dan Newton's father, then Andrew Williams is Dan Newton's 2nd "
                "generation descendant, and Andrew Williams is James Hill's 3rd generation descendant.\nExample 3: If "
                "Jeff White is Shelley Mills's grandfather (grandfather counts as 2 generations), and Mary Johnson is "
-               "Jeff White's mother, then Shelley Mills is Jeff White's 2nd generation descendant, and Shelley Mills is "
+               "Jeff White's mother, then Shelley Mills is Jeff White's 2nd generation descendant, and Shelley Mills "
+               "is "
                "Mary Johnson's 3rd generation descendant.\n\n" +
-               fmt::format(fmt::runtime(kOneGeneration), "generational relationships",
-                           fmt::format("So the {}th generation descendant of '{}' is \\boxed{{somebody (your answer here)}}.",
-                                       chain.generations, chain.names.front()));
+               fmt::format(
+                   fmt::runtime(kOneGeneration), "generational relationships",
+                   fmt::format("So the {}th generation descendant of '{}' is \\boxed{{somebody (your answer here)}}.",
+                               chain.generations, chain.names.front()));
       },
       [](const Chain& chain) {
         return fmt::format("who is the {}th generation descendant of '{}'", chain.generations, chain.names.front());

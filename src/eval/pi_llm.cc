@@ -1,6 +1,6 @@
-// PI-LLM (arXiv 2506.08184, MIT): proactive interference. A stream sets the values of keys again and again; only the last
-// value of each counts, and all earlier ones are in its way. The stream's order and the prompt are as published; keys and
-// values, a data set of their own there, are words of the lists that ship.
+// PI-LLM (arXiv 2506.08184, MIT): proactive interference. A stream sets the values of keys again and again; only the
+// last value of each counts, and all earlier ones are in its way. The stream's order and the prompt are as published;
+// keys and values, a data set of their own there, are words of the lists that ship.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -16,11 +16,12 @@ namespace loci {
 namespace {
 
 constexpr std::array<std::string_view, 46> kKeys{
-    "animal",    "bird",     "building", "city",     "clothing",   "color",     "country",  "crop",      "dance",  "disease",
-    "drink",     "emotion",  "fabric",   "festival", "fish",       "flower",    "fruit",    "furniture", "game",   "gem",
-    "hobby",     "insect",   "jewel",    "language", "landmark",   "material",  "medicine", "metal",     "music",  "mythology",
-    "painting",  "planet",   "plant",    "poem",     "profession", "reptile",   "river",    "ship",      "song",   "sport",
-    "technology", "tool",    "tree",     "vegetable", "vehicle",   "weapon"};
+    "animal",     "bird",      "building",   "city",      "clothing", "color",     "country",  "crop",
+    "dance",      "disease",   "drink",      "emotion",   "fabric",   "festival",  "fish",     "flower",
+    "fruit",      "furniture", "game",       "gem",       "hobby",    "insect",    "jewel",    "language",
+    "landmark",   "material",  "medicine",   "metal",     "music",    "mythology", "painting", "planet",
+    "plant",      "poem",      "profession", "reptile",   "river",    "ship",      "song",     "sport",
+    "technology", "tool",      "tree",       "vegetable", "vehicle",  "weapon"};
 
 // All keys are in the stream, the first `asked` of them are asked for.
 struct Stream {
@@ -32,7 +33,8 @@ struct Stream {
 };
 
 // Several words become one, each with a capital, as published ("cap-strip").
-std::string joined(const std::vector<std::string>& words, const std::vector<size_t>& drawn, size_t first, size_t count) {
+std::string joined(const std::vector<std::string>& words, const std::vector<size_t>& drawn, size_t first,
+                   size_t count) {
   if (count == 1) return words[drawn[first]];
   std::string out;
   for (size_t i = first; i < first + count; ++i) {

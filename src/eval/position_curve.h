@@ -16,8 +16,8 @@ struct PositionBucket {
   double mean_nll = 0;  // nats
 };
 
-// The positions of what is scored of a text cut into windows: every token but a window's first, or of each window the last
-// `decode` ones. window is at least 1.
+// The positions of what is scored of a text cut into windows: every token but a window's first, or of each window the
+// last `decode` ones. window is at least 1.
 std::vector<uint32_t> scored_positions(uint64_t tokens, uint64_t window, uint64_t decode);
 
 // Positions 1 to 63, then 64 to 127, 128 to 255 and so on; empty buckets are left out. Equally many values.

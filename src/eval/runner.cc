@@ -72,7 +72,9 @@ class Evaluation {
     const PromptWriter writer(engine, chat_);
     std::vector<TokenId> vocabulary;
     const auto on_tokens = [](const Task* task) { return task->asking == Asking::kRecall; };
-    if (std::any_of(run_.tasks.begin(), run_.tasks.end(), on_tokens)) LOCI_TRY(vocabulary, writer.vocabulary());
+    if (std::any_of(run_.tasks.begin(), run_.tasks.end(), on_tokens)) {
+      LOCI_TRY(vocabulary, writer.vocabulary());
+    }
     SampleMaker maker(
         data_, run_.samples, [&](const Sample& sample) { return writer.prompt(sample); },
         [&](std::string_view text) { return writer.count(text); }, std::move(vocabulary));
@@ -91,9 +93,13 @@ class Evaluation {
     Prompt prompt{key, &task, {}, {}, {}};
     LOCI_TRY(prompt.sized, maker.make(task, key.length, key.index));
     Sample& sample = prompt.sized.sample;
-    if (!sample.turns.empty()) LOCI_TRY(prompt.turns, writer.turns(sample, task.asking));
+    if (!sample.turns.empty()) {
+      LOCI_TRY(prompt.turns, writer.turns(sample, task.asking));
+    }
     std::string text = whole_text(sample);
-    if (task.asking == Asking::kRecall) LOCI_TRY(text, engine.detokenize(prompt.sized.tokens));
+    if (task.asking == Asking::kRecall) {
+      LOCI_TRY(text, engine.detokenize(prompt.sized.tokens));
+    }
     prompt.excerpt = excerpt(text, sample.needles);
     sample.prompt.clear();  // its tokens are what counts from here on
     total_ += prompt.sized.tokens.size() * open_plans_;

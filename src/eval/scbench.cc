@@ -1,6 +1,6 @@
-// SCBench (arXiv 2412.10319, MIT): several questions about one context, as a conversation (turns) or as requests that know
-// nothing of each other (requests). The history of a conversation holds the right answers. A request finds a context that
-// was read without any question: what a method has dropped by then is gone for all of them.
+// SCBench (arXiv 2412.10319, MIT): several questions about one context, as a conversation (turns) or as requests that
+// know nothing of each other (requests). The history of a conversation holds the right answers. A request finds a
+// context that was read without any question: what a method has dropped by then is gone for all of them.
 //
 // Contexts are made here; those published lie in a data set. The texts of kv, mf and vt are the published ones, that of
 // prefix_suffix is our own.
@@ -39,9 +39,8 @@ Sample key_values(const SampleInput& input) {
   }
   Sample sample;
   for (const size_t i : places(random, input.units)) {
-    sample.turns.push_back({fmt::format("Key: \"{}\"\n", keys[i]),
-                            "The value associated with the specified key is: ",
-                            {values[i]}});
+    sample.turns.push_back(
+        {fmt::format("Key: \"{}\"\n", keys[i]), "The value associated with the specified key is: ", {values[i]}});
     sample.needles.push_back(pairs[i]);
   }
   sample.prompt = fmt::format(
@@ -76,7 +75,8 @@ Sample math_find_turns(const SampleInput& input) {
   sample.prompt = fmt::format("[{}]", fmt::join(numbers, ", "));
   for (const Rank& rank : ranks) {
     sample.turns.push_back(
-        {fmt::format("What is the {} of the list?\n\nYou should answer with only one number, no other words. ", rank.name),
+        {fmt::format("What is the {} of the list?\n\nYou should answer with only one number, no other words. ",
+                     rank.name),
          fmt::format("The {} of the list is: ", rank.name),
          {fmt::format("{}", rank.value)}});
     sample.needles.push_back(fmt::format("{}", rank.value));
@@ -125,8 +125,9 @@ Sample tracking_turns(const SampleInput& input) {
          names});
     sample.needles.insert(sample.needles.end(), statements.begin(), statements.end());
   }
-  sample.prompt = fmt::format(
-      "Memorize and track the chain(s) of variable assignment hidden in the following text.\n\n{}", fmt::join(lines, "\n"));
+  sample.prompt =
+      fmt::format("Memorize and track the chain(s) of variable assignment hidden in the following text.\n\n{}",
+                  fmt::join(lines, "\n"));
   finish(sample, sample.needles.front());
   return sample;
 }
@@ -147,10 +148,10 @@ Sample prefix_suffix(const SampleInput& input) {
   Sample sample;
   for (const size_t i : places(random, input.units)) {
     const std::string& text = strings[i];
-    sample.turns.push_back(
-        {fmt::format("Which string begins with \"{}\" and ends with \"{}\"?\n", text.substr(0, kEnd), text.substr(kWhole - kEnd)),
-         "The string is: ",
-         {text}});
+    sample.turns.push_back({fmt::format("Which string begins with \"{}\" and ends with \"{}\"?\n", text.substr(0, kEnd),
+                                        text.substr(kWhole - kEnd)),
+                            "The string is: ",
+                            {text}});
     sample.needles.push_back(text);
   }
   sample.prompt = fmt::format("Remember the strings of this list.\n\n{}", fmt::join(strings, "\n"));
@@ -163,13 +164,14 @@ Sample prefix_suffix(const SampleInput& input) {
 std::vector<Task> scbench_tasks() {
   constexpr std::string_view kSuite = "scbench";
   constexpr std::string_view kSource = "after SCBench, arXiv 2412.10319, MIT; contexts made here";
-  const auto task = [&](std::string_view name, std::string_view measures, Scorer scorer, uint32_t tokens, uint32_t least,
-                        Sample (*generate)(const SampleInput&), Asking asking) {
+  const auto task = [&](std::string_view name, std::string_view measures, Scorer scorer, uint32_t tokens,
+                        uint32_t least, Sample (*generate)(const SampleInput&), Asking asking) {
     Task out{kSuite, name, measures, kSource, scorer, tokens, least, generate};
     out.asking = asking;
     return out;
   };
-  return {task("kv_turns", "five keys of a JSON object, in turn", Scorer::kContains, 50, kTurns, key_values, Asking::kTurns),
+  return {task("kv_turns", "five keys of a JSON object, in turn", Scorer::kContains, 50, kTurns, key_values,
+               Asking::kTurns),
           task("kv_requests", "five keys of a JSON object, apart", Scorer::kContains, 50, kTurns, key_values,
                Asking::kRequests),
           task("mf_turns", "five ranks in a list of numbers, in turn", Scorer::kFirstNumber, 5, 24, math_find_turns,

@@ -1,6 +1,8 @@
-// SORT, the sequence order recall task (arXiv 2410.08133, BSD-3-Clause): two segments of an excerpt are shown, which came
-// first? Excerpts and segments begin with sentences and are drawn as published, from the haystack; the wording is the
-// third of the thirteen published ones. The logits of A and B are compared, so that there is always an answer.
+// SORT, the sequence order recall task (arXiv 2410.08133, BSD-3-Clause): two segments of an excerpt are shown, which
+// came first? Excerpts and segments begin with sentences and are drawn as published, from the haystack; the wording is
+// the third of the thirteen published ones. The logits of A and B are compared, so that there is always an answer.
+#include "eval/sort.h"
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -8,7 +10,6 @@
 #include <array>
 #include <cctype>
 
-#include "eval/sort.h"
 #include "eval/suites.h"
 
 namespace loci {
@@ -48,7 +49,8 @@ size_t scalar_choice(MersenneTwister& numpy, size_t size) { return numpy_permuta
 
 }  // namespace
 
-SortTrial draw_sort_trial(const Essay& essay, MersenneTwister& numpy, uint32_t excerpt, uint32_t segment, uint32_t bin) {
+SortTrial draw_sort_trial(const Essay& essay, MersenneTwister& numpy, uint32_t excerpt, uint32_t segment,
+                          uint32_t bin) {
   SortTrial trial;
   const size_t words = essay.words();
   if (words > excerpt) {
@@ -93,8 +95,10 @@ Sample order_recall(const SampleInput& input, uint32_t segment) {
   const bool first_is_a = input.index / kBins % 2 == 0;  // of all prompts exactly half
   Sample sample;
   sample.prompt = fmt::format(
-      "I need you to thoroughly read and comprehend this extract from the book {}. The passage is as follows: {}You will "
-      "be shown two text segments, labeled as A and B. Please recall in which order they appeared in the book {} and tell "
+      "I need you to thoroughly read and comprehend this extract from the book {}. The passage is as follows: {}You "
+      "will "
+      "be shown two text segments, labeled as A and B. Please recall in which order they appeared in the book {} and "
+      "tell "
       "me which one came first. Please read the segments carefully: Segment A: {} Segment B: {}\n Which of these two "
       "parts of the book, A or B, came first in the book {}?\n",
       title, essay.words_from(trial.start, words), title, text(first_is_a ? trial.first : trial.second),

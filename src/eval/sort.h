@@ -17,9 +17,9 @@ struct SortTrial {
   uint32_t second = 0;  // later than `first`
 };
 
-// An excerpt of the text, which begins anew behind its end should it be shorter, and two sentence beginnings in it whose
-// distance lies in the bin, one of four. All are words; excerpt is at least kLeastSortExcerpt. The draws are numpy's in
-// the published code's order.
+// An excerpt of the text, which begins anew behind its end should it be shorter, and two sentence beginnings in it
+// whose distance lies in the bin, one of four. All are words; excerpt is at least kLeastSortExcerpt. The draws are
+// numpy's in the published code's order.
 SortTrial draw_sort_trial(const Essay& essay, MersenneTwister& numpy, uint32_t excerpt, uint32_t segment, uint32_t bin);
 
 }  // namespace loci

@@ -12,8 +12,8 @@ namespace loci {
 // backslashes and quotes taken away, white space collapsed (OpenCompass, NeedleBench). "None" without a box.
 std::string boxed_answer(std::string_view text);
 
-// By key, in lower case, the value of the last sentence "... value of KEY is VALUE" (PI-LLM). A value ends at the end of
-// a line or at ",", ".", ";" or ":"; quotes, brackets and asterisks do not count.
+// By key, in lower case, the value of the last sentence "... value of KEY is VALUE" (PI-LLM). A value ends at the end
+// of a line or at ",", ".", ";" or ":"; quotes, brackets and asterisks do not count.
 std::map<std::string, std::string> stated_values(std::string_view text);
 // References are such sentences, one a key.
 double share_of_current_values(std::string_view answer, const std::vector<std::string>& references);

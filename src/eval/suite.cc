@@ -79,8 +79,9 @@ std::vector<Task> retrieval_tasks() {
 const std::vector<Task>& all_tasks() {
   static const std::vector<Task> tasks = [] {
     std::vector<Task> out;
-    for (std::vector<Task> (*suite)() : {retrieval_tasks, infinitebench_tasks, needlebench_tasks, pi_llm_tasks, mqar_tasks,
-                                        sort_tasks, scbench_tasks, counterfactual_tasks, knowledge_clash_tasks, icl_regression_tasks}) {
+    for (std::vector<Task> (*suite)() :
+         {retrieval_tasks, infinitebench_tasks, needlebench_tasks, pi_llm_tasks, mqar_tasks, sort_tasks, scbench_tasks,
+          counterfactual_tasks, knowledge_clash_tasks, icl_regression_tasks}) {
       for (Task& task : suite()) out.push_back(std::move(task));
     }
     return out;

@@ -44,7 +44,7 @@ struct Recall {
     TokenId value = 0;
   };
   std::vector<TokenId> tokens;
-  uint32_t context = 0;  // tokens that are read as the prompt; the rest follows one by one, as an answer does
+  uint32_t context = 0;        // tokens that are read as the prompt; the rest follows one by one, as an answer does
   std::vector<Query> queries;  // by place
 };
 
@@ -70,14 +70,14 @@ using CountTokens = std::function<Result<uint32_t>(std::string_view text)>;
 // What a generator may use.
 struct SampleInput {
   const SuiteData& data;
-  uint64_t seed = 0;              // of the run: published code shuffles needles by it, alike in all prompts
-  uint64_t sample_seed = 0;       // of this prompt
-  uint32_t length = 0;            // in tokens, the answer's included
-  uint32_t index = 0;             // of this prompt
-  uint32_t units = 0;             // of haystack: words, lines or needles, as the task counts
-  uint32_t vt_example_lines = 0;  // noise lines of the worked example of variable tracking
-  std::optional<double> depth{};  // where a lone needle stands; absent: where the published code draws it
-  bool random_start = false;      // an essay begins at a sentence drawn for this prompt, not with its first
+  uint64_t seed = 0;                      // of the run: published code shuffles needles by it, alike in all prompts
+  uint64_t sample_seed = 0;               // of this prompt
+  uint32_t length = 0;                    // in tokens, the answer's included
+  uint32_t index = 0;                     // of this prompt
+  uint32_t units = 0;                     // of haystack: words, lines or needles, as the task counts
+  uint32_t vt_example_lines = 0;          // noise lines of the worked example of variable tracking
+  std::optional<double> depth{};          // where a lone needle stands; absent: where the published code draws it
+  bool random_start = false;              // an essay begins at a sentence drawn for this prompt, not with its first
   std::span<const TokenId> vocabulary{};  // plain words among the tokens: what tasks of the kind kRecall are made of
 };
 
@@ -99,9 +99,9 @@ struct Task {
   uint32_t least_units = 1;      // of haystack
   Sample (*generate)(const SampleInput&) = nullptr;
   uint32_t (*most_units)(const SuiteData&) = nullptr;  // null: no end of them
-  std::string_view needs{};         // the option whose file it reads; such tasks have most_units
+  std::string_view needs{};                            // the option whose file it reads; such tasks have most_units
   Asking asking = Asking::kAnswer;
-  bool one_line = true;             // a model without a chat template stops at the end of a line
+  bool one_line = true;  // a model without a chat template stops at the end of a line
 
   bool ready(const SuiteData& data) const { return needs.empty() || most_units(data) > 0; }
 };

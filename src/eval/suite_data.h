@@ -71,7 +71,7 @@ struct JsonlRecord {
 struct SuiteTexts {
   std::string haystack;
   std::string title{"Moby-Dick"};  // of the haystack, where a question names it
-  std::string adjectives;  // a word a line, likewise the others
+  std::string adjectives;          // a word a line, likewise the others
   std::string nouns;
   std::string verbs;
   bool held_out_keys = false;  // keys are made of the held-out adjectives and nouns

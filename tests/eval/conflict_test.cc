@@ -40,8 +40,8 @@ TEST(Conflicts, BothRatesAreOfTheSamePrompts) {
     EXPECT_EQ(made("context_paragraph", i).prompt, made("memory_paragraph", i).prompt);
     const Conflict conflict = draw_conflict(9, i);
     EXPECT_THAT(made("closed_book", i).prompt, Not(HasSubstr(std::string(conflict.fact.country))));
-    EXPECT_THAT(made("context_sentence", i).prompt,
-                HasSubstr(fmt::format("The name of the capital city of {} is {}. ", conflict.fact.country, conflict.other)));
+    EXPECT_THAT(made("context_sentence", i).prompt, HasSubstr(fmt::format("The name of the capital city of {} is {}. ",
+                                                                          conflict.fact.country, conflict.other)));
     EXPECT_EQ(made("closed_book", i, 1).prompt, "");
     EXPECT_EQ(occurrences(made("context_sentence", i, 201).prompt, " "),
               200 + occurrences(made("context_sentence", i).needles[0], " ") + 1);

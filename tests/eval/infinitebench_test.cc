@@ -65,7 +65,8 @@ TEST(InfiniteBench, ChainsOfCallsReturnTheAnswer) {
   for (uint32_t index = 0; index < 10; ++index) {
     const Sample sample = sample_of("code_run", 900 + index, index, 60);
     std::map<std::string, std::pair<std::string, int>> functions;  // the one that is called, and what is added
-    const std::regex definition("def (func_[0-9]+)\\(x\\):\\n    return (func_[0-9]+|x)(?:\\(x\\))? ([+-]) ([0-9]+)\\n");
+    const std::regex definition(
+        "def (func_[0-9]+)\\(x\\):\\n    return (func_[0-9]+|x)(?:\\(x\\))? ([+-]) ([0-9]+)\\n");
     for (std::sregex_iterator it(sample.prompt.begin(), sample.prompt.end(), definition), end; it != end; ++it) {
       functions[(*it)[1]] = {(*it)[2], std::stoi((*it)[4]) * ((*it)[3] == "+" ? 1 : -1)};
     }

@@ -33,14 +33,16 @@ TEST(LinearRegression, TheTableOfThePaperComesOut) {
     uint32_t examples;
     double pair, centred, plain, ridge;
   };
-  for (const Row& row : {Row{20, .367, .369, .371, .134}, Row{40, .243, .243, .241, .115}, Row{100, .164, .163, .162, .104}}) {
+  for (const Row& row :
+       {Row{20, .367, .369, .371, .134}, Row{40, .243, .243, .241, .115}, Row{100, .164, .163, .162, .104}}) {
     SCOPED_TRACE(row.examples);
     constexpr int kPrompts = 20000;
     const uint32_t n = row.examples;
     EXPECT_NEAR(squared_error(n, kPrompts, [](const auto& p) { return predict_by_heads(p, kPair); }), row.pair, 0.015);
-    EXPECT_NEAR(squared_error(n, kPrompts, [](const auto& p) { return predict_by_centred_descent(p, kEta); }), row.centred,
+    EXPECT_NEAR(squared_error(n, kPrompts, [](const auto& p) { return predict_by_centred_descent(p, kEta); }),
+                row.centred, 0.015);
+    EXPECT_NEAR(squared_error(n, kPrompts, [](const auto& p) { return predict_by_descent(p, kEta); }), row.plain,
                 0.015);
-    EXPECT_NEAR(squared_error(n, kPrompts, [](const auto& p) { return predict_by_descent(p, kEta); }), row.plain, 0.015);
     EXPECT_NEAR(squared_error(n, kPrompts, [](const auto& p) { return predict_by_ridge(p); }), row.ridge, 0.005);
   }
 }
@@ -56,13 +58,13 @@ TEST(LinearRegression, ErrorsInClosedForm) {
                            kEta * kEta * (1 + (1 + kNoise) / 40 * std::sinh(kDimensions * 0.13 * 0.13) / (0.13 * 0.13));
   EXPECT_NEAR(error_of_heads(kPair, kDimensions, 40, kNoise), sinh_form, 1e-12);
   for (const uint32_t examples : {10U, 40U, 1000U}) {
-    EXPECT_NEAR(examples_for_error(error_of_descent(kEta, kDimensions, examples, kNoise), kEta, kDimensions, kNoise), examples,
-                1e-6 * examples);
+    EXPECT_NEAR(examples_for_error(error_of_descent(kEta, kDimensions, examples, kNoise), kEta, kDimensions, kNoise),
+                examples, 1e-6 * examples);
   }
 }
 
-// The pair is one step of descent up to the square of omega: at a given eta the difference falls four times when omega is
-// halved.
+// The pair is one step of descent up to the square of omega: at a given eta the difference falls four times when omega
+// is halved.
 TEST(LinearRegression, APairOfHeadsIsOneStepOfDescent) {
   PythonRandom random(3);
   const RegressionProblem problem = draw_regression(random, kDimensions, 40, kNoise);
@@ -80,7 +82,9 @@ TEST(LinearRegression, AnsweringAsBayesScoresFullyAndTheMeanNothing) {
   EXPECT_EQ(occurrences(sample.prompt, "\n"), 30U);
   EXPECT_EQ(sample.prompt.substr(sample.prompt.size() - 3), " y:");
   const double bayes = std::stod(sample.answers[0]), far = std::stod(sample.answers[1]);
-  const auto score = [&](double said) { return score_answer(Scorer::kNearness, " " + std::to_string(said), sample.answers); };
+  const auto score = [&](double said) {
+    return score_answer(Scorer::kNearness, " " + std::to_string(said), sample.answers);
+  };
   EXPECT_NEAR(score(bayes), 1, 1e-6);
   EXPECT_NEAR(score(bayes + far / 2), 0.75, 1e-4);
   EXPECT_EQ(score(bayes + far * 1.001), 0);

@@ -54,9 +54,10 @@ TEST(Mqar, EveryQueryAsksForTheLastValueOfItsKey) {
   for (const char* name : {"mqar", "mqar_sparse", "mqar_updates"}) {
     SCOPED_TRACE(name);
     for (uint64_t seed = 0; seed < 20; ++seed) {
-      const Recall recall = task(name)
-                                .generate({.data = data(), .seed = 1, .sample_seed = seed, .units = 128, .vocabulary = vocabulary})
-                                .recall;
+      const Recall recall =
+          task(name)
+              .generate({.data = data(), .seed = 1, .sample_seed = seed, .units = 128, .vocabulary = vocabulary})
+              .recall;
       std::map<TokenId, TokenId> told;
       for (uint32_t i = 0; i < recall.context; i += 2) {
         ASSERT_LT(recall.tokens[i], 4096);
@@ -77,7 +78,9 @@ TEST(Mqar, EveryQueryAsksForTheLastValueOfItsKey) {
 TEST(Mqar, AVocabularyTooSmallForItsPairsLimitsThem) {
   const std::vector<TokenId> vocabulary = ids(256);
   const Recall recall =
-      task("mqar").generate({.data = data(), .seed = 1, .sample_seed = 1, .units = 4096, .vocabulary = vocabulary}).recall;
+      task("mqar")
+          .generate({.data = data(), .seed = 1, .sample_seed = 1, .units = 4096, .vocabulary = vocabulary})
+          .recall;
   EXPECT_EQ(recall.queries.size(), 127U);
   EXPECT_EQ(recall.tokens.size(), 8192U);
 }

@@ -11,7 +11,8 @@ using testing::HasSubstr;
 
 TEST(NeedleBench, ChainsAndTheirPlacesAreThePublishedOnes) {
   const nlohmann::json stored = stored_prompts("needlebench.json");
-  const SuiteData numbered({.haystack = stored.at("essay").get<std::string>(), .adjectives = "a", .nouns = "b", .verbs = "c"});
+  const SuiteData numbered(
+      {.haystack = stored.at("essay").get<std::string>(), .adjectives = "a", .nouns = "b", .verbs = "c"});
   for (const nlohmann::json& item : stored.at("cases")) {
     const uint32_t links = item.at("links");
     const std::string eldest = item.at("eldest"), youngest = item.at("youngest"), story = item.at("story");
@@ -21,7 +22,8 @@ TEST(NeedleBench, ChainsAndTheirPlacesAreThePublishedOnes) {
     EXPECT_EQ(made("eldest_ancestor").answers[0], eldest);
     const std::string generations = std::to_string(item.at("generations").get<uint32_t>());
     EXPECT_EQ(made("relationship_distance").answers[0], generations);
-    EXPECT_THAT(made("nth_ancestor").prompt, HasSubstr("who is the " + generations + "th generation ancestor of '" + youngest + "'?"));
+    EXPECT_THAT(made("nth_ancestor").prompt,
+                HasSubstr("who is the " + generations + "th generation ancestor of '" + youngest + "'?"));
     EXPECT_EQ(made("nth_ancestor").answers[0], eldest);
     EXPECT_EQ(made("nth_descendant").answers[0], youngest);
     if (!item.contains("documents")) continue;
@@ -48,7 +50,8 @@ TEST(NeedleBench, ElevenFactsStandAtElevenDepths) {
     last = at;
   }
   const size_t question = sample.prompt.find("please answer: ");
-  EXPECT_EQ(occurrences(sample.prompt.substr(question), "\xE3\x80\x81"), 20U);  // ten marks between questions, ten in the format
+  EXPECT_EQ(occurrences(sample.prompt.substr(question), "\xE3\x80\x81"),
+            20U);  // ten marks between questions, ten in the format
 }
 
 TEST(NeedleBench, TheLastBoxIsTheAnswer) {

@@ -68,9 +68,9 @@ TEST(ScBench, RanksAreThoseOfTheList) {
   for (const Turn& turn : sample.turns) {
     const std::string& b = turn.beginning;
     const size_t n = numbers.size();
-    const int wanted = b.find("second largest") != std::string::npos  ? numbers[n - 2]
-                       : b.find("third largest") != std::string::npos ? numbers[n - 3]
-                       : b.find("largest") != std::string::npos       ? numbers[n - 1]
+    const int wanted = b.find("second largest") != std::string::npos    ? numbers[n - 2]
+                       : b.find("third largest") != std::string::npos   ? numbers[n - 3]
+                       : b.find("largest") != std::string::npos         ? numbers[n - 1]
                        : b.find("second smallest") != std::string::npos ? numbers[1]
                                                                         : numbers[0];
     EXPECT_EQ(turn.answers[0], std::to_string(wanted)) << b;

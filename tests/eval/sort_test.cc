@@ -11,14 +11,16 @@ namespace {
 using testing::StartsWith;
 
 const SuiteData& book() {
-  static const SuiteData made({.haystack = read("data/books/moby-dick.txt"), .adjectives = "a", .nouns = "b", .verbs = "c"});
+  static const SuiteData made(
+      {.haystack = read("data/books/moby-dick.txt"), .adjectives = "a", .nouns = "b", .verbs = "c"});
   return made;
 }
 
 TEST(Sort, ExcerptsAndSegmentsAreThePublishedOnes) {
   for (const nlohmann::json& item : stored_prompts("sort.json")) {
     MersenneTwister numpy(item.at("sample_seed").get<uint32_t>());
-    const SortTrial trial = draw_sort_trial(book().essay, numpy, item.at("excerpt"), item.at("segment"), item.at("bin"));
+    const SortTrial trial =
+        draw_sort_trial(book().essay, numpy, item.at("excerpt"), item.at("segment"), item.at("bin"));
     EXPECT_EQ(trial.start, item.at("start").get<size_t>());
     EXPECT_EQ(trial.first, item.at("first").get<uint32_t>());
     EXPECT_EQ(trial.second, item.at("second").get<uint32_t>());
@@ -31,7 +33,8 @@ TEST(Sort, TheSegmentThatStandsFirstIsTheAnswer) {
   for (const char* name : {"sort_20", "sort_50"}) {
     int first_is_a = 0;
     for (uint32_t i = 0; i < 16; ++i) {
-      const Sample sample = task(name).generate({.data = book(), .seed = 1, .sample_seed = i, .index = i, .units = 400});
+      const Sample sample =
+          task(name).generate({.data = book(), .seed = 1, .sample_seed = i, .index = i, .units = 400});
       const size_t question = sample.prompt.find("You will be shown two text segments");
       const size_t a = sample.prompt.find("Segment A: ", question), b = sample.prompt.find(" Segment B: ", a);
       const size_t end = sample.prompt.find("\n Which of these", b);

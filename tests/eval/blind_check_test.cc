@@ -1,0 +1,127 @@
+// Does the suite tell blind methods from seeing ones? At the sample count that ships (24 prompts a cell) a method that
+// cannot have the needle must come out worse than dense with 95% confidence, and no worse where it does not matter.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "eval/comparison.h"
+#include "eval/runner.h"
+#include "eval/suite_fixture.h"
+
+namespace loci {
+namespace {
+
+const std::string kNeedle = std::string(LOCI_SOURCE_DIR) + "/models/needle-14m-q8_0.gguf";
+constexpr uint32_t kLength = 2048;
+constexpr const char* kDense = "dense";
+// Of 2,048 tokens it reads 260: 22 of 24 needles at even depths stand outside.
+constexpr const char* kStreaming = "streaming(sinks=4,window=256)";
+// Room for fewer entries than a needle has tokens, beside the window of observing queries.
+constexpr const char* kEviction = "snapkv(budget=24,window=16)";
+// An eviction method with room enough: the check must not call everything blind that evicts.
+constexpr const char* kRoomy = "snapkv(budget=1024)";
+
+class BlindCheckSlow : public testing::Test {
+ protected:
+  static const std::vector<PromptResult>& results() {
+    static const std::vector<PromptResult> made = [] {
+      const SuiteData book({.haystack = read("data/books/moby-dick.txt"),
+                            .adjectives = read("data/words/adjectives.txt"),
+                            .nouns = read("data/words/nouns.txt"),
+                            .verbs = read("data/words/verbs.txt"),
+                            .held_out_keys = true});
+      EvalRun run;  // 24 prompts: what `loci eval` asks unless told otherwise
+      run.tasks = *find_tasks("ruler:niah_single_2");
+      run.lengths = {kLength};
+      run.plans = {kDense, kStreaming, kEviction, kRoomy};
+      run.samples.even_depths = true;
+      EvalHooks hooks;
+      hooks.load = [](const std::string& plan) {
+        return Engine::load(kNeedle, {.context = kLength + 128, .attention = plan, .prefix_cache = false});
+      };
+      ResultFile file;
+      ReferenceStore references;
+      const Status done = run_evaluation(run, book, hooks, file, references);
+      EXPECT_TRUE(done.ok()) << done.error().message;
+      return file.sorted(run.plans, {"niah_single_2"});
+    }();
+    return made;
+  }
+
+  static PairedCell against_dense(const char* plan) {
+    const Result<std::vector<PairedCell>> cells = compare_results(results(), kDense, results(), plan);
+    EXPECT_TRUE(cells.ok()) << cells.error().message;
+    return cells->front();
+  }
+
+  static Interval score(const char* plan) {
+    for (const Cell& cell : summarize(results())) {
+      if (cell.plan == plan) return cell.score;
+    }
+    return {};
+  }
+
+  // Mean over the text's last tokens, as decode steps, and per token.
+  static std::vector<double> decoded_nll(const char* plan) {
+    Result<Engine> engine = Engine::load(kNeedle, {.context = 1024, .attention = plan, .prefix_cache = false});
+    EXPECT_TRUE(engine.ok());
+    const std::string text = read("data/books/moby-dick.txt");
+    std::vector<TokenId> tokens = *engine->tokenize(text.substr(text.size() / 2, 40000));
+    tokens.resize(4096);
+    constexpr uint32_t kDecoded = 64;
+    ScoreOptions options;
+    options.window = 1024;
+    options.prompt_tokens = options.window - kDecoded - 1;
+    const Result<std::vector<TokenScore>> scores = engine->score(tokens, options);
+    EXPECT_TRUE(scores.ok());
+    std::vector<double> out;
+    for (size_t i = 0; i < scores->size(); ++i) {
+      if (i % (options.window - 1) >= options.window - 1 - kDecoded) out.push_back((*scores)[i].nll);
+    }
+    return out;
+  }
+};
+
+TEST_F(BlindCheckSlow, StreamingLosesNeedlesOutsideItsWindow) {
+  EXPECT_EQ(score(kDense).mean, 1);
+  EXPECT_GT(score(kDense).low, 0.85);
+  EXPECT_LT(score(kStreaming).mean, 0.2);
+  EXPECT_LT(score(kStreaming).high, score(kDense).low);
+  EXPECT_LT(against_dense(kStreaming).difference.high, -0.5);
+  // Near zero outside the window, and not by failing everywhere: the needle at the end is still seen.
+  double outside = 0, count = 0;
+  for (const PromptResult& result : results()) {
+    if (result.key.plan != kStreaming) continue;
+    if (result.depth < 0.8) {
+      outside += result.score;
+      ++count;
+    }
+  }
+  EXPECT_GE(count, 18);
+  EXPECT_LE(outside / count, 0.06);
+}
+
+TEST_F(BlindCheckSlow, StreamingIsNearDenseOnPerplexity) {
+  const std::vector<double> dense = decoded_nll(kDense);
+  const std::vector<double> streaming = decoded_nll(kStreaming);
+  ASSERT_EQ(dense.size(), 4U * 64U);
+  const Interval difference = paired_interval(dense, streaming);
+  const Interval nll = mean_interval(dense);
+  EXPECT_LT(difference.high, 0.1) << difference.mean << " nats above " << nll.mean;
+  EXPECT_GT(difference.low, -0.1);
+}
+
+TEST_F(BlindCheckSlow, AnEvictionBelowTheNeedlesSizeFails) {
+  EXPECT_LT(score(kEviction).high, score(kDense).low);
+  EXPECT_LT(against_dense(kEviction).difference.high, -0.5);
+}
+
+TEST_F(BlindCheckSlow, AnEvictionWithRoomDoesNot) {
+  const Interval difference = against_dense(kRoomy).difference;
+  EXPECT_GT(difference.low, -0.2);
+  EXPECT_GE(difference.high, 0);
+}
+
+}  // namespace
+}  // namespace loci
