@@ -25,10 +25,10 @@ constexpr const char* kRoomy = "snapkv(budget=1024,kernel=15)";
 class BlindCheckSlow : public testing::Test {
  protected:
   void ask_all() {
-    const SuiteData book({.haystack = read("data/books/moby-dick.txt"),
-                          .adjectives = read("data/words/adjectives.txt"),
-                          .nouns = read("data/words/nouns.txt"),
-                          .verbs = read("data/words/verbs.txt"),
+    const SuiteData book({.haystack = read_shipped("data/books/moby-dick.txt"),
+                          .adjectives = read_shipped("data/words/adjectives.txt"),
+                          .nouns = read_shipped("data/words/nouns.txt"),
+                          .verbs = read_shipped("data/words/verbs.txt"),
                           .held_out_keys = true});
     EvalRun run;  // 24 prompts: what `loci eval` asks unless told otherwise
     run.tasks = *find_tasks("ruler:niah_single_2");
@@ -63,7 +63,7 @@ class BlindCheckSlow : public testing::Test {
   static std::vector<double> decoded_nll(const char* plan) {
     Result<Engine> engine = Engine::load(kNeedle, {.context = 1024, .attention = plan, .prefix_cache = false});
     EXPECT_TRUE(engine.ok());
-    const std::string text = read("data/books/moby-dick.txt");
+    const std::string text = read_shipped("data/books/moby-dick.txt");
     std::vector<TokenId> tokens = *engine->tokenize(text.substr(text.size() / 2, 40000));
     tokens.resize(4096);
     constexpr uint32_t kDecoded = 64;

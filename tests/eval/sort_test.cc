@@ -12,7 +12,7 @@ using testing::StartsWith;
 
 const SuiteData& book() {
   static const SuiteData made(
-      {.haystack = read("data/books/moby-dick.txt"), .adjectives = "a", .nouns = "b", .verbs = "c"});
+      {.haystack = read_shipped("data/books/moby-dick.txt"), .adjectives = "a", .nouns = "b", .verbs = "c"});
   return made;
 }
 

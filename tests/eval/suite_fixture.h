@@ -15,7 +15,7 @@
 
 namespace loci {
 
-inline std::string read(const std::string& name) {
+inline std::string read_shipped(const std::string& name) {
   std::ifstream file(std::string(LOCI_SOURCE_DIR) + "/" + name, std::ios::binary);
   std::ostringstream text;
   text << file.rdbuf();
@@ -23,7 +23,7 @@ inline std::string read(const std::string& name) {
 }
 
 inline nlohmann::json stored_prompts(const std::string& name) {
-  return nlohmann::json::parse(read("tests/eval/data/" + name));
+  return nlohmann::json::parse(read_shipped("tests/eval/data/" + name));
 }
 
 inline const nlohmann::json& ruler_fixtures() {
@@ -33,9 +33,9 @@ inline const nlohmann::json& ruler_fixtures() {
 
 inline const SuiteData& data() {
   static const SuiteData made({.haystack = ruler_fixtures().at("essay").get<std::string>(),
-                               .adjectives = read("data/words/adjectives.txt"),
-                               .nouns = read("data/words/nouns.txt"),
-                               .verbs = read("data/words/verbs.txt")},
+                               .adjectives = read_shipped("data/words/adjectives.txt"),
+                               .nouns = read_shipped("data/words/nouns.txt"),
+                               .verbs = read_shipped("data/words/verbs.txt")},
                               *parse_squad(ruler_fixtures().at("squad").dump()),
                               *parse_hotpotqa(ruler_fixtures().at("hotpotqa").dump()));
   return made;
