@@ -66,7 +66,7 @@ class LogitRows {
   double agreed_ = 0;
 };
 
-void take(PromptResult& result, const Completion& done) {
+void add_completion(PromptResult& result, const Completion& done) {
   result.prompt_tokens += done.prompt_tokens;
   result.kv_bytes = done.kv_bytes;
   result.kept_tokens = done.kept_tokens;
@@ -135,7 +135,7 @@ class Conversation {
     if (rows.reads()) probe.expected = rows.answer();
     probe.on_logits = [&](uint32_t row, std::span<const float> logits) { rows.see(row, logits); };
     LOCI_TRY(const Completion done, generate(request(prompt_.sized.tokens, prompt_.sized.answer_tokens), probe));
-    take(result_, done);
+    add_completion(result_, done);
     result_.text = done.text;
     result_.score = score_answer(task_.scorer, done.text, sample_.answers);
     return rows.close(context_, prompt_.key, done.tokens, result_);
@@ -192,7 +192,7 @@ class Conversation {
       }
     };
     LOCI_TRY(const Completion done, generate(request(prompt_.sized.tokens, 0), probe));
-    take(result_, done);
+    add_completion(result_, done);
     result_.text = sample_.choices[best(weights, std::nullopt)];
     result_.score = score_answer(task_.scorer, sample_.choices[best(weights, sample_.abstention)], sample_.answers);
     return rows.close(context_, prompt_.key, {likeliest}, result_);
@@ -214,7 +214,7 @@ class Conversation {
     };
     const auto began = std::chrono::steady_clock::now();
     LOCI_TRY(const Completion done, generate(request(std::span(tokens).first(context), 0), probe));
-    take(result_, done);
+    add_completion(result_, done);
     result_.decode_seconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count() - done.prefill_seconds;
     result_.decode_steps = static_cast<uint32_t>(probe.expected.size());
@@ -232,7 +232,7 @@ class Conversation {
     told.read = static_cast<uint32_t>(prompt_.turns[k].size()) - told.reused;
     LOCI_TRY(const Completion done, session.generate(request(fresh, prompt_.sized.answer_tokens)));
     if (done.finish == Finish::kCancelled) return cancelled();
-    take(result_, done);
+    add_completion(result_, done);
     told.text = done.text;
     told.score = score_answer(task_.scorer, done.text, turn.answers);
     result_.text += fmt::format("{}{}: {}", k == 0 ? "" : "\n", k + 1, told.text);
@@ -268,7 +268,7 @@ class Conversation {
     LOCI_TRY(Session session, context_.engine.open_session());
     LOCI_TRY(const Completion read, session.generate(request(std::span(prompt_.turns.front()).first(shared), 0)));
     if (read.finish == Finish::kCancelled) return cancelled();
-    take(result_, read);
+    add_completion(result_, read);
     done_ += shared;
     for (size_t k = 0; k < sample_.turns.size(); ++k) {
       LOCI_TRY(Session fork, session.fork());

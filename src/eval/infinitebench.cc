@@ -14,7 +14,7 @@
 namespace loci {
 namespace {
 
-constexpr std::string_view kSource = "InfiniteBench, arXiv 2402.13718, MIT";
+constexpr std::string_view kInfiniteBench = "InfiniteBench, arXiv 2402.13718, MIT";
 
 std::string digits(PythonRandom& random) {
   std::string out;
@@ -205,14 +205,15 @@ Sample chain_of_calls(const SampleInput& input) {
 std::vector<Task> infinitebench_tasks() {
   constexpr std::string_view kSuite = "infinitebench";
   return {
-      {kSuite, "passkey_line", "five digits in noise, told twice", kSource, Scorer::kFirstInteger, 6, 1, passkey_line},
-      {kSuite, "number_string", "ten digits with repeats in noise, told twice", kSource, Scorer::kFirstInteger, 12, 1,
-       number_string},
-      {kSuite, "key_value_pairs", "the value of a key in a JSON object of uuids", kSource, Scorer::kWord, 50, 1,
+      {kSuite, "passkey_line", "five digits in noise, told twice", kInfiniteBench, Scorer::kFirstInteger, 6, 1,
+       passkey_line},
+      {kSuite, "number_string", "ten digits with repeats in noise, told twice", kInfiniteBench, Scorer::kFirstInteger,
+       12, 1, number_string},
+      {kSuite, "key_value_pairs", "the value of a key in a JSON object of uuids", kInfiniteBench, Scorer::kWord, 50, 1,
        key_value_pairs},
-      {kSuite, "math_find", "the largest, smallest, ... number of a list, or its median", kSource, Scorer::kFirstNumber,
-       3, 24, number_in_list},
-      {kSuite, "code_run", "the value of a chain of function calls", kSource, Scorer::kLastInteger, 5, 10,
+      {kSuite, "math_find", "the largest, smallest, ... number of a list, or its median", kInfiniteBench,
+       Scorer::kFirstNumber, 3, 24, number_in_list},
+      {kSuite, "code_run", "the value of a chain of function calls", kInfiniteBench, Scorer::kLastInteger, 5, 10,
        chain_of_calls},
   };
 }

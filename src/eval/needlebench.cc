@@ -15,7 +15,7 @@
 namespace loci {
 namespace {
 
-constexpr std::string_view kSource = "NeedleBench, arXiv 2407.11963, Apache-2.0";
+constexpr std::string_view kNeedleBench = "NeedleBench, arXiv 2407.11963, Apache-2.0";
 
 constexpr std::array<std::string_view, 25> kFirstNames{
     "Aaron",  "Bella", "Carl",   "Diana",  "Edgar",  "Fiona",  "George", "Hannah",  "Ivan",
@@ -55,14 +55,14 @@ constexpr std::array<std::string_view, 7> kLinks{
     "For {1}, {0} is not just a {2}, but also a friend.",
     "For {1}, {0} is more than just a {2}; {0} is a lifelong mentor of {1}."};
 
-struct Chain {
+struct FamilyChain {
   std::vector<std::string> names;  // the eldest first
   std::vector<std::string> links;  // shuffled
   uint32_t generations = 0;        // between the first and the last
 };
 
-Chain draw_chain(PythonRandom& random, uint32_t links) {
-  Chain chain;
+FamilyChain draw_chain(PythonRandom& random, uint32_t links) {
+  FamilyChain chain;
   for (const size_t i : random.sample(kFirstNames.size() * kLastNames.size(), size_t{links} + 1)) {
     chain.names.push_back(name_at(i));
   }
@@ -81,7 +81,7 @@ double depth_of(const SampleInput& input) {
   return input.depth ? *input.depth * 100 : static_cast<double>(input.index % 11 * 10);
 }
 
-std::vector<std::string> words_of(const std::string& text) {
+std::vector<std::string> split_at_blanks(const std::string& text) {
   std::vector<std::string> out;
   for (size_t begin = 0; begin < text.size();) {
     const size_t end = std::min(text.find(' ', begin), text.size());
@@ -94,14 +94,14 @@ std::vector<std::string> words_of(const std::string& text) {
 // An essay into which needles go, each on a line of its own.
 class Document {
  public:
-  explicit Document(const SampleInput& input) : words_(words_of(input.data.essay.first_words(input.units))) {}
+  explicit Document(const SampleInput& input) : words_(split_at_blanks(input.data.essay.first_words(input.units))) {}
 
   size_t size() const { return words_.size(); }
 
   // Before the word at `place`, of all that stand there already, or at the end. Returns how many words came in.
   size_t insert(size_t place, const std::string& needle) {
     needles_.push_back(needle);
-    const std::vector<std::string> added = words_of("\n" + needle + "\n");
+    const std::vector<std::string> added = split_at_blanks("\n" + needle + "\n");
     words_.insert(words_.begin() + static_cast<ptrdiff_t>(std::min(place, size())), added.begin(), added.end());
     return added.size();
   }
@@ -217,18 +217,18 @@ constexpr std::string_view kExamples =
 Sample multi_reasoning(const SampleInput& input, uint32_t links) {
   constexpr double kApart = 10;  // percent of the text between a needle's end and the next
   PythonRandom random(input.sample_seed);
-  const Chain chain = draw_chain(random, links);
+  const FamilyChain chain = draw_chain(random, links);
   Document document(input);
   const size_t size = document.size();
   std::vector<size_t> places;
   size_t before = 0;  // words of the needles so far
   for (const std::string& link : chain.links) {
-    const size_t last = places.empty() ? 0 : words_of(chain.links[places.size() - 1]).size();
+    const size_t last = places.empty() ? 0 : split_at_blanks(chain.links[places.size() - 1]).size();
     const double share = (places.empty() ? depth_of(input) : kApart) / 100;
     const double place =
         static_cast<double>(places.empty() ? 0 : places.back() + last) + static_cast<double>(size) * share;
     places.push_back(std::min(static_cast<size_t>(place), size + before));
-    before += words_of(link).size();
+    before += split_at_blanks(link).size();
   }
   // The published code counts the length of a needle here once more.
   size_t inserted = 0;
@@ -264,11 +264,11 @@ constexpr std::string_view kOneGeneration =
     "\\boxed{{}}. For example: \"{}\"\n\nNow, the scrambled family relationships are provided below:\n";
 
 // Nothing but the chain: a unit is a link.
-Sample trace(const SampleInput& input, const std::function<std::string(const Chain&)>& before,
-             const std::function<std::string(const Chain&)>& question,
-             const std::function<std::string(const Chain&)>& answer) {
+Sample trace(const SampleInput& input, const std::function<std::string(const FamilyChain&)>& before,
+             const std::function<std::string(const FamilyChain&)>& question,
+             const std::function<std::string(const FamilyChain&)>& answer) {
   PythonRandom random(input.sample_seed);
-  const Chain chain = draw_chain(random, input.units);
+  const FamilyChain chain = draw_chain(random, input.units);
   Sample sample;
   sample.prompt = fmt::format("{}{}\n\nGiven the scrambled family relationships described above, {}?\n", before(chain),
                               fmt::join(chain.links, ""), question(chain));
@@ -287,7 +287,7 @@ std::string test_of(std::string_view task) {
 Sample eldest_ancestor(const SampleInput& input) {
   return trace(
       input,
-      [](const Chain& chain) {
+      [](const FamilyChain& chain) {
         return test_of("continuously reason through them until you identify the eldest ancestor") +
                std::string(kExamples) +
                fmt::format(
@@ -295,16 +295,16 @@ Sample eldest_ancestor(const SampleInput& input) {
                    "(your answer here)}}.\"\n\nNow, the scrambled family relationships are provided below:\n",
                    chain.names.back());
       },
-      [](const Chain& chain) {
+      [](const FamilyChain& chain) {
         return fmt::format("who is the eldest relative that '{}' can trace back to in the context", chain.names.back());
       },
-      [](const Chain& chain) { return chain.names.front(); });
+      [](const FamilyChain& chain) { return chain.names.front(); });
 }
 
 Sample nth_ancestor(const SampleInput& input) {
   return trace(
       input,
-      [](const Chain& chain) {
+      [](const FamilyChain& chain) {
         return test_of("identify a specific ancestor of a given person") +
                "For example:\nExample 1: If James Hill's father is Jasmine Lane, then Jasmine Lane is James Hill's 1st "
                "generation ancestor.\nExample 2: If Andrew Williams's grandmother is Dan Newton (grandmother counts as "
@@ -319,16 +319,16 @@ Sample nth_ancestor(const SampleInput& input) {
                    fmt::format("So the {}th generation ancestor of '{}' is \\boxed{{somebody (your answer here)}}.",
                                chain.generations, chain.names.back()));
       },
-      [](const Chain& chain) {
+      [](const FamilyChain& chain) {
         return fmt::format("who is the {}th generation ancestor of '{}'", chain.generations, chain.names.back());
       },
-      [](const Chain& chain) { return chain.names.front(); });
+      [](const FamilyChain& chain) { return chain.names.front(); });
 }
 
 Sample nth_descendant(const SampleInput& input) {
   return trace(
       input,
-      [](const Chain& chain) {
+      [](const FamilyChain& chain) {
         return test_of("identify a specific descendant of a given person") +
                "For example:\nExample 1: If Jasmine Lane is James Hill's father, then James Hill is Jasmine Lane's 1st "
                "generation descendant.\nExample 2: If Dan Newton is Andrew Williams's grandmother (grandmother counts "
@@ -343,16 +343,16 @@ Sample nth_descendant(const SampleInput& input) {
                    fmt::format("So the {}th generation descendant of '{}' is \\boxed{{somebody (your answer here)}}.",
                                chain.generations, chain.names.front()));
       },
-      [](const Chain& chain) {
+      [](const FamilyChain& chain) {
         return fmt::format("who is the {}th generation descendant of '{}'", chain.generations, chain.names.front());
       },
-      [](const Chain& chain) { return chain.names.back(); });
+      [](const FamilyChain& chain) { return chain.names.back(); });
 }
 
 Sample relationship_distance(const SampleInput& input) {
   return trace(
       input,
-      [](const Chain& chain) {
+      [](const FamilyChain& chain) {
         return test_of("calculate the relationship distance between two individuals") +
                "The relationship distance is defined as the minimum number of generational gaps needed to go from one "
                "person to another in the family graph. Note that different relationships have different generational "
@@ -369,11 +369,11 @@ Sample relationship_distance(const SampleInput& input) {
                            fmt::format("So the relationship distance between '{}' and '{}' is \\boxed{{5}}.",
                                        chain.names.front(), chain.names.back()));
       },
-      [](const Chain& chain) {
+      [](const FamilyChain& chain) {
         return fmt::format("what is the relationship distance between '{}' and '{}'", chain.names.front(),
                            chain.names.back());
       },
-      [](const Chain& chain) { return fmt::format("{}", chain.generations); });
+      [](const FamilyChain& chain) { return fmt::format("{}", chain.generations); });
 }
 
 }  // namespace
@@ -382,21 +382,21 @@ std::vector<Task> needlebench_tasks() {
   constexpr std::string_view kSuite = "needlebench";
   constexpr uint32_t kReasonTokens = 256;
   std::vector<Task> tasks{
-      {kSuite, "single_retrieval", "a fact in an essay", kSource, Scorer::kContains, 32, 1, single_retrieval},
-      {kSuite, "multi_retrieval", "eleven facts in an essay", kSource, Scorer::kContains, 32, 1, multi_retrieval},
-      {kSuite, "multi_reasoning_2", "the eldest of a family whose 2 links are hidden in an essay", kSource,
+      {kSuite, "single_retrieval", "a fact in an essay", kNeedleBench, Scorer::kContains, 32, 1, single_retrieval},
+      {kSuite, "multi_retrieval", "eleven facts in an essay", kNeedleBench, Scorer::kContains, 32, 1, multi_retrieval},
+      {kSuite, "multi_reasoning_2", "the eldest of a family whose 2 links are hidden in an essay", kNeedleBench,
        Scorer::kBoxed, kReasonTokens, 1, multi_reasoning_2},
-      {kSuite, "multi_reasoning_3", "the same of 3 links", kSource, Scorer::kBoxed, kReasonTokens, 1,
+      {kSuite, "multi_reasoning_3", "the same of 3 links", kNeedleBench, Scorer::kBoxed, kReasonTokens, 1,
        multi_reasoning_3},
-      {kSuite, "multi_reasoning_4", "the same of 4 links", kSource, Scorer::kBoxed, kReasonTokens, 1,
+      {kSuite, "multi_reasoning_4", "the same of 4 links", kNeedleBench, Scorer::kBoxed, kReasonTokens, 1,
        multi_reasoning_4},
-      {kSuite, "multi_reasoning_5", "the same of 5 links", kSource, Scorer::kBoxed, kReasonTokens, 1,
+      {kSuite, "multi_reasoning_5", "the same of 5 links", kNeedleBench, Scorer::kBoxed, kReasonTokens, 1,
        multi_reasoning_5}};
   const auto most_links = [](const SuiteData&) {
     return static_cast<uint32_t>(kFirstNames.size() * kLastNames.size() - 1);
   };
   const auto add_trace = [&](std::string_view name, std::string_view measures, Sample (*generate)(const SampleInput&)) {
-    tasks.push_back({kSuite, name, measures, kSource, Scorer::kBoxed, kReasonTokens, 2, generate, most_links});
+    tasks.push_back({kSuite, name, measures, kNeedleBench, Scorer::kBoxed, kReasonTokens, 2, generate, most_links});
   };
   add_trace("eldest_ancestor", "the eldest at the end of a chain of relatives", eldest_ancestor);
   add_trace("nth_ancestor", "the ancestor so many generations back", nth_ancestor);

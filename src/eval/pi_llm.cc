@@ -33,8 +33,8 @@ struct Stream {
 };
 
 // Several words become one, each with a capital, as published ("cap-strip").
-std::string joined(const std::vector<std::string>& words, const std::vector<size_t>& drawn, size_t first,
-                   size_t count) {
+std::string one_word(const std::vector<std::string>& words, const std::vector<size_t>& drawn, size_t first,
+                     size_t count) {
   if (count == 1) return words[drawn[first]];
   std::string out;
   for (size_t i = first; i < first + count; ++i) {
@@ -66,7 +66,7 @@ Sample interference(const SampleInput& input, const Stream& stream) {
   std::vector<KeyedValue> pairs;
   for (uint32_t key = 0; key < stream.keys; ++key) {
     const std::vector<size_t> drawn = random.sample(words.size(), updates * stream.words);
-    for (size_t u = 0; u < updates; ++u) pairs.push_back({key, joined(words, drawn, u * stream.words, stream.words)});
+    for (size_t u = 0; u < updates; ++u) pairs.push_back({key, one_word(words, drawn, u * stream.words, stream.words)});
   }
   if (stream.shuffled) pairs = without_repeats(std::move(pairs), random);
   Sample sample;

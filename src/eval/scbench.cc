@@ -22,7 +22,7 @@ constexpr size_t kTurns = 5;
 // Places of so many questions in a context of `units`, in the order in which they are asked.
 std::vector<size_t> places(PythonRandom& random, uint32_t units) { return random.sample(units, kTurns); }
 
-void finish(Sample& sample, const std::string& first_needle) {
+void conclude(Sample& sample, const std::string& first_needle) {
   for (const Turn& turn : sample.turns) {
     sample.answers.insert(sample.answers.end(), turn.answers.begin(), turn.answers.end());
   }
@@ -46,7 +46,7 @@ Sample key_values(const SampleInput& input) {
   sample.prompt = fmt::format(
       "Extract the value corresponding to the specified key in the JSON object below.\n\nJSON data:\n{{{}}}",
       fmt::join(pairs, ", "));
-  finish(sample, sample.needles.front());
+  conclude(sample, sample.needles.front());
   return sample;
 }
 
@@ -81,7 +81,7 @@ Sample math_find_turns(const SampleInput& input) {
          {fmt::format("{}", rank.value)}});
     sample.needles.push_back(fmt::format("{}", rank.value));
   }
-  finish(sample, sample.needles.front());
+  conclude(sample, sample.needles.front());
   return sample;
 }
 
@@ -128,7 +128,7 @@ Sample tracking_turns(const SampleInput& input) {
   sample.prompt =
       fmt::format("Memorize and track the chain(s) of variable assignment hidden in the following text.\n\n{}",
                   fmt::join(lines, "\n"));
-  finish(sample, sample.needles.front());
+  conclude(sample, sample.needles.front());
   return sample;
 }
 
@@ -155,7 +155,7 @@ Sample prefix_suffix(const SampleInput& input) {
     sample.needles.push_back(text);
   }
   sample.prompt = fmt::format("Remember the strings of this list.\n\n{}", fmt::join(strings, "\n"));
-  finish(sample, sample.needles.front());
+  conclude(sample, sample.needles.front());
   return sample;
 }
 

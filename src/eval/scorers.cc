@@ -6,18 +6,12 @@
 #include <cstdint>
 #include <optional>
 
+#include "eval/letter_case.h"
 #include "eval/stated_answers.h"
 #include "eval/text_metrics.h"
 
 namespace loci {
 namespace {
-
-std::string lower(std::string_view text) {
-  std::string out(text);
-  std::transform(out.begin(), out.end(), out.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return out;
-}
 
 // RULER takes control characters for ends of lines and strips the answer.
 std::string cleaned(std::string_view text) {
@@ -29,9 +23,9 @@ std::string cleaned(std::string_view text) {
 }
 
 double share_found(std::string_view answer, const std::vector<std::string>& references) {
-  const std::string text = lower(cleaned(answer));
+  const std::string text = lower_case(cleaned(answer));
   const auto found = std::count_if(references.begin(), references.end(), [&](const std::string& reference) {
-    return text.find(lower(reference)) != std::string::npos;
+    return text.find(lower_case(reference)) != std::string::npos;
   });
   return references.empty() ? 0 : static_cast<double>(found) / static_cast<double>(references.size());
 }
@@ -105,7 +99,7 @@ bool ends_in_integer(std::string_view answer, const std::string& reference) {
 
 bool begins_with(std::string_view answer, const std::string& reference) {
   while (!answer.empty() && std::isspace(static_cast<unsigned char>(answer.front())) != 0) answer.remove_prefix(1);
-  return lower(answer.substr(0, reference.size())) == lower(reference);
+  return lower_case(answer.substr(0, reference.size())) == lower_case(reference);
 }
 
 // Of the squares of the distances.

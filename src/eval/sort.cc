@@ -10,26 +10,20 @@
 #include <array>
 #include <cctype>
 
+#include "eval/letter_case.h"
 #include "eval/suites.h"
 
 namespace loci {
 namespace {
 
-constexpr uint32_t kBins = 4;
-constexpr uint32_t kLongExcerpt = 5000;
+constexpr uint32_t kSortBins = 4;
+constexpr uint32_t kLongSortExcerpt = 5000;
 constexpr int kTries = 10000;
 
-std::string lower(std::string_view word) {
-  std::string out(word);
-  std::transform(out.begin(), out.end(), out.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return out;
-}
-
 // A sentence ends in a word that holds a mark, but for the titles that names follow.
-bool ends_sentence(std::string_view word) {
+bool has_sentence_mark(std::string_view word) {
   if (word.find_first_of(".?!;") == std::string_view::npos) return false;
-  const std::string title = lower(word);
+  const std::string title = lower_case(word);
   return title != "mr." && title != "mrs." && title != "dr.";
 }
 
@@ -39,9 +33,10 @@ struct Bin {
 
 Bin bin_of(uint32_t excerpt, uint32_t segment, uint32_t bin) {
   const auto far = static_cast<uint32_t>(excerpt / 1.25);
-  const std::array<uint32_t, kBins + 1> edges =
-      excerpt < kLongExcerpt ? std::array<uint32_t, kBins + 1>{segment, excerpt / 4, excerpt / 3, excerpt / 2, far}
-                             : std::array<uint32_t, kBins + 1>{segment, 1000, excerpt / 4, excerpt / 2, far};
+  const std::array<uint32_t, kSortBins + 1> edges =
+      excerpt < kLongSortExcerpt
+          ? std::array<uint32_t, kSortBins + 1>{segment, excerpt / 4, excerpt / 3, excerpt / 2, far}
+          : std::array<uint32_t, kSortBins + 1>{segment, 1000, excerpt / 4, excerpt / 2, far};
   return {edges[bin], edges[bin + 1]};
 }
 
@@ -55,11 +50,11 @@ SortTrial draw_sort_trial(const Essay& essay, MersenneTwister& numpy, uint32_t e
   const size_t words = essay.words();
   if (words > excerpt) {
     trial.start = scalar_choice(numpy, words - excerpt);
-    while (trial.start > 0 && !ends_sentence(essay.word(trial.start - 1))) --trial.start;
+    while (trial.start > 0 && !has_sentence_mark(essay.word(trial.start - 1))) --trial.start;
   }
   std::vector<uint32_t> beginnings{0};
   for (uint32_t i = 0; i < excerpt; ++i) {
-    if (ends_sentence(essay.word((trial.start + i) % words))) beginnings.push_back(i + 1);
+    if (has_sentence_mark(essay.word((trial.start + i) % words))) beginnings.push_back(i + 1);
   }
   const uint32_t end = excerpt - segment;
   beginnings.erase(std::remove_if(beginnings.begin(), beginnings.end(), [&](uint32_t b) { return b >= end; }),
@@ -90,9 +85,9 @@ Sample order_recall(const SampleInput& input, uint32_t segment) {
   const std::string& title = input.data.title;
   MersenneTwister numpy(static_cast<uint32_t>(input.sample_seed));
   const uint32_t words = std::max(input.units, kLeastSortExcerpt);
-  const SortTrial trial = draw_sort_trial(essay, numpy, words, segment, input.index % kBins);
+  const SortTrial trial = draw_sort_trial(essay, numpy, words, segment, input.index % kSortBins);
   const auto text = [&](uint32_t at) { return essay.words_from((trial.start + at) % essay.words(), segment); };
-  const bool first_is_a = input.index / kBins % 2 == 0;  // of all prompts exactly half
+  const bool first_is_a = input.index / kSortBins % 2 == 0;  // of all prompts exactly half
   Sample sample;
   sample.prompt = fmt::format(
       "I need you to thoroughly read and comprehend this extract from the book {}. The passage is as follows: {}You "

@@ -3,14 +3,16 @@
 #include <algorithm>
 #include <cctype>
 
+#include "eval/letter_case.h"
+
 namespace loci {
 namespace {
 
-bool is_space(char c) { return std::isspace(static_cast<unsigned char>(c)) != 0; }
+bool is_white(char c) { return std::isspace(static_cast<unsigned char>(c)) != 0; }
 
 std::string_view trimmed(std::string_view text) {
-  while (!text.empty() && is_space(text.front())) text.remove_prefix(1);
-  while (!text.empty() && is_space(text.back())) text.remove_suffix(1);
+  while (!text.empty() && is_white(text.front())) text.remove_prefix(1);
+  while (!text.empty() && is_white(text.back())) text.remove_suffix(1);
   return text;
 }
 
@@ -43,19 +45,12 @@ void unwrap(std::string& text, std::string_view command) {
 std::string collapsed(std::string_view text) {
   std::string out;
   for (const char c : trimmed(text)) {
-    if (!is_space(c)) {
+    if (!is_white(c)) {
       out += c;
     } else if (out.back() != ' ') {
       out += ' ';
     }
   }
-  return out;
-}
-
-std::string lower(std::string_view text) {
-  std::string out(text);
-  std::transform(out.begin(), out.end(), out.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return out;
 }
 
@@ -96,7 +91,7 @@ std::string boxed_answer(std::string_view text) {
 std::map<std::string, std::string> stated_values(std::string_view text) {
   constexpr std::string_view kOf = "value of ";
   constexpr std::string_view kEnds = ",.;:\n";
-  const std::string low = lower(text);
+  const std::string low = lower_case(text);
   std::map<std::string, std::string> out;
   for (size_t at = low.find(kOf); at != std::string::npos; at = low.find(kOf, at + 1)) {
     const size_t key = at + kOf.size();

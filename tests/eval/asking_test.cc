@@ -12,12 +12,11 @@ namespace {
 
 using testing::HasSubstr;
 
-const std::string kNeedle = std::string(LOCI_SOURCE_DIR) + "/models/needle-14m-q8_0.gguf";
-
 class AskingTest : public testing::Test {
  protected:
   static Engine load(const std::string& plan) {
-    return std::move(*Engine::load(kNeedle, {.context = 2048, .batch = 2, .attention = plan, .prefix_cache = false}));
+    return std::move(
+        *Engine::load(shipped_model(), {.context = 2048, .batch = 2, .attention = plan, .prefix_cache = false}));
   }
 
   static Prompt make(const Engine& engine, const Task& t, uint32_t length, uint32_t index = 0) {

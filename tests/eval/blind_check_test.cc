@@ -12,9 +12,8 @@
 namespace loci {
 namespace {
 
-const std::string kNeedle = std::string(LOCI_SOURCE_DIR) + "/models/needle-14m-q8_0.gguf";
-constexpr uint32_t kLength = 2048;
-constexpr const char* kDense = "dense";
+constexpr uint32_t kBlindLength = 2048;
+constexpr const char* kSeeing = "dense";
 // Of 2,048 tokens it reads 260: 22 of 24 needles at even depths stand outside.
 constexpr const char* kStreaming = "streaming(sinks=4,window=256)";
 // Room for fewer entries than a needle has tokens, beside the window of observing queries.
@@ -32,12 +31,12 @@ class BlindCheckSlow : public testing::Test {
                           .held_out_keys = true});
     EvalRun run;  // 24 prompts: what `loci eval` asks unless told otherwise
     run.tasks = *find_tasks("ruler:niah_single_2");
-    run.lengths = {kLength};
-    run.plans = {kDense, kStreaming, kEviction, kRoomy};
+    run.lengths = {kBlindLength};
+    run.plans = {kSeeing, kStreaming, kEviction, kRoomy};
     run.samples.even_depths = true;
     EvalHooks hooks;
     hooks.load = [](const std::string& plan) {
-      return Engine::load(kNeedle, {.context = kLength + 128, .attention = plan, .prefix_cache = false});
+      return Engine::load(shipped_model(), {.context = kBlindLength + 128, .attention = plan, .prefix_cache = false});
     };
     ResultFile file;
     ReferenceStore references;
@@ -47,7 +46,7 @@ class BlindCheckSlow : public testing::Test {
   }
 
   PairedCell against_dense(const char* plan) {
-    const Result<std::vector<PairedCell>> cells = compare_results(results_, kDense, results_, plan);
+    const Result<std::vector<PairedCell>> cells = compare_results(results_, kSeeing, results_, plan);
     EXPECT_TRUE(cells.ok()) << cells.error().message;
     return cells->front();
   }
@@ -61,7 +60,7 @@ class BlindCheckSlow : public testing::Test {
 
   // Of the last tokens of windows of a text, read as decode steps.
   static std::vector<double> decoded_nll(const char* plan) {
-    Result<Engine> engine = Engine::load(kNeedle, {.context = 1024, .attention = plan, .prefix_cache = false});
+    Result<Engine> engine = Engine::load(shipped_model(), {.context = 1024, .attention = plan, .prefix_cache = false});
     EXPECT_TRUE(engine.ok());
     const std::string text = read_shipped("data/books/moby-dick.txt");
     std::vector<TokenId> tokens = *engine->tokenize(text.substr(text.size() / 2, 40000));
@@ -84,10 +83,10 @@ class BlindCheckSlow : public testing::Test {
 
 TEST_F(BlindCheckSlow, NeedlesTellMethodsApart) {
   ask_all();
-  EXPECT_EQ(score(kDense).mean, 1);
-  EXPECT_GT(score(kDense).low, 0.85);
+  EXPECT_EQ(score(kSeeing).mean, 1);
+  EXPECT_GT(score(kSeeing).low, 0.85);
   EXPECT_LT(score(kStreaming).mean, 0.2);
-  EXPECT_LT(score(kStreaming).high, score(kDense).low);
+  EXPECT_LT(score(kStreaming).high, score(kSeeing).low);
   EXPECT_LT(against_dense(kStreaming).difference.high, -0.5);
   // Near zero outside the window, and not by failing everywhere: the needle at the end is still seen.
   double outside = 0, count = 0;
@@ -101,7 +100,7 @@ TEST_F(BlindCheckSlow, NeedlesTellMethodsApart) {
   EXPECT_GE(count, 18);
   EXPECT_LE(outside / count, 0.06);
 
-  EXPECT_LT(score(kEviction).high, score(kDense).low);
+  EXPECT_LT(score(kEviction).high, score(kSeeing).low);
   EXPECT_LT(against_dense(kEviction).difference.high, -0.5);
   const Interval roomy = against_dense(kRoomy).difference;
   EXPECT_GT(roomy.low, -0.3);
@@ -109,7 +108,7 @@ TEST_F(BlindCheckSlow, NeedlesTellMethodsApart) {
 }
 
 TEST_F(BlindCheckSlow, StreamingIsNearDenseOnPerplexity) {
-  const std::vector<double> dense = decoded_nll(kDense);
+  const std::vector<double> dense = decoded_nll(kSeeing);
   const std::vector<double> streaming = decoded_nll(kStreaming);
   ASSERT_EQ(dense.size(), 4U * 64U);
   const Interval difference = paired_interval(dense, streaming);

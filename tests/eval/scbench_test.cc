@@ -12,15 +12,15 @@ namespace {
 using testing::HasSubstr;
 using testing::StartsWith;
 
-Sample made(const char* name, uint64_t seed, uint32_t units) {
+Sample context_with(const char* name, uint64_t seed, uint32_t units) {
   return task(name).generate({.data = data(), .seed = 1, .sample_seed = seed, .units = units});
 }
 
 TEST(ScBench, TurnsAndRequestsAskTheSame) {
   for (const char* name : {"kv", "mf", "vt", "prefix_suffix"}) {
     SCOPED_TRACE(name);
-    const Sample turns = made((std::string(name) + "_turns").c_str(), 4, 40);
-    const Sample requests = made((std::string(name) + "_requests").c_str(), 4, 40);
+    const Sample turns = context_with((std::string(name) + "_turns").c_str(), 4, 40);
+    const Sample requests = context_with((std::string(name) + "_requests").c_str(), 4, 40);
     EXPECT_EQ(whole_text(turns), whole_text(requests));
     EXPECT_EQ(turns.turns.size(), std::string_view(name) == "vt" ? 3U : 5U);
     EXPECT_TRUE(turns.beginning.empty());
@@ -29,17 +29,17 @@ TEST(ScBench, TurnsAndRequestsAskTheSame) {
 
 TEST(ScBench, EachQuestionHasItsAnswerInTheContext) {
   for (uint64_t seed = 0; seed < 5; ++seed) {
-    const Sample kv = made("kv_turns", seed, 30);
+    const Sample kv = context_with("kv_turns", seed, 30);
     for (const Turn& turn : kv.turns) {
       EXPECT_THAT(kv.prompt, HasSubstr("\"" + turn.question.substr(6, 36) + "\": \"" + turn.answers[0] + "\""));
     }
-    const Sample strings = made("prefix_suffix_turns", seed, 30);
+    const Sample strings = context_with("prefix_suffix_turns", seed, 30);
     for (const Turn& turn : strings.turns) {
       EXPECT_EQ(occurrences(strings.prompt, "\n" + turn.answers[0]), 1U);
       EXPECT_THAT(turn.question, HasSubstr("begins with \"" + turn.answers[0].substr(0, 6) + "\" and ends with \"" +
                                            turn.answers[0].substr(24) + "\""));
     }
-    const Sample vt = made("vt_turns", seed, 30);
+    const Sample vt = context_with("vt_turns", seed, 30);
     for (const Turn& turn : vt.turns) {
       ASSERT_EQ(turn.answers.size(), 5U);
       std::smatch value;
@@ -57,7 +57,7 @@ TEST(ScBench, EachQuestionHasItsAnswerInTheContext) {
 }
 
 TEST(ScBench, RanksAreThoseOfTheList) {
-  const Sample sample = made("mf_turns", 2, 50);
+  const Sample sample = context_with("mf_turns", 2, 50);
   std::vector<int> numbers;
   const std::regex number("[0-9]+");
   for (std::sregex_iterator it(sample.prompt.begin(), sample.prompt.end(), number), end; it != end; ++it) {
@@ -79,7 +79,7 @@ TEST(ScBench, RanksAreThoseOfTheList) {
 }
 
 TEST(ScBench, TheWholeTextHoldsTheRightAnswersButTheLast) {
-  const Sample sample = made("kv_turns", 2, 10);
+  const Sample sample = context_with("kv_turns", 2, 10);
   const std::string text = whole_text(sample);
   for (size_t i = 0; i < 5; ++i) EXPECT_EQ(occurrences(text, sample.turns[i].answers[0]), i < 4 ? 2U : 1U);
 }

@@ -22,6 +22,8 @@ inline std::string read_shipped(const std::string& name) {
   return text.str();
 }
 
+inline std::string shipped_model() { return std::string(LOCI_SOURCE_DIR) + "/models/needle-14m-q8_0.gguf"; }
+
 inline nlohmann::json stored_prompts(const std::string& name) {
   return nlohmann::json::parse(read_shipped("tests/eval/data/" + name));
 }
