@@ -58,23 +58,20 @@ class BlindCheckSlow : public testing::Test {
     return {};
   }
 
-  // Of the last tokens of windows of a text, read as decode steps.
-  static std::vector<double> decoded_nll(const char* plan) {
-    Result<Engine> engine = Engine::load(shipped_model(), {.context = 1024, .attention = plan, .prefix_cache = false});
+  // Of every token of windows of a text, longer than what streaming reads.
+  static std::vector<double> window_nll(const char* plan) {
+    Result<Engine> engine =
+        Engine::load(shipped_model(), {.context = kBlindLength, .attention = plan, .prefix_cache = false});
     EXPECT_TRUE(engine.ok());
     const std::string text = read_shipped("data/books/moby-dick.txt");
-    std::vector<TokenId> tokens = *engine->tokenize(text.substr(text.size() / 2, 40000));
-    tokens.resize(4096);
-    constexpr uint32_t kDecoded = 64;
+    std::vector<TokenId> tokens = *engine->tokenize(text.substr(text.size() / 2, 80000));
+    tokens.resize(8 * kBlindLength);
     ScoreOptions options;
-    options.window = 1024;
-    options.prompt_tokens = options.window - kDecoded - 1;
+    options.window = kBlindLength;
     const Result<std::vector<TokenScore>> scores = engine->score(tokens, options);
     EXPECT_TRUE(scores.ok());
     std::vector<double> out;
-    for (size_t i = 0; i < scores->size(); ++i) {
-      if (i % (options.window - 1) >= options.window - 1 - kDecoded) out.push_back((*scores)[i].nll);
-    }
+    for (const TokenScore& score : *scores) out.push_back(score.nll);
     return out;
   }
 
@@ -107,14 +104,15 @@ TEST_F(BlindCheckSlow, NeedlesTellMethodsApart) {
   EXPECT_GE(roomy.high, 0);
 }
 
+// The reference of the methods has streaming 0.10 nats above dense on a novel with these settings: a needle's loss is more
+// than ten times that.
 TEST_F(BlindCheckSlow, StreamingIsNearDenseOnPerplexity) {
-  const std::vector<double> dense = decoded_nll(kSeeing);
-  const std::vector<double> streaming = decoded_nll(kStreaming);
-  ASSERT_EQ(dense.size(), 4U * 64U);
+  const std::vector<double> dense = window_nll(kSeeing);
+  const std::vector<double> streaming = window_nll(kStreaming);
+  ASSERT_GT(dense.size(), 16000U);
   const Interval difference = paired_interval(dense, streaming);
-  const Interval nll = mean_interval(dense);
-  EXPECT_LT(difference.high, 0.1) << difference.mean << " nats above " << nll.mean;
-  EXPECT_GT(difference.low, -0.1);
+  EXPECT_LT(difference.high, 0.15) << difference.mean << " nats above " << mean_interval(dense).mean;
+  EXPECT_GT(difference.low, -0.02);
 }
 
 }  // namespace
