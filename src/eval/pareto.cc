@@ -246,7 +246,7 @@ std::string pareto_page(const ParetoPicture& picture) {
 std::string pareto_markdown(const ParetoPicture& picture, int level) {
   std::string out;
   for (const ParetoGroup& group : picture.groups) {
-    out += fmt::format("{} {}, {} tokens\n\n{} prompts of {}. Frontier: no other plan is as good in score, cache and "
+    out += fmt::format("{} {}, {} tokens\n\n{} prompt(s) of {}. Frontier: no other plan is as good in score, cache and "
                        "time, and better in one.\n\n",
                        std::string(static_cast<size_t>(level), '#'), model_of(group.settings), group.length, group.prompts, fmt::join(group.tasks, ", "));
     out +=

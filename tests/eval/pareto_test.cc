@@ -135,7 +135,7 @@ TEST(Pareto, MarkdownMarksTheFrontier) {
       pareto_picture({file({result("dense", 0, 1, 2 << 20, 4), result("a|b", 0, 1, 1 << 20, 2)})});
   ASSERT_TRUE(picture.ok());
   const std::string text = pareto_markdown(*picture, 3);
-  EXPECT_THAT(text, HasSubstr("### needle, 4096 tokens\n\n1 prompts of vt."));
+  EXPECT_THAT(text, HasSubstr("### needle, 4096 tokens\n\n1 prompt(s) of vt."));
   EXPECT_THAT(text, HasSubstr("| `dense` |  | 100.0 |"));
   EXPECT_THAT(text, HasSubstr("| `a\\|b` | yes | 100.0 |"));
 }
