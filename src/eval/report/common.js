@@ -1,6 +1,9 @@
 'use strict';
 const data = JSON.parse(document.getElementById('data').textContent);
-const colors = ['#1b4f9c', '#c4541a', '#2c7a4b', '#8a3c93', '#8c6d1f', '#0f7f8c', '#b02a4b', '#555e6b'];
+// Neighbours differ in hue, and every eighth in lightness.
+const colors = ['#1b4f9c', '#c4541a', '#2c7a4b', '#8a3c93', '#8c6d1f', '#0f7f8c', '#b02a4b', '#555e6b',
+                '#6f9be0', '#f0925e', '#74bf92', '#c98ad1', '#c9a94f', '#5cc0cc', '#e0748f', '#9aa3b0',
+                '#0d2b57', '#7a2f09', '#16472a', '#4f1e55', '#55410e', '#084850', '#6a1429', '#2b3038'];
 const unique = values => [...new Set(values)];
 const mean = values => values.reduce((a, b) => a + b, 0) / values.length;
 const lengthText = n => n % 1024 === 0 ? n / 1024 + 'K' : String(n);

@@ -23,6 +23,14 @@ function accuracyLines(task) {
   return sets;
 }
 
+function legend() {
+  for (const plan of plans) {
+    const item = element('span', document.getElementById('legend'), undefined, 'plan');
+    element('span', item, '● ').style.color = color(plan);
+    element('code', item, plan);
+  }
+}
+
 function accuracy() {
   for (const task of tasks) {
     chart(document.getElementById('accuracy'), task, {
@@ -30,7 +38,7 @@ function accuracy() {
       data: {labels: lengths.map(lengthText), datasets: accuracyLines(task)},
       options: {
         scales: {y: {min: 0, max: 100}},
-        plugins: {legend: {labels: {filter: item => item.text !== '', boxWidth: 14}}, tooltip: {filter: item => item.dataset.label !== ''}}
+        plugins: {legend: {display: false}, tooltip: {filter: item => item.dataset.label !== ''}}
       }
     });
   }
@@ -136,6 +144,7 @@ function promptFilters() {
 }
 
 header();
+legend();
 accuracy();
 heatMaps();
 pareto();

@@ -29,9 +29,8 @@ function paretoChart(parent, title, dots, x, y, color) {
     label: d.plan, data: [{x: x.value(d), y: y.value(d), text: text(d)}], pointRadius: 6, clip: false,
     borderColor: color(d.plan), borderWidth: 2, backgroundColor: d.best ? color(d.plan) : '#fff'
   }));
-  sets.push({type: 'line', label: '', data: front.map(d => ({x: x.value(d), y: y.value(d)})), stepped: y.better(1, 0) ? 'before' : 'after',
+  sets.push({type: 'line', label: '', data: front.map(d => ({x: x.value(d), y: y.value(d)})), stepped: 'before',
              borderColor: '#8d97a5', borderWidth: 1.5, borderDash: [5, 4], pointRadius: 0, clip: false});
-  if (y.better(1, 0) === x.better(1, 0)) delete sets[sets.length - 1].stepped;
   chart(parent, title, {
     type: 'scatter',
     data: {datasets: sets},

@@ -21,10 +21,12 @@ import threading
 
 SKIPPED = 77
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-# Chromium's own errands (updates, accounts, suggestions) are none of the page's.
+# Chromium's own errands (updates, suggestions) are none of the page's.
 FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-default-apps", "--disable-sync", "--disable-domain-reliability", "--disable-extensions",
          "--disable-features=OptimizationHints,MediaRouter,Translate", "--enable-logging=stderr", "--virtual-time-budget=20000"]
+# It runs some whatever it is told: the time, updates, accounts. Pages must not name these hosts at all.
+ERRANDS = re.compile(r"^\S+ (https?://)?([\w-]+\.)*(google|googleapis|gvt1|gstatic)\.com[:/ ]")
 EVALUATION = ["--suite", "ruler:niah_single_1,niah_multikey_2", "--lengths", "384,512", "--prompts", "4", "--depths", "even",
               "--plans", "dense", "store=kv4", "streaming(sinks=4,window=128)"]
 TASKS, LENGTHS, PROMPTS, PLANS = 2, 2, 4, 3
@@ -72,7 +74,7 @@ class Browser:
         if done.returncode:
             sys.exit(f"{self.program} left {done.returncode}: {done.stderr[-2000:]}")
         told = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-        return done.stdout, told, list(self.proxy.asked)
+        return done.stdout, told, [line for line in self.proxy.asked if not ERRANDS.match(line)]
 
 
 class Checks:
@@ -86,6 +88,11 @@ class Checks:
     def clean(self, name, told, asked):
         self.say(f"{name}: the console is empty", not told, told)
         self.say(f"{name}: nothing is asked of a network", not asked, asked)
+
+
+def check_hosts(checks, page):
+    named = re.findall(r"(?:google|googleapis|gvt1|gstatic)\.com", page.read_text())
+    checks.say(f"{page.stem}: it names none of the browser's own hosts", not named, named)
 
 
 def drawn(dom):
@@ -150,6 +157,8 @@ def main():
         subprocess.run([options.loci, "eval", "pareto", results, "--report", pareto], check=True)
         json.loads(results.read_text())
         browser = Browser(program, folder)
+        for page in (report, pareto):
+            check_hosts(checks, page)
         check_report(browser, checks, report)
         check_pareto(browser, checks, pareto)
         check_that_it_would_notice(browser, checks, report)
