@@ -71,11 +71,11 @@ void print_picture(const Console& console, const ParetoPicture& picture) {
                      {"seconds an answer", true},
                      {"ms a token", true}});
     for (const ParetoDot& dot : group.dots) {
-      table.add({dot.plan, dot.best ? "yes" : "",
-                 fmt::format("{:.1f}  {:>5.1f}-{:<5.1f}", dot.score.mean * 100, dot.score.low * 100,
-                             dot.score.high * 100),
-                 dot.kl ? fmt::format("{:.4f}", *dot.kl) : "-", format_bytes(static_cast<uint64_t>(dot.kv_bytes)),
-                 fmt::format("{:.2f}", dot.seconds), fmt::format("{:.2f}", dot.token_ms)});
+      table.add(
+          {dot.plan, dot.best ? "yes" : "",
+           fmt::format("{:.1f}  {:>5.1f}-{:<5.1f}", dot.score.mean * 100, dot.score.low * 100, dot.score.high * 100),
+           dot.kl ? fmt::format("{:.4f}", *dot.kl) : "-", format_bytes(static_cast<uint64_t>(dot.kv_bytes)),
+           fmt::format("{:.2f}", dot.seconds), fmt::format("{:.2f}", dot.token_ms)});
     }
     console.print("{}\n", table.text());
   }

@@ -8,8 +8,8 @@
 
 namespace loci {
 
-// `script` runs behind the parts that all pages share; `data` is the constant of that name. Costs the JSON's bytes three
-// times at most.
+// `script` runs behind the parts that all pages share; `data` is the constant of that name. Costs the JSON's bytes
+// three times at most.
 std::string fill_page(std::string_view page, const nlohmann::ordered_json& data, std::string_view script);
 
 // A plan may hold '|', which ends a cell of a table in Markdown.

@@ -51,9 +51,7 @@ std::string model_of(const Json& settings) {
   return model != settings.end() && model->is_string() ? model->get<std::string>() : "unnamed model";
 }
 
-std::string title(const Group& group) {
-  return fmt::format("{} at {} tokens", model_of(group.settings), group.length);
-}
+std::string title(const Group& group) { return fmt::format("{} at {} tokens", model_of(group.settings), group.length); }
 
 Status add(std::vector<Group>& groups, const NamedResults& file) {
   const Json settings = comparable(file.finished.settings);
@@ -66,8 +64,8 @@ Status add(std::vector<Group>& groups, const NamedResults& file) {
     }
     add_once(group->plans, result.key.plan);
     add_once(group->tasks, result.key.task);
-    const auto [at, fresh] = group->answers[result.key.plan].try_emplace(
-        PromptName{result.key.task, result.key.index}, Found{&result, &file.name});
+    const auto [at, fresh] = group->answers[result.key.plan].try_emplace(PromptName{result.key.task, result.key.index},
+                                                                         Found{&result, &file.name});
     if (fresh) continue;
     return fail(ErrorCode::kInvalidArgument,
                 "prompt {} of task '{}' at length {} under plan '{}' is in '{}' and in '{}': give one of the two",
@@ -246,9 +244,11 @@ std::string pareto_page(const ParetoPicture& picture) {
 std::string pareto_markdown(const ParetoPicture& picture, int level) {
   std::string out;
   for (const ParetoGroup& group : picture.groups) {
-    out += fmt::format("{} {}, {} tokens\n\n{} prompt(s) of {}. Frontier: no other plan is as good in score, cache and "
-                       "time, and better in one.\n\n",
-                       std::string(static_cast<size_t>(level), '#'), model_of(group.settings), group.length, group.prompts, fmt::join(group.tasks, ", "));
+    out += fmt::format(
+        "{} {}, {} tokens\n\n{} prompt(s) of {}. Frontier: no other plan is as good in score, cache and "
+        "time, and better in one.\n\n",
+        std::string(static_cast<size_t>(level), '#'), model_of(group.settings), group.length, group.prompts,
+        fmt::join(group.tasks, ", "));
     out +=
         "| plan | frontier | score % | 95% interval | KL | cache | seconds an answer | ms a token |\n"
         "|---|---|--:|--:|--:|--:|--:|--:|\n";

@@ -80,9 +80,9 @@ std::string misses(const std::vector<PromptResult>& results) {
   size_t found = 0;
   for (const PromptResult& r : results) {
     if (r.score >= 1 || ++found > kMostMisses) continue;
-    out += fmt::format("- `{}` {} {} #{}, {:.0f}%: right {}, said {}\n", r.key.plan, r.key.task, r.key.length,
-                       r.key.index, r.score * 100, in_code(fmt::format("{}", fmt::join(r.answers, ", "))),
-                       in_code(r.text));
+    out +=
+        fmt::format("- `{}` {} {} #{}, {:.0f}%: right {}, said {}\n", r.key.plan, r.key.task, r.key.length, r.key.index,
+                    r.score * 100, in_code(fmt::format("{}", fmt::join(r.answers, ", "))), in_code(r.text));
   }
   if (found == 0) return out;
   const std::string rest = found > kMostMisses ? fmt::format(", the first {} of {}", kMostMisses, found) : "";

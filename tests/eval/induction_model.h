@@ -1,9 +1,9 @@
-// A model by construction: two attention layers whose weights are written by hand so that it says what followed the last
-// token where it stood before. No training, no noise: whether a plan kept a needle is a question of yes or no.
+// A model by construction: two attention layers whose weights are written by hand so that it says what followed the
+// last token where it stood before. No training, no noise: whether a plan kept a needle is a question of yes or no.
 //
 // This is the induction circuit that the hand-wired recall model of Zoology (arXiv:2312.04927) makes explicit. Layer 0
-// reads the token before each one, by position: its query turned back by one step under RoPE meets its key at distance 1
-// alone. Layer 1 reads what followed an earlier copy of the token, by content, in dimensions that RoPE leaves alone:
+// reads the token before each one, by position: its query turned back by one step under RoPE meets its key at distance
+// 1 alone. Layer 1 reads what followed an earlier copy of the token, by content, in dimensions that RoPE leaves alone:
 // distance means nothing to it. Codes of tokens are the rows of a Hadamard matrix and their opposites, so that tokens
 // that differ never match. Frequencies of layer 0 reach wavelengths of 34 million tokens.
 #pragma once

@@ -29,9 +29,8 @@ class InductionTest : public testing::Test {
         Engine::load(model_.string(), {.threads = 2, .context = length, .attention = plan, .prefix_cache = false});
     EXPECT_TRUE(engine.ok()) << plan << ": " << engine.error().message;
     if (!engine.ok()) return 0;
-    const Result<Completion> done = engine->generate({.prompt = prompt.tokens,
-                                                      .max_new_tokens = static_cast<uint32_t>(prompt.answer.size()),
-                                                      .ignore_eos = true});
+    const Result<Completion> done = engine->generate(
+        {.prompt = prompt.tokens, .max_new_tokens = static_cast<uint32_t>(prompt.answer.size()), .ignore_eos = true});
     EXPECT_TRUE(done.ok()) << plan << ": " << done.error().message;
     if (!done.ok()) return 0;
     uint32_t right = 0;
@@ -111,8 +110,8 @@ TEST_F(InductionTest, SnapKvKeepsAsMuchOfAValueAsItsPoolingReaches) {
 
 TEST_F(InductionTest, PROBE) {
   const InductionPrompt prompt = induction_prompt(kLength, kPast, 12, 7);
-  for (const char* plan : {"tokenselect(k=256)", "recycled(k=256)", "flexprefill", "anchor", "task-kv", "razor", "moa", "snapkv(budget=64,kernel=31)",
-                           "tokenselect(k=256); store=kv4"}) {
+  for (const char* plan : {"tokenselect(k=256)", "recycled(k=256)", "flexprefill", "anchor", "task-kv", "razor", "moa",
+                           "snapkv(budget=64,kernel=31)", "tokenselect(k=256); store=kv4"}) {
     std::printf("%s: %u\n", plan, kept(plan, prompt));
   }
 }

@@ -38,9 +38,9 @@ std::vector<std::string> best(const ParetoGroup& group) {
 }
 
 TEST(Pareto, FrontierIsWhatNoOtherPlanBeats) {
-  const Result<ParetoPicture> picture =
-      pareto_picture({file({result("dense", 0, 1, 100, 4), result("half", 0, 1, 50, 4), result("small", 0, 0.5, 10, 4),
-                            result("fast", 0, 0.5, 50, 1), result("bad", 0, 0.5, 60, 2), result("twin", 0, 1, 50, 4)})});
+  const Result<ParetoPicture> picture = pareto_picture(
+      {file({result("dense", 0, 1, 100, 4), result("half", 0, 1, 50, 4), result("small", 0, 0.5, 10, 4),
+             result("fast", 0, 0.5, 50, 1), result("bad", 0, 0.5, 60, 2), result("twin", 0, 1, 50, 4)})});
   ASSERT_TRUE(picture.ok()) << picture.error().message;
   ASSERT_EQ(picture->groups.size(), 1U);
   EXPECT_THAT(best(picture->groups[0]), ElementsAre("half", "small", "fast", "twin"));
@@ -69,10 +69,10 @@ TEST(Pareto, DotsAreMeansOverPromptsThatAllPlansHave) {
 TEST(Pareto, ModelsLengthsAndMachinesStandApart) {
   NamedResults other = file({result("dense", 0, 1, 100, 4), result("kv4", 0, 1, 30, 5)}, "b.json");
   other.finished.settings["threads"] = 8;
-  const Result<ParetoPicture> picture = pareto_picture(
-      {file({result("dense", 0, 1, 100, 4, 8192), result("kv4", 0, 1, 30, 5, 8192), result("dense", 0, 1, 100, 4),
-             result("kv4", 0, 1, 30, 5)}),
-       other});
+  const Result<ParetoPicture> picture =
+      pareto_picture({file({result("dense", 0, 1, 100, 4, 8192), result("kv4", 0, 1, 30, 5, 8192),
+                            result("dense", 0, 1, 100, 4), result("kv4", 0, 1, 30, 5)}),
+                      other});
   ASSERT_TRUE(picture.ok()) << picture.error().message;
   ASSERT_EQ(picture->groups.size(), 3U);
   EXPECT_EQ(picture->groups[0].length, 4096U);

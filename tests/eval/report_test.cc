@@ -110,7 +110,8 @@ TEST(Report, MarkdownTellsDepthsFrontierAndMisses) {
   results[1].depth = 0.55;
   results[2].text = "`no`\n# heading";
   const std::string text = report_markdown({{"model", "needle"}}, results);
-  EXPECT_THAT(text, HasSubstr("### vt by depth, `dense`\n\n| depth | 4096 |\n|---|--:|\n| 0-10% | 100 |\n| 10-20% | |"));
+  EXPECT_THAT(text,
+              HasSubstr("### vt by depth, `dense`\n\n| depth | 4096 |\n|---|--:|\n| 0-10% | 100 |\n| 10-20% | |"));
   EXPECT_THAT(text, HasSubstr("| 50-60% | 50 |"));
   EXPECT_THAT(text, HasSubstr("## What quality costs\n\n### needle, 4096 tokens"));
   EXPECT_THAT(text, HasSubstr("- `kv4` vt 4096 #0, 0%: right `ABC `, said `'no' # heading `"));

@@ -1,7 +1,8 @@
 // Writes the model by construction (tests/eval/induction_model.h) as a GGUF file, and prompts for it.
 //
 //   write_induction_model OUT.gguf                       the model
-//   write_induction_model OUT.gguf LENGTH POSITION SEED  and a prompt of LENGTH tokens with a key at POSITION, on standard
+//   write_induction_model OUT.gguf LENGTH POSITION SEED  and a prompt of LENGTH tokens with a key at POSITION, on
+//   standard
 //                                                        output, with the four tokens to be answered on standard error
 //
 //   loci run -m OUT.gguf --raw -f PROMPT.txt -p "" -n 4 --temp 0 --attention PLAN
