@@ -65,9 +65,8 @@ constexpr uint32_t kNear = kLength - 100;
 
 TEST_F(InductionTest, DenseFindsTheNeedleEverywhere) {
   for (const uint32_t position : {1U, 2U, 63U, 64U, kPast, 2047U, kNear, kLength - kValues - 2}) {
-    EXPECT_EQ(kept("dense", induction_prompt(kLength, position, 8 > kLength - position - 2 ? kValues : 8, position)),
-              8 > kLength - position - 2 ? kValues : 8U)
-        << position;
+    const uint32_t values = position + 10 < kLength ? 8 : kValues;
+    EXPECT_EQ(kept("dense", induction_prompt(kLength, position, values, position)), values) << position;
   }
 }
 
@@ -108,12 +107,18 @@ TEST_F(InductionTest, SnapKvKeepsAsMuchOfAValueAsItsPoolingReaches) {
   EXPECT_EQ(kept("snapkv(budget=256,kernel=31)", prompt), 12U);
 }
 
-TEST_F(InductionTest, PROBE) {
-  const InductionPrompt prompt = induction_prompt(kLength, kPast, 12, 7);
-  for (const char* plan : {"tokenselect(k=256)", "recycled(k=256)", "flexprefill", "anchor", "task-kv", "razor", "moa",
-                           "snapkv(budget=64,kernel=31)", "tokenselect(k=256); store=kv4"}) {
-    std::printf("%s: %u\n", plan, kept(plan, prompt));
-  }
+// The first needle of a long text: what a wrong angle, position or border would lose first.
+TEST_F(InductionTest, SlowDenseFindsItInAQuarterOfAMillionTokens) {
+  EXPECT_EQ(kept("dense", induction_prompt(1U << 18, 1, kValues, 7)), kValues);
+}
+
+// Layer 1 reads all of it, layer 0 a window: half of dense's work.
+TEST_F(InductionTest, SlowAMillionTokens) {
+  constexpr uint32_t kMillion = 1U << 20;
+  const InductionPrompt prompt = induction_prompt(kMillion, 1, kValues, 8);
+  EXPECT_EQ(kept("streaming(sinks=4,window=1024)", prompt), 0U);
+  EXPECT_EQ(kept("streaming(sinks=4,window=1024)", induction_prompt(kMillion, kMillion - 500, kValues, 9)), kValues);
+  EXPECT_EQ(kept("retain=streaming(sinks=4,window=64)@0", prompt), kValues);
 }
 
 }  // namespace
