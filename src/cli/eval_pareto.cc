@@ -60,9 +60,9 @@ Result<std::vector<NamedResults>> read_sources(const ParetoCommand& command, con
 void print_picture(const Console& console, const ParetoPicture& picture) {
   for (const ParetoGroup& group : picture.groups) {
     const auto model = group.settings.find("model");
-    console.print("{}, {} tokens, {} prompts of {} task(s)\n",
-                  model != group.settings.end() ? model->dump() : "unnamed model", group.length, group.prompts,
-                  group.tasks.size());
+    const bool named = model != group.settings.end() && model->is_string();
+    console.print("{}, {} tokens, {} prompts of {} task(s)\n", named ? model->get<std::string>() : "unnamed model",
+                  group.length, group.prompts, group.tasks.size());
     TextTable table({{"plan"},
                      {"frontier"},
                      {"score %  95% interval", true},

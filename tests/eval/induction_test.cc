@@ -102,9 +102,9 @@ TEST_F(InductionTest, DuoWithTheRightHeadFindsItAndWithTheWrongOneDoesNot) {
 // The prompt's last queries vote for the key's follower alone; what the pooling's width does not reach is gone.
 TEST_F(InductionTest, SnapKvKeepsAsMuchOfAValueAsItsPoolingReaches) {
   const InductionPrompt prompt = induction_prompt(kLength, kPast, 12, 6);
-  EXPECT_EQ(kept("snapkv(budget=256,kernel=7)", prompt), 4U);
-  EXPECT_EQ(kept("snapkv(budget=256,kernel=15)", prompt), 8U);
-  EXPECT_EQ(kept("snapkv(budget=256,kernel=31)", prompt), 12U);
+  EXPECT_EQ(kept("snapkv(budget=64,kernel=7)", prompt), 4U);
+  EXPECT_EQ(kept("snapkv(budget=64,kernel=15)", prompt), 8U);
+  EXPECT_EQ(kept("snapkv(budget=64,kernel=31)", prompt), 12U);
 }
 
 // The first needle of a long text: what a wrong angle, position or border would lose first.

@@ -123,7 +123,7 @@ def check_pareto(browser, checks, page):
     checks.say("pareto: it is ready", 'data-ready="yes"' in dom)
     checks.say("pareto: every chart has a size", drawn(dom) == LENGTHS * PARETO_CHARTS, drawn(dom))
     checks.say("pareto: a table for each length", dom.count('<table class="pareto">') == LENGTHS)
-    checks.say("pareto: a row a plan", dom.count("●") == LENGTHS * PLANS, dom.count("●"))
+    checks.say("pareto: a row a plan", dom.count("● </span>") == LENGTHS * PLANS, dom.count("● </span>"))
     checks.say("pareto: the frontier is marked", dom.count('<tr class="best">') >= LENGTHS)
 
 
