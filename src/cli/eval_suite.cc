@@ -396,6 +396,7 @@ void add_eval(const Command& app, Choice& choice) {
   add_engine_options(eval, options->model);
   add_eval_list(eval, choice);
   add_eval_compare(eval, choice);
+  add_eval_pareto(eval, choice);
   add_eval_perplexity(eval, choice);
   eval.when_chosen([options, &choice] {
     if (options->suites.empty()) throw UsageError("--suite, or a command, is required");
