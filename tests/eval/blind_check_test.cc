@@ -104,8 +104,8 @@ TEST_F(BlindCheckSlow, NeedlesTellMethodsApart) {
   EXPECT_GE(roomy.high, 0);
 }
 
-// The reference of the methods has streaming 0.10 nats above dense on a novel with these settings: a needle's loss is more
-// than ten times that.
+// The reference of the methods has streaming 0.10 nats above dense on a novel with these settings: a needle's loss is
+// more than ten times that.
 TEST_F(BlindCheckSlow, StreamingIsNearDenseOnPerplexity) {
   const std::vector<double> dense = window_nll(kSeeing);
   const std::vector<double> streaming = window_nll(kStreaming);
