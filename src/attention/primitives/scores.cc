@@ -26,13 +26,14 @@ bool pages_have(const Keys& keys, uint32_t tile) { return tile < tiles_of(keys) 
 // The exponentials of one block. spare [kScoreBlock].
 void add_up(const SelectKernels& kernels, const ScoreJob& job, uint32_t block, float* spare) {
   const uint32_t begin = std::max(job.exps.first, block * kScoreBlock);
+  Rows largest = job.exps.largest, sums = job.exps.sums;
   const uint32_t end = std::min({job.exps.last, job.keys.count, (block + 1) * kScoreBlock});
   for (uint32_t r = 0; r < job.queries.rows; ++r) {
     const float* row = job.scores.row(r) + begin;
     const uint32_t count = end > begin ? end - begin : 0;
     const float most = kernels.largest(row, count);
-    job.exps.largest.row(r)[block] = most;
-    job.exps.sums.row(r)[block] = count == 0 ? 0.0F : kernels.exp_sum(row, count, most, spare);
+    largest.row(r)[block] = most;
+    sums.row(r)[block] = count == 0 ? 0.0F : kernels.exp_sum(row, count, most, spare);
   }
 }
 
