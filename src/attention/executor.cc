@@ -291,8 +291,11 @@ class Executor::Worker {
   void place(const Tile& tile, const TileBlock& at, const std::byte** places) const {
     const Table& table = *tile.read->table;
     const std::span<const uint32_t> slots = slots_of(tile, at);
+    const std::byte* page = nullptr;
     for (size_t i = 0; i < slots.size(); ++i) {
-      places[i] = first_values(table.layout(), table.page_of(SlotId(slots[i]), tile.head_index), slots[i] % kPageSlots);
+      if (i == 0 || slots[i] / kPageSlots != slots[i - 1] / kPageSlots)
+        page = table.page_of(SlotId(slots[i]), tile.head_index);
+      places[i] = first_values(table.layout(), page, slots[i] % kPageSlots);
     }
     std::fill(places + slots.size(), places + kPageSlots, places[slots.size() - 1]);
   }
