@@ -138,8 +138,7 @@ TEST_P(SelectedReads, KnownScoresTakeThePlaceOfKeys) {
   }
   std::vector<float> scores(kQueryHeads * kTokens), of_copies(kQueryHeads * 128, 0.0F);
   for (uint32_t h = 0; h < kQueryHeads; ++h) {
-    for (uint32_t j = 0; j < kTokens; ++j)
-      scores[h * kTokens + j] = plain_score(x_, model, last, h, j);
+    for (uint32_t j = 0; j < kTokens; ++j) scores[h * kTokens + j] = plain_score(x_, model, last, h, j);
     for (uint32_t i = 0; i < 100; ++i) of_copies[h * 128 + i] = scores[h * kTokens + 400 + i] * model.score_scale;
   }
   Selection selection{

@@ -23,8 +23,8 @@
 
 namespace loci {
 
-// Keys in slot order: encoded pages of 64 slots, or fp32 tiles of 64 keys, [tile][padded_dim][64]. Where a page is null,
-// nothing is scored.
+// Keys in slot order: encoded pages of 64 slots, or fp32 tiles of 64 keys, [tile][padded_dim][64]. Where a page is
+// null, nothing is scored.
 struct Keys {
   const PageLayout* layout = nullptr;       // of the pages; for tiles: of the pages they were pooled from
   std::span<const std::byte* const> pages;  // empty: tiles

@@ -150,8 +150,7 @@ class TokenSelect final : public Select {
       const Table& table = view.tables()[t];
       if (builder.mine(t)) choose_pages(view, table, middle(table, edge));
     }
-    for_chosen(view, builder,
-               [&](size_t t, const Table& table) { name_pages(view, t, middle(table, edge), builder); });
+    for_chosen(view, builder, [&](size_t t, const Table& table) { name_pages(view, t, middle(table, edge), builder); });
   }
 
   // Every key that is read is scored here, whatever for: the read then goes over values alone.
@@ -184,7 +183,8 @@ class TokenSelect final : public Select {
       const Table& table = view.tables()[t];
       if (!builder.mine(t)) continue;
       const Middle from = middle(table, edge);
-      const std::vector<bool> wanted = sums.sums.data == nullptr ? pages_of_list(view, table, from) : std::vector<bool>();
+      const std::vector<bool> wanted =
+          sums.sums.data == nullptr ? pages_of_list(view, table, from) : std::vector<bool>();
       for (size_t h = 0; h < table.heads().size(); ++h, row += group) {
         const Rows own = rows_of(queries, row, group);
         float* q = const_cast<float*>(view.queries.row(0)) + size_t{table.heads()[h].value} * group * model_.head_dim;
