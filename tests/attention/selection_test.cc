@@ -9,7 +9,7 @@
 #include "cache/gather.h"
 #include "kernels/cpu/kv_codec/hadamard.h"
 
-namespace loci::test {
+namespace loci::test::selection {
 namespace {
 
 constexpr float kUnseen = -std::numeric_limits<float>::infinity();
@@ -241,4 +241,4 @@ TEST(Patterns, OfTwoMethodsCoverBoth) {
 }
 
 }  // namespace
-}  // namespace loci::test
+}  // namespace loci::test::selection
