@@ -292,7 +292,7 @@ class Recycled final : public Select {
       follow(view, table, heads[h].written, list);
       if (!list.valid) return;
       list.positions.push_back(view.first_position);
-      heads[h].copies->bring(table, h, list.positions, k_ + 1);
+      heads[h].copies->bring(table, h, list.positions, k_ + 1, view.ops.isa);
       heads[h].place = static_cast<uint32_t>(list.positions.size() - 1);
     });
     const bool all = std::all_of(heads.begin(), heads.end(), [](const Recycling& head) { return head.list->valid; });
