@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <optional>
 
 #include "base/assert.h"
 #include "base/checked.h"
@@ -144,8 +145,6 @@ class Executor::Worker {
         gather_(gather_entries(isa)),
         partials_(partials),
         own_(scratch, plan.tile_rows, plan.padded_dim) {
-    // A partly filled block of slots must not hold a NaN beyond its end.
-    if (executor.list_.gathers()) std::memset(own_.gathered, 0, WorkerScratch::gathered_bytes(plan.padded_dim));
   }
 
   void run(const ItemRange& range) {
@@ -233,6 +232,7 @@ class Executor::Worker {
   // Slots whose scores are known.
   void fold_scored(const Tile& tile, const TileBlock& at, BlockRead b) {
     const Table& table = *tile.read->table;
+    clear_gathered(table.layout());
     const size_t count = std::min<size_t>(kPageSlots, tile.slots.size() - at.index);
     gather_values(table, tile.head_index, tile.slots.subspan(at.index, count), own_.gathered, 0);
     for (uint32_t row = 0; row < tile.rows(); ++row) {
@@ -276,10 +276,19 @@ class Executor::Worker {
     return tile.read->table->page_of(SlotId(at.index * kPageSlots), tile.head_index);
   }
 
+  // A partly filled block of slots must not hold a NaN beyond its end: neither what was there before the first block nor
+  // what entries of another codec look like.
+  void clear_gathered(const PageLayout& layout) {
+    if (gathered_codec_ == layout.codec) return;
+    std::memset(own_.gathered, 0, WorkerScratch::gathered_bytes(plan_.padded_dim));
+    gathered_codec_ = layout.codec;
+  }
+
   // Up to 64 of the tile's slots from `first` on, side by side.
   const std::byte* gather(const Tile& tile, uint32_t first) {
     const size_t count = std::min<size_t>(kPageSlots, tile.slots.size() - first);
     const Table& table = *tile.read->table;
+    clear_gathered(table.layout());
     EntrySlots slots;
     EntryRun runs[kPageSlots];
     size_t used = 0;
@@ -393,6 +402,7 @@ class Executor::Worker {
   GatherEntries gather_;
   float* partials_;
   WorkerScratch own_;
+  std::optional<KvCodec> gathered_codec_;  // of what own_.gathered holds; none: it is not cleared
 };
 
 void Executor::run(OpContext& context, const WorkPlan& plan, std::span<const Read> reads, const Rows& q, float scale,
