@@ -41,6 +41,7 @@ void add_chat(const Command& app, Choice& choice);
 void add_bench(const Command& app, Choice& choice);
 void add_bench_attention(const Command& bench, Choice& choice);
 void add_eval(const Command& app, Choice& choice);
+void add_serve(const Command& app, Choice& choice);
 void add_explain(const Command& app, Choice& choice);
 void add_tokenize(const Command& app, Choice& choice);
 void add_inspect(const Command& app, Choice& choice);
