@@ -40,6 +40,7 @@ void add_run(const Command& app, Choice& choice);
 void add_chat(const Command& app, Choice& choice);
 void add_bench(const Command& app, Choice& choice);
 void add_bench_attention(const Command& bench, Choice& choice);
+void add_bench_serve(const Command& bench, Choice& choice);
 void add_eval(const Command& app, Choice& choice);
 void add_serve(const Command& app, Choice& choice);
 void add_explain(const Command& app, Choice& choice);
