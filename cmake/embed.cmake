@@ -5,5 +5,6 @@ function(loci_embed variable name file)
   set(script ${PROJECT_SOURCE_DIR}/cmake/embed_file.cmake)
   add_custom_command(OUTPUT ${output} COMMAND ${CMAKE_COMMAND} -DNAME=${name} -DINPUT=${file} -DOUTPUT=${output} -P ${script}
                      DEPENDS ${file} ${script} VERBATIM)
+  set_source_files_properties(${output} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON SKIP_PRECOMPILE_HEADERS ON)
   set(${variable} ${${variable}} ${output} PARENT_SCOPE)
 endfunction()

@@ -16,6 +16,17 @@ function(loci_header_set set)
   endif()
 endfunction()
 
+# loci_batch(TARGET): compiles eight files of TARGET at a time: half of the compiler's work is templates of the standard library
+# that every file asks for. So names in anonymous namespaces are unique within a module and within a folder of tests. A compiler
+# cache wants each file alone.
+function(loci_batch target)
+  if(NOT CMAKE_CXX_COMPILER_LAUNCHER)
+    set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
+    # g++ takes the batch for the source, hence each file's own classes for a header's.
+    target_compile_options(${target} PRIVATE $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-subobject-linkage>)
+  endif()
+endfunction()
+
 # loci_use_headers(TARGET SET): compiles TARGET with the set's options and headers.
 function(loci_use_headers target set)
   get_target_property(options loci_headers_${set} LOCI_OPTIONS)
@@ -26,7 +37,8 @@ function(loci_use_headers target set)
 endfunction()
 
 # loci_module(NAME [SOURCES files...] [DEPENDS targets...] [HEADERS set]): a static library loci_NAME of every .cc file under
-# src/NAME, but for main.cc and cuda/ (see cuda.cmake), and of SOURCES. Its header set is 'code' unless HEADERS says otherwise.
+# src/NAME, but for main.cc and cuda/ (see cuda.cmake), and of SOURCES. Its header set is 'code' unless HEADERS says otherwise;
+# 'none' compiles it without one, at the build type's own level.
 # Files named *_avx2.cc and *_avx512.cc are compiled for that instruction set; nothing else may use its instructions.
 # *_bf16_avx512.cc may use AVX512_BF16 besides.
 function(loci_module name)
@@ -46,7 +58,10 @@ function(loci_module name)
   if(NOT ARG_HEADERS)
     set(ARG_HEADERS code)
   endif()
-  loci_use_headers(loci_${name} ${ARG_HEADERS})
+  if(NOT ARG_HEADERS STREQUAL "none")
+    loci_use_headers(loci_${name} ${ARG_HEADERS})
+  endif()
+  loci_batch(loci_${name})
   foreach(source IN LISTS sources)
     if(source MATCHES "_avx2\\.cc$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c")
@@ -77,6 +92,7 @@ function(loci_tests folder)
   target_compile_definitions(test_${folder} PRIVATE LOCI_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   target_link_libraries(test_${folder} PRIVATE loci_${folder} ${ARG_DEPENDS} GTest::gtest GTest::gmock GTest::gtest_main)
   loci_use_headers(test_${folder} tests)
+  loci_batch(test_${folder})
   gtest_discover_tests(test_${folder} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60 TEST_FILTER "-*Slow*:*Download*"
                        PROPERTIES TIMEOUT ${LOCI_TEST_SECONDS})
   gtest_discover_tests(test_${folder} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60 TEST_FILTER "*Slow*-*Download*"

@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <bit>
-#include <chrono>
 #include <random>
 
 #include "attention/executor.h"
 #include "attention/stages/stages.h"
 #include "base/checked.h"
+#include "base/clock.h"
 #include "base/memory.h"
 #include "io/profile.h"
 
@@ -18,10 +18,6 @@ constexpr uint32_t kVectors = 4099;     // random vectors that entries and queri
 constexpr uint32_t kPromptChunk = 512;  // appended at a time
 constexpr uint32_t kShownRows = 64;     // of a prompt's end, to methods that look at them
 constexpr float kAlikeNoise = 0.2F;     // of a query that is nearly the last one: a cosine of 0.98
-
-double seconds_now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 // Vectors of independent normal numbers, by number.
 class RandomVectors {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -10,6 +9,7 @@
 
 #include "base/assert.h"
 #include "base/checked.h"
+#include "base/clock.h"
 #include "cache/gather.h"
 #include "kernels/cpu/attention/attention_kernels.h"
 #include "kernels/cpu/attention/scored_kernels.h"
@@ -21,10 +21,6 @@ namespace {
 
 constexpr uint32_t kTargetTileRows = 192;    // a page is decoded once for them: a twentieth of the time
 constexpr uint32_t kItemwise = 0x80000000u;  // marks a segment whose items are published one by one
-
-double seconds_now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 size_t state_floats(size_t rows, size_t dim) { return rows * (dim + 2); }
 

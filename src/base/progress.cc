@@ -5,9 +5,9 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 
+#include "base/clock.h"
 #include "base/quantity.h"
 
 namespace loci {
@@ -16,10 +16,6 @@ namespace {
 constexpr double kSecondsBetweenDraws = 0.1;
 constexpr size_t kWidestBar = 30;
 constexpr size_t kNarrowestBar = 5;
-
-double now_seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 size_t terminal_columns(std::FILE* out) {
   winsize size{};
@@ -86,7 +82,7 @@ ProgressBar::~ProgressBar() { clear(); }
 
 void ProgressBar::update(uint64_t done, uint64_t total) {
   if (!terminal_) return;
-  const double now = now_seconds();
+  const double now = seconds_now();
   if (!started_) {
     started_ = true;
     start_ = now;

@@ -1,10 +1,11 @@
 #include "calibrate/calibration.h"
 
-#include <chrono>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+
+#include "base/clock.h"
 
 namespace loci {
 namespace {
@@ -78,10 +79,6 @@ Status write_state(const State& state, const Calibration& calibration, const Cal
   return {};
 }
 
-double now_seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
 }  // namespace
 
 Result<Profile> calibrate(Calibration& calibration, const CalibrationRun& run) {
@@ -89,14 +86,14 @@ Result<Profile> calibrate(Calibration& calibration, const CalibrationRun& run) {
   const auto total = static_cast<double>(calibration.pieces());
   while (state.pieces.size() < calibration.pieces()) {
     const auto index = static_cast<uint32_t>(state.pieces.size());
-    const double start = now_seconds();
+    const double start = seconds_now();
     const auto progress = [&](double share) {
       if (run.on_progress) run.on_progress(index + share, total);
     };
     progress(0);
     LOCI_TRY(std::vector<double> numbers, calibration.run(index, run.cancelled, progress));
     state.pieces.push_back(std::move(numbers));
-    state.seconds += now_seconds() - start;
+    state.seconds += seconds_now() - start;
     LOCI_CHECK(write_state(state, calibration, run));
   }
   if (run.on_progress) run.on_progress(total, total);

@@ -1,12 +1,12 @@
 // loci bench: speed of reading and writing at several depths, beside what the machine could do at best.
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <random>
 
 #include "base/checked.h"
+#include "base/clock.h"
 #include "base/cpu.h"
 #include "base/progress.h"
 #include "base/quantity.h"
@@ -45,7 +45,7 @@ struct Row {
 };
 
 // What one repetition measured.
-struct Sample {
+struct Repetition {
   double seconds = 0;
   double tokens = 0;
   uint64_t kv_bytes = 0;
@@ -53,11 +53,7 @@ struct Sample {
   double attention_macs = 0;
 };
 
-double per_second(double amount, const Sample& s) { return amount / std::max(s.seconds, 1e-9); }
-
-double seconds_now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double per_second(double amount, const Repetition& s) { return amount / std::max(s.seconds, 1e-9); }
 
 // Steps that the first sequences of a batch make while the prompts of the others are read.
 uint32_t early_steps(uint32_t batch, uint32_t depth, uint32_t chunk) {
@@ -136,7 +132,7 @@ class Bench {
   }
 
   // What attention did since `before`, of whose passes `share` count.
-  void count_attention(const EngineCounters& before, double share, Sample& sample) const {
+  void count_attention(const EngineCounters& before, double share, Repetition& sample) const {
     const EngineCounters now = engine_.counters();
     sample.attention_bytes = static_cast<double>(now.attention_bytes - before.attention_bytes) * share;
     sample.attention_macs = static_cast<double>(now.attention_macs - before.attention_macs) * share;
@@ -152,7 +148,7 @@ class Bench {
   }
 
   Result<Row> prefill_row(const Session& base, uint32_t depth) {
-    std::vector<Sample> samples;
+    std::vector<Repetition> samples;
     for (uint32_t i = 0; i < command_.repetitions; ++i) {
       LOCI_TRY(Session session, base.fork());
       const EngineCounters before = engine_.counters();
@@ -167,7 +163,7 @@ class Bench {
   }
 
   Result<Row> decode_row(const Session& base, uint32_t depth) {
-    std::vector<Sample> samples;
+    std::vector<Repetition> samples;
     for (uint32_t i = 0; i < command_.repetitions; ++i) {
       LOCI_TRY(Session session, base.fork());
       // The prompt's pass gives the first token; the steps after it are what counts.
@@ -183,10 +179,10 @@ class Bench {
   // Several sequences of `depth` tokens each. Only the time in which all of them write counts: from the last one's
   // first token to the first one's last.
   Result<Row> batch_row(uint32_t depth) {
-    std::vector<Sample> samples;
+    std::vector<Repetition> samples;
     double first_depth = 0;  // mean, of the repetitions' first counted steps
     for (uint32_t i = 0; i < command_.repetitions; ++i) {
-      LOCI_TRY(const Sample sample, batch_sample(depth, first_depth));
+      LOCI_TRY(const Repetition sample, batch_sample(depth, first_depth));
       samples.push_back(sample);
     }
     const double batch = command_.batch;
@@ -201,7 +197,7 @@ class Bench {
     return row;
   }
 
-  Result<Sample> batch_sample(uint32_t depth, double& first_depth) {
+  Result<Repetition> batch_sample(uint32_t depth, double& first_depth) {
     const uint32_t steps = command_.generate + early_steps(command_.batch, depth, command_.model.chunk);
     ProgressBar bar(fmt::format("{} sequences at {}", command_.batch, depth), ProgressUnit::kTokens, console_.err);
     std::vector<std::vector<double>> written(command_.batch);  // when each token was
@@ -216,7 +212,7 @@ class Bench {
         if (i == 0) bar.update(p.generated, steps);
       };
     }
-    Sample sample;
+    Repetition sample;
     for (const Result<Completion>& done : engine_.generate(requests)) {
       if (!done.ok()) return done.error();
       if (done->finish == Finish::kCancelled) return Error{ErrorCode::kCancelled, "interrupted"};
@@ -240,10 +236,11 @@ class Bench {
 
   // The median repetition stands for all. `work` is what `tokens` tokens need when everything is read; attention's part
   // becomes what was counted, if it was.
-  Row row_of(const char* test, uint32_t depth, std::vector<Sample> samples, Workload& work, double tokens) const {
-    std::sort(samples.begin(), samples.end(),
-              [](const Sample& a, const Sample& b) { return per_second(a.tokens, a) > per_second(b.tokens, b); });
-    const Sample& median = samples[samples.size() / 2];
+  Row row_of(const char* test, uint32_t depth, std::vector<Repetition> samples, Workload& work, double tokens) const {
+    std::sort(samples.begin(), samples.end(), [](const Repetition& a, const Repetition& b) {
+      return per_second(a.tokens, a) > per_second(b.tokens, b);
+    });
+    const Repetition& median = samples[samples.size() / 2];
     if (median.attention_macs > 0) {
       const double passes = std::string_view(test) == "prefill" ? std::ceil(tokens / std::max(1u, command_.model.chunk))
                                                                 : tokens / command_.batch;

@@ -8,8 +8,6 @@
 namespace loci {
 namespace {
 
-using Json = nlohmann::json;
-
 // The places of documents, once they have been sorted.
 class DocumentIndex {
  public:
@@ -29,31 +27,31 @@ class DocumentIndex {
   std::map<std::string, size_t> places_;
 };
 
-std::string titled(const Json& entry) {
+std::string titled(const nlohmann::json& entry) {
   std::string out = entry.at(0).get<std::string>() + "\n";
-  for (const Json& sentence : entry.at(1)) out += sentence.get<std::string>();
+  for (const nlohmann::json& sentence : entry.at(1)) out += sentence.get<std::string>();
   return out;
 }
 
-QuestionSet read_squad(const Json& json) {
+QuestionSet read_squad(const nlohmann::json& json) {
   DocumentIndex index;
-  for (const Json& article : json.at("data")) {
-    for (const Json& paragraph : article.at("paragraphs")) index.add(paragraph.at("context"));
+  for (const nlohmann::json& article : json.at("data")) {
+    for (const nlohmann::json& paragraph : article.at("paragraphs")) index.add(paragraph.at("context"));
   }
   QuestionSet set;
   set.documents = index.sort();
-  for (const Json& article : json.at("data")) {
-    for (const Json& paragraph : article.at("paragraphs")) {
+  for (const nlohmann::json& article : json.at("data")) {
+    for (const nlohmann::json& paragraph : article.at("paragraphs")) {
       const size_t own = index.place(paragraph.at("context"));
       std::vector<size_t> related;
-      for (const Json& other : article.at("paragraphs")) {
+      for (const nlohmann::json& other : article.at("paragraphs")) {
         const size_t place = index.place(other.at("context"));
         if (place != own) related.push_back(place);
       }
-      for (const Json& item : paragraph.at("qas")) {
+      for (const nlohmann::json& item : paragraph.at("qas")) {
         if (item.at("is_impossible").get<bool>()) continue;
         QuestionSet::Question question{item.at("question"), {}, {own}, related};
-        for (const Json& answer : item.at("answers")) question.answers.push_back(answer.at("text"));
+        for (const nlohmann::json& answer : item.at("answers")) question.answers.push_back(answer.at("text"));
         set.questions.push_back(std::move(question));
       }
     }
@@ -61,28 +59,28 @@ QuestionSet read_squad(const Json& json) {
   return set;
 }
 
-QuestionSet read_hotpotqa(const Json& json) {
+QuestionSet read_hotpotqa(const nlohmann::json& json) {
   DocumentIndex index;
-  for (const Json& item : json) {
-    for (const Json& entry : item.at("context")) index.add(titled(entry));
+  for (const nlohmann::json& item : json) {
+    for (const nlohmann::json& entry : item.at("context")) index.add(titled(entry));
   }
   QuestionSet set;
   set.documents = index.sort();
-  for (const Json& item : json) {
+  for (const nlohmann::json& item : json) {
     QuestionSet::Question question{item.at("question"), {item.at("answer").get<std::string>()}, {}, {}};
-    for (const Json& entry : item.at("context")) question.documents.push_back(index.place(titled(entry)));
+    for (const nlohmann::json& entry : item.at("context")) question.documents.push_back(index.place(titled(entry)));
     set.questions.push_back(std::move(question));
   }
   return set;
 }
 
 Result<QuestionSet> parse(std::string_view text, const char* format,
-                          const std::function<QuestionSet(const Json&)>& read) {
+                          const std::function<QuestionSet(const nlohmann::json&)>& read) {
   try {
-    QuestionSet set = read(Json::parse(text));
+    QuestionSet set = read(nlohmann::json::parse(text));
     if (!set.questions.empty()) return set;
     return fail(ErrorCode::kCorrupt, "a file of {} has no question that has an answer", format);
-  } catch (const Json::exception& error) {
+  } catch (const nlohmann::json::exception& error) {
     return fail(ErrorCode::kCorrupt, "a file is not one of {}: {}", format, error.what());
   }
 }

@@ -8,7 +8,7 @@
 namespace loci {
 namespace {
 
-bool is_space(char c) { return std::isspace(static_cast<unsigned char>(c)) != 0; }
+bool is_blank(char c) { return std::isspace(static_cast<unsigned char>(c)) != 0; }
 
 bool ends_sentence(char c) { return c == '.' || c == '?' || c == '!'; }
 
@@ -32,7 +32,7 @@ std::string collapse_white_space(std::string_view text) {
   std::string out;
   out.reserve(text.size());
   for (const char c : text) {
-    if (!is_space(c)) {
+    if (!is_blank(c)) {
       out += c;
     } else if (!out.empty() && out.back() != ' ') {
       out += ' ';
@@ -59,7 +59,7 @@ std::vector<std::string> split_lines(std::string_view text) {
   while (!text.empty()) {
     const size_t end = std::min(text.find('\n'), text.size());
     std::string_view line = text.substr(0, end);
-    while (!line.empty() && is_space(line.back())) line.remove_suffix(1);
+    while (!line.empty() && is_blank(line.back())) line.remove_suffix(1);
     out.emplace_back(line);
     text.remove_prefix(std::min(end + 1, text.size()));
   }

@@ -69,7 +69,7 @@ Result<bool> to_bool(uint8_t byte, std::string_view key) {
 }
 
 // `count` elements of at least `element_bytes` each must still fit in the file.
-Status check_count(const GgufCursor& cursor, std::string_view key, uint64_t count, uint64_t element_bytes) {
+Status check_elements(const GgufCursor& cursor, std::string_view key, uint64_t count, uint64_t element_bytes) {
   if (count <= cursor.remaining() / element_bytes) return {};
   return fail(ErrorCode::kCorrupt,
               "metadata key '{}' has {} array elements of at least {} bytes each, but the file has {} bytes left",
@@ -79,7 +79,7 @@ Status check_count(const GgufCursor& cursor, std::string_view key, uint64_t coun
 template <typename T>
 Result<MetaValue> read_number_array(GgufCursor& cursor, std::string_view key, uint64_t count) {
   using Wide = std::conditional_t<std::is_floating_point_v<T>, double, int64_t>;
-  LOCI_CHECK(check_count(cursor, key, count, sizeof(T)));
+  LOCI_CHECK(check_elements(cursor, key, count, sizeof(T)));
   LOCI_TRY(const std::span<const std::byte> bytes, cursor.take(count * sizeof(T), key));
   std::vector<Wide> values(count);
   for (uint64_t i = 0; i < count; ++i) {
@@ -107,7 +107,7 @@ Result<MetaValue> read_bool_array(GgufCursor& cursor, std::string_view key, uint
 
 // Walks the array once before allocating: only strings that are really there cost memory.
 Result<MetaValue> read_string_array(GgufCursor& cursor, std::string_view key, uint64_t count) {
-  LOCI_CHECK(check_count(cursor, key, count, sizeof(uint64_t)));
+  LOCI_CHECK(check_elements(cursor, key, count, sizeof(uint64_t)));
   GgufCursor ahead = cursor;
   for (uint64_t i = 0; i < count; ++i) LOCI_CHECK(ahead.string(key));
   std::vector<std::string> values;

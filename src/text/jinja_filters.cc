@@ -12,7 +12,7 @@ namespace {
 
 using Evaluated = Result<Value>;
 
-Error misuse(std::string_view filter, std::string_view what) {
+Error filter_misuse(std::string_view filter, std::string_view what) {
   return fail(ErrorCode::kInvalidArgument, "the filter '{}' {}", filter, what);
 }
 
@@ -47,7 +47,7 @@ Evaluated attribute_of(Budget& budget, Value value, const Value& path) {
 // ---- Text ----------------------------------------------------------------------------------------------------------
 
 template <std::string (*Change)(std::string_view)>
-Evaluated change_text(Budget& budget, const Value& self, const Arguments&) {
+Evaluated filter_text(Budget& budget, const Value& self, const Arguments&) {
   LOCI_TRY(const std::string text, to_text(budget, self));
   LOCI_CHECK(budget.spend(text.size() * 4));
   return budget.text(Change(text));
@@ -57,14 +57,14 @@ Evaluated trim(Budget& budget, const Value& self, const Arguments& a) {
   LOCI_TRY(const std::string text, to_text(budget, self));
   const Value* set = a.get(0, "chars");
   if (set == nullptr || set->is_none()) return budget.text(std::string(strip(text, true, true)));
-  if (!set->is_string()) return misuse("trim", "takes the characters as a string");
+  if (!set->is_string()) return filter_misuse("trim", "takes the characters as a string");
   LOCI_CHECK(budget.spend(text.size() * 4 + set->str().size() * 4));
   return budget.text(std::string(strip(text, set->str(), true, true)));
 }
 
-Evaluated replace_text(Budget& budget, const Value& self, const Arguments& a) {
+Evaluated filter_replace(Budget& budget, const Value& self, const Arguments& a) {
   const Value *from = a.get(0, "old"), *to = a.get(1, "new"), *count = a.get(2, "count");
-  if (from == nullptr || to == nullptr) return misuse("replace", "needs the old and the new text");
+  if (from == nullptr || to == nullptr) return filter_misuse("replace", "needs the old and the new text");
   LOCI_TRY(const std::string text, to_text(budget, self));
   LOCI_TRY(const std::string old_text, to_text(budget, *from));
   LOCI_TRY(const std::string new_text, to_text(budget, *to));
@@ -107,7 +107,7 @@ Evaluated as_json(Budget& budget, const Value& self, const Arguments& a) {
   }
   int spaces = -1;
   if (indent != nullptr && !indent->is_none()) {
-    if (!indent->is_integer()) return misuse("tojson", "takes the indent as an integer");
+    if (!indent->is_integer()) return filter_misuse("tojson", "takes the indent as an integer");
     spaces = static_cast<int>(std::clamp<int64_t>(indent->to_integer(), 0, 64));
   }
   LOCI_TRY(std::string text, to_json(budget, self, spaces, flag(a, 0, "ensure_ascii"), flag(a, 3, "sort_keys")));
@@ -165,7 +165,7 @@ Evaluated as_integer(Budget&, const Value& self, const Arguments& a) {
   if (self.is<double>()) n = truncated(self.as<double>());
   if (self.is_string()) {
     const int64_t b = base != nullptr && base->is_integer() ? base->to_integer() : 10;
-    if (b < 2 || b > 36) return misuse("int", "takes a base from 2 to 36");
+    if (b < 2 || b > 36) return filter_misuse("int", "takes a base from 2 to 36");
     n = parse_integer(self.str(), static_cast<int>(b));
     const auto real = n ? std::nullopt : parse_real(self.str());
     if (real) n = truncated(*real);
@@ -184,13 +184,13 @@ Evaluated as_real(Budget&, const Value& self, const Arguments& a) {
 
 Evaluated absolute(Budget&, const Value& self, const Arguments&) {
   if (self.is<double>()) return Value::real(std::fabs(self.as<double>()));
-  if (!self.is_integer() || self.to_integer() == INT64_MIN) return misuse("abs", "takes a number of 64 bits");
+  if (!self.is_integer() || self.to_integer() == INT64_MIN) return filter_misuse("abs", "takes a number of 64 bits");
   return Value::integer(std::abs(self.to_integer()));
 }
 
 Evaluated rounded(Budget&, const Value& self, const Arguments& a) {
   const Value *precision = a.get(0, "precision"), *method = a.get(1, "method");
-  if (!self.is_number()) return misuse("round", "takes a number");
+  if (!self.is_number()) return filter_misuse("round", "takes a number");
   const std::string how = method != nullptr && method->is_string() ? method->str() : "common";
   const int64_t digits = precision != nullptr && precision->is_integer() ? precision->to_integer() : 0;
   const double scale = std::pow(10.0, static_cast<double>(std::clamp<int64_t>(digits, -300, 300)));
@@ -204,7 +204,7 @@ Evaluated length(Budget& budget, const Value& self, const Arguments&) {
   if (self.is_list()) return Value::integer(static_cast<int64_t>(self.items().size()));
   if (self.is_dict()) return Value::integer(static_cast<int64_t>(self.as<Value::Dict>()->entries.size()));
   if (self.is_undefined()) return Value::integer(0);
-  if (!self.is_string()) return misuse("length", fmt::format("has no meaning for a {}", self.type_name()));
+  if (!self.is_string()) return filter_misuse("length", fmt::format("has no meaning for a {}", self.type_name()));
   LOCI_CHECK(budget.spend(self.str().size()));
   return Value::integer(static_cast<int64_t>(count_characters(self.str())));
 }
@@ -246,7 +246,7 @@ Evaluated pairs_of(Budget& budget, const DictData& dict) {
 
 Evaluated items_of(Budget& budget, const Value& self, const Arguments&) {
   if (self.is_undefined()) return budget.list({});
-  if (!self.is_dict()) return misuse("items", fmt::format("takes a dict, not a {}", self.type_name()));
+  if (!self.is_dict()) return filter_misuse("items", fmt::format("takes a dict, not a {}", self.type_name()));
   return pairs_of(budget, *self.as<Value::Dict>());
 }
 
@@ -300,7 +300,7 @@ Evaluated sort(Budget& budget, const Value& self, const Arguments& a) {
 }
 
 Evaluated dictsort(Budget& budget, const Value& self, const Arguments& a) {
-  if (!self.is_dict()) return misuse("dictsort", fmt::format("takes a dict, not a {}", self.type_name()));
+  if (!self.is_dict()) return filter_misuse("dictsort", fmt::format("takes a dict, not a {}", self.type_name()));
   const Value* by = a.get(1, "by");
   const Value part = Value::integer(by != nullptr && by->is_string() && by->str() == "value" ? 1 : 0);
   LOCI_TRY(const Value pairs, pairs_of(budget, *self.as<Value::Dict>()));
@@ -350,10 +350,11 @@ Evaluated sum(Budget& budget, const Value& self, const Arguments& a) {
     if (path != nullptr && !path->is_none()) {
       LOCI_TRY(item, attribute_of(budget, item, *path));
     }
-    if (!item.is_number()) return misuse("sum", fmt::format("meets a {}", item.type_name()));
+    if (!item.is_number()) return filter_misuse("sum", fmt::format("meets a {}", item.type_name()));
     whole = whole && item.is_integer();
     real += item.to_real();
-    if (whole && __builtin_add_overflow(integer, item.to_integer(), &integer)) return misuse("sum", "leaves 64 bits");
+    if (whole && __builtin_add_overflow(integer, item.to_integer(), &integer))
+      return filter_misuse("sum", "leaves 64 bits");
   }
   return whole ? Value::integer(integer) : Value::real(real);
 }
@@ -372,7 +373,7 @@ Evaluated map(Budget& budget, const Value& self, const Arguments& a) {
   const Value *path = a.get(SIZE_MAX, "attribute"), *fallback = a.get(SIZE_MAX, "default");
   if (path == nullptr &&
       (a.positional.empty() || !a.positional[0].is_string() || !filter_exists(a.positional[0].str()))) {
-    return misuse("map", "needs attribute= or the name of a filter");
+    return filter_misuse("map", "needs attribute= or the name of a filter");
   }
   const Arguments rest = without_first(a, 1);
   std::vector<Value> out;
@@ -392,10 +393,10 @@ Evaluated map(Budget& budget, const Value& self, const Arguments& a) {
 Evaluated selected(Budget& budget, const Value& self, const Arguments& a, bool by_attribute, bool wanted) {
   LOCI_TRY(const Value::List items, iterate(budget, self));
   const size_t at = by_attribute ? 1 : 0;
-  if (by_attribute && a.positional.empty()) return misuse("selectattr", "needs an attribute");
+  if (by_attribute && a.positional.empty()) return filter_misuse("selectattr", "needs an attribute");
   const bool has_test = a.positional.size() > at;
   if (has_test && (!a.positional[at].is_string() || !test_exists(a.positional[at].str()))) {
-    return misuse(by_attribute ? "selectattr" : "select", "names a test that is not supported");
+    return filter_misuse(by_attribute ? "selectattr" : "select", "names a test that is not supported");
   }
   const Arguments rest = without_first(a, at + 1);
   std::vector<Value> out;
@@ -428,7 +429,7 @@ Evaluated with_default(Budget& budget, const Value& self, const Arguments& a) {
 
 Evaluated attribute(Budget& budget, const Value& self, const Arguments& a) {
   const Value* name = a.get(0, "name");
-  if (name == nullptr) return misuse("attr", "needs a name");
+  if (name == nullptr) return filter_misuse("attr", "needs a name");
   return attribute_of(budget, self, *name);
 }
 
@@ -440,13 +441,13 @@ struct Filter {
 constexpr auto kFilters = std::to_array<Filter>({
     {"abs", absolute},
     {"attr", attribute},
-    {"capitalize", change_text<capitalize>},
+    {"capitalize", filter_text<capitalize>},
     {"count", length},
     {"d", with_default},
     {"default", with_default},
     {"dictsort", dictsort},
-    {"e", change_text<html_escaped>},
-    {"escape", change_text<html_escaped>},
+    {"e", filter_text<html_escaped>},
+    {"escape", filter_text<html_escaped>},
     {"first", first},
     {"float", as_real},
     {"indent", indent_text},
@@ -456,13 +457,13 @@ constexpr auto kFilters = std::to_array<Filter>({
     {"last", last},
     {"length", length},
     {"list", as_list},
-    {"lower", change_text<lower>},
+    {"lower", filter_text<lower>},
     {"map", map},
     {"max", extreme<true>},
     {"min", extreme<false>},
     {"reject", select<false, false>},
     {"rejectattr", select<true, false>},
-    {"replace", replace_text},
+    {"replace", filter_replace},
     {"reverse", reversed},
     {"round", rounded},
     {"safe", as_text},
@@ -471,11 +472,11 @@ constexpr auto kFilters = std::to_array<Filter>({
     {"sort", sort},
     {"string", as_text},
     {"sum", sum},
-    {"title", change_text<title_words>},
+    {"title", filter_text<title_words>},
     {"tojson", as_json},
     {"trim", trim},
     {"unique", unique},
-    {"upper", change_text<upper>},
+    {"upper", filter_text<upper>},
 });
 
 const Filter* find_filter(std::string_view name) {

@@ -10,7 +10,7 @@ namespace {
 
 using Evaluated = Result<Value>;
 
-Error misuse(std::string_view method, std::string_view what) {
+Error method_misuse(std::string_view method, std::string_view what) {
   return fail(ErrorCode::kInvalidArgument, "{}() {}", method, what);
 }
 
@@ -20,7 +20,7 @@ template <bool kLeft, bool kRight>
 Evaluated strip_ends(Budget& budget, const Value& self, const Arguments& a) {
   const Value* set = a.get(0, "chars");
   if (set == nullptr || set->is_none()) return budget.text(std::string(strip(self.str(), kLeft, kRight)));
-  if (!set->is_string()) return misuse("strip", "takes the characters as a string");
+  if (!set->is_string()) return method_misuse("strip", "takes the characters as a string");
   LOCI_CHECK(budget.spend((self.str().size() + set->str().size()) * 4));
   return budget.text(std::string(strip(self.str(), set->str(), kLeft, kRight)));
 }
@@ -40,7 +40,7 @@ Evaluated split_text(Budget& budget, const Value& self, const Arguments& a) {
   const int64_t limit = most != nullptr && most->is_integer() ? most->to_integer() : -1;
   const bool by_space = separator == nullptr || separator->is_none();
   if (!by_space && (!separator->is_string() || separator->str().empty()))
-    return misuse("split", "needs a separator that is not empty");
+    return method_misuse("split", "needs a separator that is not empty");
   const uint64_t searching = by_space     ? 1
                              : kFromRight ? separator->str().size()
                                           : 1;  // from the right it is the plain search
@@ -67,7 +67,7 @@ Evaluated has_affix(Budget& budget, const Value& self, const Arguments& a) {
   const std::vector<Value> alone = {given};
   const bool several = given.is_list() && given.as<Value::List>()->tuple;
   for (const Value& affix : several ? given.items() : alone) {
-    if (!affix.is_string()) return misuse("startswith", "takes a string or a tuple of strings");
+    if (!affix.is_string()) return method_misuse("startswith", "takes a string or a tuple of strings");
     LOCI_CHECK(budget.spend(affix.str().size() / 8 + Budget::kStep));
     if (kAtEnd ? self.str().ends_with(affix.str()) : self.str().starts_with(affix.str())) return Value::boolean(true);
   }
@@ -76,7 +76,7 @@ Evaluated has_affix(Budget& budget, const Value& self, const Arguments& a) {
 
 template <bool kAtEnd>
 Evaluated without_affix(Budget& budget, const Value& self, const Arguments& a) {
-  if (a.positional.size() != 1 || !a.positional[0].is_string()) return misuse("removeprefix", "takes a string");
+  if (a.positional.size() != 1 || !a.positional[0].is_string()) return method_misuse("removeprefix", "takes a string");
   const std::string &text = self.str(), &affix = a.positional[0].str();
   const bool found = kAtEnd ? text.ends_with(affix) : text.starts_with(affix);
   if (!found) return self;
@@ -92,7 +92,7 @@ Evaluated change_text(Budget& budget, const Value& self, const Arguments&) {
 Evaluated replace_text(Budget& budget, const Value& self, const Arguments& a) {
   const Value *from = a.get(0, "old"), *to = a.get(1, "new"), *count = a.get(2, "count");
   if (from == nullptr || to == nullptr || !from->is_string() || !to->is_string()) {
-    return misuse("replace", "takes the old and the new text");
+    return method_misuse("replace", "takes the old and the new text");
   }
   const int64_t limit = count != nullptr && count->is_integer() ? count->to_integer() : -1;
   LOCI_CHECK(budget.spend(self.str().size()));
@@ -113,7 +113,7 @@ Evaluated find_text(Budget& budget, const Value& self, const Arguments& a) {
 }
 
 Evaluated count_text(Budget& budget, const Value& self, const Arguments& a) {
-  if (a.positional.size() != 1 || !a.positional[0].is_string()) return misuse("count", "takes one string");
+  if (a.positional.size() != 1 || !a.positional[0].is_string()) return method_misuse("count", "takes one string");
   const std::string &text = self.str(), &needle = a.positional[0].str();
   LOCI_CHECK(budget.spend(text.size() * 2));
   if (needle.empty()) return Value::integer(static_cast<int64_t>(count_characters(text)) + 1);
@@ -123,12 +123,12 @@ Evaluated count_text(Budget& budget, const Value& self, const Arguments& a) {
 }
 
 Evaluated join_texts(Budget& budget, const Value& self, const Arguments& a) {
-  if (a.positional.size() != 1) return misuse("join", "takes a list of strings");
+  if (a.positional.size() != 1) return method_misuse("join", "takes a list of strings");
   LOCI_TRY(const Value::List items, iterate(budget, a.positional[0]));
   std::string out;
   for (size_t i = 0; i < items->items.size(); ++i) {
     const Value& item = items->items[i];
-    if (!item.is_string()) return misuse("join", fmt::format("meets a {} among the strings", item.type_name()));
+    if (!item.is_string()) return method_misuse("join", fmt::format("meets a {} among the strings", item.type_name()));
     LOCI_CHECK(budget.spend(self.str().size() + item.str().size()));
     if (i > 0) out += self.str();
     out += item.str();
@@ -150,7 +150,7 @@ bool is_ascii_space(unsigned char c) { return c < 0x80 && is_space(c); }
 // ---- Dicts and lists -----------------------------------------------------------------------------------------------
 
 Evaluated dict_value(Budget& budget, const Value& self, const Arguments& a) {
-  if (a.positional.empty()) return misuse("get", "needs a key");
+  if (a.positional.empty()) return method_misuse("get", "needs a key");
   LOCI_TRY(Value found, dict_get(budget, *self.as<Value::Dict>(), a.positional[0]));
   if (!found.is_undefined()) return found;
   const Value* fallback = a.get(1, "default");
@@ -173,16 +173,16 @@ Evaluated dict_values(Budget& budget, const Value& self, const Arguments&) {
 }
 
 Evaluated list_index(Budget& budget, const Value& self, const Arguments& a) {
-  if (a.positional.size() != 1) return misuse("index", "takes one value here");
+  if (a.positional.size() != 1) return method_misuse("index", "takes one value here");
   for (size_t i = 0; i < self.items().size(); ++i) {
     LOCI_TRY(const bool same, equal(budget, self.items()[i], a.positional[0]));
     if (same) return Value::integer(static_cast<int64_t>(i));
   }
-  return misuse("index", "does not find the value in the list");
+  return method_misuse("index", "does not find the value in the list");
 }
 
 Evaluated list_count(Budget& budget, const Value& self, const Arguments& a) {
-  if (a.positional.size() != 1) return misuse("count", "takes one value");
+  if (a.positional.size() != 1) return method_misuse("count", "takes one value");
   int64_t count = 0;
   for (const Value& item : self.items()) {
     LOCI_TRY(const bool same, equal(budget, item, a.positional[0]));

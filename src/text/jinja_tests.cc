@@ -8,7 +8,7 @@
 namespace loci::jinja {
 namespace {
 
-using Evaluated = Result<bool>;
+using Tested = Result<bool>;
 
 Result<Value> only_argument(const Arguments& a, std::string_view test) {
   if (!a.positional.empty()) return a.positional[0];
@@ -16,7 +16,7 @@ Result<Value> only_argument(const Arguments& a, std::string_view test) {
 }
 
 template <bool (*Holds)(const Value&)>
-Evaluated simple(Budget&, const Value& self, const Arguments&) {
+Tested simple(Budget&, const Value& self, const Arguments&) {
   return Holds(self);
 }
 
@@ -35,12 +35,12 @@ bool is_false(const Value& v) { return v.is<bool>() && !v.as<bool>(); }
 bool is_callable(const Value& v) { return v.is<Value::Function>(); }
 
 template <int64_t kRemainder>
-Evaluated has_parity(Budget&, const Value& self, const Arguments&) {
+Tested has_parity(Budget&, const Value& self, const Arguments&) {
   if (!self.is_integer()) return fail(ErrorCode::kInvalidArgument, "a {} is neither odd nor even", self.type_name());
   return (self.to_integer() & 1) == kRemainder;
 }
 
-Evaluated is_divisible(Budget&, const Value& self, const Arguments& a) {
+Tested is_divisible(Budget&, const Value& self, const Arguments& a) {
   LOCI_TRY(const Value by, only_argument(a, "divisibleby"));
   if (!self.is_integer() || !by.is_integer() || by.to_integer() == 0) {
     return fail(ErrorCode::kInvalidArgument, "the test 'divisibleby' takes integers, and not 0");
@@ -48,30 +48,30 @@ Evaluated is_divisible(Budget&, const Value& self, const Arguments& a) {
   return by.to_integer() == -1 || self.to_integer() % by.to_integer() == 0;
 }
 
-Evaluated is_equal(Budget& budget, const Value& self, const Arguments& a) {
+Tested is_equal(Budget& budget, const Value& self, const Arguments& a) {
   LOCI_TRY(const Value other, only_argument(a, "eq"));
   return equal(budget, self, other);
 }
 
-Evaluated is_unequal(Budget& budget, const Value& self, const Arguments& a) {
+Tested is_unequal(Budget& budget, const Value& self, const Arguments& a) {
   LOCI_TRY(const bool same, is_equal(budget, self, a));
   return !same;
 }
 
 template <bool kSwap, bool kNegate>
-Evaluated is_ordered(Budget& budget, const Value& self, const Arguments& a) {
+Tested is_ordered(Budget& budget, const Value& self, const Arguments& a) {
   LOCI_TRY(const Value other, only_argument(a, "lt"));
   LOCI_TRY(const bool below, kSwap ? less(budget, other, self) : less(budget, self, other));
   return below != kNegate;
 }
 
-Evaluated is_in(Budget& budget, const Value& self, const Arguments& a) {
+Tested is_in(Budget& budget, const Value& self, const Arguments& a) {
   LOCI_TRY(const Value container, only_argument(a, "in"));
   return contains(budget, container, self);
 }
 
 template <std::string (*Cased)(std::string_view), std::string (*Other)(std::string_view)>
-Evaluated is_cased(Budget& budget, const Value& self, const Arguments&) {
+Tested is_cased(Budget& budget, const Value& self, const Arguments&) {
   LOCI_TRY(const std::string text, to_text(budget, self));
   LOCI_CHECK(budget.spend(text.size() * 8));
   return Cased(text) == text && Other(text) != text;  // has a letter of that case, and none of the other
@@ -79,7 +79,7 @@ Evaluated is_cased(Budget& budget, const Value& self, const Arguments&) {
 
 struct Test {
   std::string_view name;
-  Evaluated (*call)(Budget&, const Value&, const Arguments&);
+  Tested (*call)(Budget&, const Value&, const Arguments&);
 };
 
 constexpr auto kTests = std::to_array<Test>({

@@ -5,7 +5,7 @@
 #include "attention/one_layer.h"
 #include "kernels/cpu/kv_codec/hadamard.h"
 
-namespace loci::test {
+namespace loci::test::selection {
 namespace {
 
 constexpr float kUnseen = -std::numeric_limits<float>::infinity();
@@ -184,4 +184,4 @@ TEST(Patterns, OfTwoMethodsCoverBoth) {
 }
 
 }  // namespace
-}  // namespace loci::test
+}  // namespace loci::test::selection

@@ -12,7 +12,7 @@
 namespace loci {
 namespace {
 
-constexpr uint32_t kDim = 32;
+constexpr uint32_t kHeadDim = 32;
 constexpr PageId kAbsent{0xffffffffU};
 
 std::vector<KvHead> heads(uint32_t count) {
@@ -23,7 +23,7 @@ std::vector<KvHead> heads(uint32_t count) {
 
 // An entry is known by one number, which a half holds exactly.
 void write(Table& table, SlotId slot, size_t head, uint32_t mark) {
-  const std::vector<float> entry(kDim, static_cast<float>(mark));
+  const std::vector<float> entry(kHeadDim, static_cast<float>(mark));
   encode_entry(table.layout(), table.page_of(slot, head), slot.value % kPageSlots, entry.data(), entry.data());
 }
 
@@ -50,7 +50,7 @@ class Tables : public testing::Test {
   }
   static uint32_t mark_of(KvHead head, TokenPos position) { return (head.value * 500 + position.value) % 2048; }
 
-  PageLayout layout_ = page_layout(KvCodec::kKv16, kDim);
+  PageLayout layout_ = page_layout(KvCodec::kKv16, kHeadDim);
   PagePool pool_{uint64_t{64} << 20};
   PageGroup group_ = pool_.group(layout_.bytes, kHeads);
 };

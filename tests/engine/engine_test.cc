@@ -12,7 +12,7 @@ namespace {
 
 std::string path(const std::string& name) { return std::string(LOCI_SOURCE_DIR) + "/" + name; }
 const std::string kNeedle = path("models/needle-14m-q8_0.gguf");
-const std::string kStories = path("models/stories260k.gguf");
+const std::string kStoriesModel = path("models/stories260k.gguf");
 
 Engine load(const std::string& model, EngineOptions options = {}) {
   if (options.context == 0) options.context = 512;
@@ -30,7 +30,7 @@ Request story(const Engine& engine, const std::string& beginning, uint32_t token
 }
 
 TEST(Engine, TellsTheSameStoryInABatchAndAlone) {
-  Engine engine = load(kStories, {.context = 256, .batch = 3, .prefix_cache = false});
+  Engine engine = load(kStoriesModel, {.context = 256, .batch = 3, .prefix_cache = false});
   std::vector<Request> requests;
   for (const char* beginning : {"Once upon a time", "The dog", "One day, a girl named Lily", "Tom had", "It was"}) {
     requests.push_back(story(engine, beginning, 20 + static_cast<uint32_t>(requests.size()) * 7));
@@ -73,7 +73,7 @@ TEST(Engine, TellsTheSameWithEveryKindOfActivationsBatchedAndInChunks) {
 }
 
 TEST(Engine, OneRefusedRequestHarmsNobody) {
-  Engine engine = load(kStories, {.context = 128, .batch = 2});
+  Engine engine = load(kStoriesModel, {.context = 128, .batch = 2});
   std::vector<Request> requests = {story(engine, "Once upon a time", 10), Request{}, story(engine, "The dog", 10)};
   requests[1].prompt = {5, 100000};
   const auto results = engine.generate(requests);
@@ -84,7 +84,7 @@ TEST(Engine, OneRefusedRequestHarmsNobody) {
 }
 
 TEST(Engine, StopsAtAStopString) {
-  Engine engine = load(kStories);
+  Engine engine = load(kStoriesModel);
   const Completion free = *engine.generate(story(engine, "Once upon a time", 60));
   const std::string stop = free.text.substr(40, 5);
   Request request = story(engine, "Once upon a time", 60);
@@ -98,7 +98,7 @@ TEST(Engine, StopsAtAStopString) {
 }
 
 TEST(Engine, MayReadAPromptOnly) {
-  Engine engine = load(kStories);
+  Engine engine = load(kStoriesModel);
   const Completion none = *engine.generate(story(engine, "Once upon a time", 0));
   EXPECT_TRUE(none.tokens.empty());
   EXPECT_EQ(none.finish, Finish::kLength);
@@ -106,7 +106,7 @@ TEST(Engine, MayReadAPromptOnly) {
 }
 
 TEST(Engine, RefusesWhatDoesNotFitWithNumbers) {
-  Engine engine = load(kStories, {.context = 64});
+  Engine engine = load(kStoriesModel, {.context = 64});
   Request request;
   request.prompt.assign(65, 10);
   const Result<Completion> refused = engine.generate(request);
@@ -120,11 +120,11 @@ TEST(Engine, RefusesWhatDoesNotFitWithNumbers) {
   ASSERT_FALSE(poor.ok());
   EXPECT_EQ(poor.error().code, ErrorCode::kLimit);
   EXPECT_NE(poor.error().message.find("1.0 MiB"), std::string::npos) << poor.error().message;
-  EXPECT_FALSE(Engine::load(kStories, {.context = 100000}).ok());
-  EXPECT_FALSE(Engine::load(kStories, {.chunk = 0}).ok());
-  EXPECT_FALSE(Engine::load(kStories, {.activations = "int4"}).ok());
-  EXPECT_FALSE(Engine::load(kStories, {.isa = "mmx"}).ok());
-  EXPECT_FALSE(Engine::load(kStories, {.attention = "select=nothing"}).ok());
+  EXPECT_FALSE(Engine::load(kStoriesModel, {.context = 100000}).ok());
+  EXPECT_FALSE(Engine::load(kStoriesModel, {.chunk = 0}).ok());
+  EXPECT_FALSE(Engine::load(kStoriesModel, {.activations = "int4"}).ok());
+  EXPECT_FALSE(Engine::load(kStoriesModel, {.isa = "mmx"}).ok());
+  EXPECT_FALSE(Engine::load(kStoriesModel, {.attention = "select=nothing"}).ok());
 }
 
 TEST(Engine, PlansWhatItLoads) {
@@ -203,7 +203,7 @@ TEST(Session, ForksTrimsAndComesBackFromDisk) {
       EXPECT_FALSE(session.trim(10000).ok());
     }
   }
-  Engine other = load(kStories);
+  Engine other = load(kStoriesModel);
   const Result<Session> refused = other.load_session(file);
   ASSERT_FALSE(refused.ok());
   EXPECT_EQ(refused.error().code, ErrorCode::kInvalidArgument);
@@ -223,18 +223,19 @@ TEST(Session, IsRefusedByAnEngineOfAnotherPlanModelOrContext) {
     EXPECT_EQ(engine.generate(story(engine, "Once upon a time", 3))->tokens.size(), 3u);
   };
   {
-    Engine engine = load(kStories, {.context = 256, .attention = "store=kv8"});
+    Engine engine = load(kStoriesModel, {.context = 256, .attention = "store=kv8"});
     Session session = *engine.open_session();
     ASSERT_TRUE(session.generate(story(engine, "Once upon a time", 90)).ok());
     ASSERT_TRUE(session.save(file).ok());
   }
   for (const char* other : {"dense", "store=kv4"}) {
-    expect_refused(load(kStories, {.attention = other}), ErrorCode::kInvalidArgument, {"'store=kv8'", other, "plan"});
+    expect_refused(load(kStoriesModel, {.attention = other}), ErrorCode::kInvalidArgument,
+                   {"'store=kv8'", other, "plan"});
   }
   expect_refused(load(kNeedle, {.attention = "store=kv8"}), ErrorCode::kInvalidArgument, {"model"});
-  expect_refused(load(kStories, {.context = 64, .attention = "store=kv8"}), ErrorCode::kLimit, {"64", "context"});
+  expect_refused(load(kStoriesModel, {.context = 64, .attention = "store=kv8"}), ErrorCode::kLimit, {"64", "context"});
   // Threads, chunks and the context beyond it may differ.
-  Engine same = load(kStories, {.threads = 1, .context = 512, .chunk = 16, .attention = "store=kv8"});
+  Engine same = load(kStoriesModel, {.threads = 1, .context = 512, .chunk = 16, .attention = "store=kv8"});
   const Result<Session> loaded = same.load_session(file);
   ASSERT_TRUE(loaded.ok()) << loaded.error().message;
   EXPECT_GE(loaded->tokens().size(), 90u);
@@ -263,7 +264,7 @@ TEST(Engine, ScoresWindowsAsIfAlone) {
 }
 
 TEST(Engine, HasNoChatTemplateToApply) {
-  const Engine engine = load(kStories);
+  const Engine engine = load(kStoriesModel);
   const std::vector<ChatMessage> messages = {{"user", "hello"}};
   const auto prompt = engine.chat_prompt(messages);
   ASSERT_FALSE(prompt.ok());

@@ -12,7 +12,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kModel = "tests/data/parity/tiny-qwen3";
+constexpr const char* kGatedModel = "tests/data/parity/tiny-qwen3";
 
 // A copy of the model in which o_proj of `layer` has zeros in the columns of query head `head`; of all heads if it is
 // negative.
@@ -20,7 +20,7 @@ class CutModel {
  public:
   CutModel(uint32_t layer, int head) : folder_(fs::temp_directory_path() / fmt::format("loci_cut_{}_{}", layer, head)) {
     fs::remove_all(folder_);
-    fs::copy(fs::path(LOCI_SOURCE_DIR) / kModel, folder_);
+    fs::copy(fs::path(LOCI_SOURCE_DIR) / kGatedModel, folder_);
     const fs::path weights = folder_ / "model.safetensors";
     std::ifstream in(weights, std::ios::binary);
     std::vector<char> bytes((std::istreambuf_iterator<char>(in)), {});
@@ -62,10 +62,10 @@ RowLogits logits(const std::string& plan, const std::string& model) {
 }
 
 TEST(HeadGates, ACutHeadIsAZeroBlockOfTheProjection) {
-  const RowLogits whole = logits("dense", kModel);
+  const RowLogits whole = logits("dense", kGatedModel);
   for (const auto& [layer, head] : {std::pair{0u, 1}, {1u, 3}}) {
     const CutModel cut(layer, head);
-    const RowLogits gated = logits(fmt::format("mix=ph3(heads={}.{})", layer, head), kModel);
+    const RowLogits gated = logits(fmt::format("mix=ph3(heads={}.{})", layer, head), kGatedModel);
     expect_near(gated, logits("dense", cut.path()), 2e-4);
     EXPECT_NE(gated, whole) << "the head carries something";
   }
@@ -74,7 +74,7 @@ TEST(HeadGates, ACutHeadIsAZeroBlockOfTheProjection) {
 // What is left of the layer is its MLP over the residual.
 TEST(HeadGates, AllCutHeadsLeaveTheResidual) {
   const CutModel cut(1, -1);
-  expect_near(logits("mix=ph3(heads=1.0+1.1+1.2+1.3)", kModel), logits("dense", cut.path()), 2e-4);
+  expect_near(logits("mix=ph3(heads=1.0+1.1+1.2+1.3)", kGatedModel), logits("dense", cut.path()), 2e-4);
 }
 
 }  // namespace

@@ -16,7 +16,7 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-std::string read(const std::string& name) {
+std::string read_shipped(const std::string& name) {
   std::ifstream file(std::string(LOCI_SOURCE_DIR) + "/" + name, std::ios::binary);
   std::ostringstream text;
   text << file.rdbuf();
@@ -24,15 +24,15 @@ std::string read(const std::string& name) {
 }
 
 const nlohmann::json& fixtures() {
-  static const nlohmann::json json = nlohmann::json::parse(read("tests/eval/data/ruler.json"));
+  static const nlohmann::json json = nlohmann::json::parse(read_shipped("tests/eval/data/ruler.json"));
   return json;
 }
 
 const SuiteData& data() {
   static const SuiteData made({.haystack = fixtures().at("essay").get<std::string>(),
-                               .adjectives = read("data/words/adjectives.txt"),
-                               .nouns = read("data/words/nouns.txt"),
-                               .verbs = read("data/words/verbs.txt")},
+                               .adjectives = read_shipped("data/words/adjectives.txt"),
+                               .nouns = read_shipped("data/words/nouns.txt"),
+                               .verbs = read_shipped("data/words/verbs.txt")},
                               *parse_squad(fixtures().at("squad").dump()),
                               *parse_hotpotqa(fixtures().at("hotpotqa").dump()));
   return made;

@@ -37,8 +37,8 @@ DType type_of(WeightLayout layout) {
   return DType::kF32;
 }
 
-constexpr Precision kPlain{std::numeric_limits<float>::infinity()};
-constexpr Precision kFine{0.01F};
+constexpr Precision kPlainActivations{std::numeric_limits<float>::infinity()};
+constexpr Precision kFineActivations{0.01F};
 
 // 1, 2 or 4 panels.
 struct Tile {
@@ -65,7 +65,8 @@ struct Tile {
   const std::byte* panel(uint32_t p) const { return bytes.data() + p * panel_shape(layout, columns).bytes; }
 
   // [rows, 16 panels]: numbers beyond `outputs` stay what they are.
-  std::vector<float> product(Isa isa, std::span<const float> x, uint32_t rows, Precision precision = kPlain) const {
+  std::vector<float> product(Isa isa, std::span<const float> x, uint32_t rows,
+                             Precision precision = kPlainActivations) const {
     const bool integer = info(layout).integer;
     std::vector<std::byte> group(rows * (integer ? rounded_row_bytes(columns) : float_row_bytes(columns)));
     for (uint32_t r = 0; r < rows; ++r) {
@@ -131,13 +132,13 @@ TEST_P(GemmEveryLayout, HighPartsAddWhatDoesNotFit) {
   double mean = 0;
   for (float v : x) mean += std::fabs(v) / 256;
   std::vector<float> w(256);
-  const std::vector<float> out = tile.product(Isa::kScalar, x, 1, kFine);
+  const std::vector<float> out = tile.product(Isa::kScalar, x, 1, kFineActivations);
   for (uint32_t r = 0; r < 16; ++r) {
     unpack_panel_row(GetParam(), 256, tile.panel(0), r, w);
     double sum = 0, bound = 0;
     for (size_t k = 0; k < 256; ++k) {
       sum += double{w[k]} * x[k];
-      bound += std::fabs(w[k]) * (0.501 * kFine.step * mean + 1e-6 * std::fabs(x[k]));
+      bound += std::fabs(w[k]) * (0.501 * kFineActivations.step * mean + 1e-6 * std::fabs(x[k]));
     }
     EXPECT_NEAR(out[r], sum, bound) << "output " << r;
   }
@@ -153,7 +154,7 @@ TEST_P(GemmEveryLayout, EveryInstructionSetAndRowCountGivesTheSameBits) {
       std::vector<float> x = test::normals(rng, 6 * columns);
       for (size_t i = 0; i < columns; ++i) x[i] = i % 32 == 0 ? 127.0F : (i % 2 ? 126.6F : -126.6F);  // largest sums
       for (size_t i = columns; i < 3 * columns; ++i) x[i] *= i % 7 == 0 ? 1000.0F : 1.0F;             // wide codes
-      for (const Precision precision : {kPlain, kFine}) {
+      for (const Precision precision : {kPlainActivations, kFineActivations}) {
         std::vector<float> expected;
         for (uint32_t r = 0; r < 6; ++r) {
           const auto one = tile.product(Isa::kScalar, std::span(x).subspan(size_t{r} * columns, columns), 1, precision);
@@ -204,7 +205,7 @@ TEST_P(GemmEveryLayout, NotFiniteInputsReachTheOutputsAndNothingElse) {
   const Tile tile(rng, GetParam(), 256, 16);
   for (Isa isa : supported_isas()) {
     std::vector<float> x = test::normals(rng, 2 * 256);
-    for (const Precision precision : {kPlain, kFine}) {
+    for (const Precision precision : {kPlainActivations, kFineActivations}) {
       const std::vector<float> clean = tile.product(isa, x, 2, precision);
       std::vector<float> bad = x;
       bad[256 + 77] = std::nanf("");

@@ -12,25 +12,25 @@ namespace loci {
 namespace {
 
 constexpr size_t kCounts[] = {0, 1, 2, 7, 8, 15, 16, 17, 31, 63, 64, 65, 127, 130, 1000};
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kLargest = std::numeric_limits<float>::infinity();
 
 // Few different values, both zeros, infinities and NaN: ties everywhere.
 std::vector<float> crowded(test::Rng& rng, size_t count) {
-  const float values[] = {0.0F, -0.0F, 1.0F, -1.0F, 0.5F, kInfinity, -kInfinity, std::nanf(""), 1e-40F, 3.5F};
+  const float values[] = {0.0F, -0.0F, 1.0F, -1.0F, 0.5F, kLargest, -kLargest, std::nanf(""), 1e-40F, 3.5F};
   std::vector<float> out(count);
   for (float& v : out) v = values[rng() % std::size(values)];
   return out;
 }
 
 TEST(SelectKey, OrdersAsFloatsDo) {
-  const float ascending[] = {-kInfinity, -3.0F, -1e-40F, 0.0F, 1e-40F, 1.0F, kInfinity};
+  const float ascending[] = {-kLargest, -3.0F, -1e-40F, 0.0F, 1e-40F, 1.0F, kLargest};
   for (size_t i = 1; i < std::size(ascending); ++i) {
     EXPECT_LT(select_key(ascending[i - 1]), select_key(ascending[i])) << ascending[i];
   }
   EXPECT_EQ(select_key(0.0F), select_key(-0.0F));
   EXPECT_EQ(select_key(std::nanf("")), 0u);
   EXPECT_EQ(select_key(-std::nanf("")), 0u);
-  EXPECT_GT(select_key(-kInfinity), 0u);
+  EXPECT_GT(select_key(-kLargest), 0u);
 }
 
 TEST(SelectKernels, ScoresAreOneChainPerKey) {
@@ -69,7 +69,7 @@ TEST(SelectKernels, RowLoopsMatchPlainCodeAndEachOther) {
   test::Rng rng(2);
   for (const size_t count : kCounts) {
     const std::vector<float> x = test::normals(rng, count, 3), y = test::normals(rng, count, 3);
-    const float most = count == 0 ? -kInfinity : *std::max_element(x.begin(), x.end());
+    const float most = count == 0 ? -kLargest : *std::max_element(x.begin(), x.end());
     std::vector<float> exps, added, larger;
     double total = 0;
     for (size_t i = 0; i < count; ++i) {
@@ -104,7 +104,7 @@ TEST(SelectKernels, RowLoopsMatchPlainCodeAndEachOther) {
 TEST(SelectKernels, LargestPassesOverNaN) {
   for (const Isa isa : supported_isas()) {
     std::vector<float> x(40, std::nanf(""));
-    EXPECT_EQ(select_kernels(isa).largest(x.data(), x.size()), -kInfinity);
+    EXPECT_EQ(select_kernels(isa).largest(x.data(), x.size()), -kLargest);
     x[3] = -2;
     x[37] = -1;
     EXPECT_EQ(select_kernels(isa).largest(x.data(), x.size()), -1.0F);
@@ -194,7 +194,7 @@ TEST(SelectKernels, MarksWhatReachesAThreshold) {
   test::Rng rng(6);
   for (const size_t count : kCounts) {
     const std::vector<float> x = crowded(rng, count);
-    for (const float threshold : {0.0F, 0.5F, -kInfinity, kInfinity}) {
+    for (const float threshold : {0.0F, 0.5F, -kLargest, kLargest}) {
       for (const Isa isa : supported_isas()) {
         std::vector<uint64_t> words((count + 63) / 64, ~uint64_t{0});
         select_kernels(isa).mark_at_least(x.data(), count, threshold, words.data());

@@ -13,7 +13,7 @@ namespace {
 
 using Ids = std::vector<TokenId>;
 
-std::unique_ptr<Tokenizer> load(const Metadata& metadata) {
+std::unique_ptr<Tokenizer> load_tokenizer(const Metadata& metadata) {
   auto loaded = load_gguf_tokenizer(metadata);
   if (!loaded.ok()) throw std::runtime_error(loaded.error().message);
   return std::move(*loaded);
@@ -45,7 +45,7 @@ std::string stream(const Tokenizer& tokenizer, const Ids& ids, bool special = fa
   return out + rest;
 }
 
-std::unique_ptr<Tokenizer> bytes_tokenizer() { return load(bytes_of("gpt-2")); }
+std::unique_ptr<Tokenizer> bytes_tokenizer() { return load_tokenizer(bytes_of("gpt-2")); }
 
 TEST(StreamDecoder, NeverEmitsHalfACharacter) {
   const auto tokenizer = bytes_tokenizer();
@@ -73,7 +73,7 @@ TEST(StreamDecoder, EqualsDecodingAtOnce) {
   const std::vector<std::string> parts = {"a",      " ",  "\n", "1",    "\u00E9",     "\U0001F600", "\u6F22",
                                           "\u0301", "ab", "  ", "</s>", "<|im_end|>", "\n\n"};
   for (const Metadata& metadata : {bytes_of("llama-bpe"), bytes_of("falcon"), pieces()}) {
-    const auto tokenizer = load(metadata);
+    const auto tokenizer = load_tokenizer(metadata);
     for (int round = 0; round < 500; ++round) {
       std::string text;
       for (size_t n = random() % 16; n > 0; --n) text += parts[random() % parts.size()];
@@ -89,7 +89,7 @@ TEST(StreamDecoder, EqualsDecodingAtOnce) {
 TEST(StreamDecoder, TakesAnyIds) {
   std::mt19937 random(13);
   for (const Metadata& metadata : {bytes_of("gpt-2"), pieces()}) {
-    const auto tokenizer = load(metadata);
+    const auto tokenizer = load_tokenizer(metadata);
     for (int round = 0; round < 500; ++round) {
       Ids ids(random() % 12);
       for (TokenId& id : ids) id = static_cast<TokenId>(random() % tokenizer->vocab_size());

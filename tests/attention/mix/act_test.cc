@@ -4,7 +4,7 @@
 
 #include "attention/one_layer.h"
 
-namespace loci::test {
+namespace loci::test::act {
 namespace {
 
 // Rows in which every query of KV head 0's group likes the keys at `places` by about `strength`.
@@ -165,4 +165,4 @@ TEST(Act, TakesHeadsThatGainFromAProfile) {
 }
 
 }  // namespace
-}  // namespace loci::test
+}  // namespace loci::test::act

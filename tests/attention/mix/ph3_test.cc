@@ -1,7 +1,7 @@
 #include "attention/mix/head_list.h"
 #include "attention/one_layer.h"
 
-namespace loci::test {
+namespace loci::test::ph3 {
 namespace {
 
 TEST(Ph3, TakesTheNamedHeadsOut) {
@@ -59,4 +59,4 @@ TEST(HeadSet, NamesWhatIsNoHead) {
 }
 
 }  // namespace
-}  // namespace loci::test
+}  // namespace loci::test::ph3

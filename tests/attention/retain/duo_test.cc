@@ -4,7 +4,7 @@
 
 #include "attention/one_layer.h"
 
-namespace loci::test {
+namespace loci::test::duo {
 namespace {
 
 using ::testing::HasSubstr;
@@ -195,4 +195,4 @@ TEST(Duo, SaysWhichProfileIsMissing) {
 }
 
 }  // namespace
-}  // namespace loci::test
+}  // namespace loci::test::duo

@@ -4,7 +4,7 @@
 
 #include "attention/one_layer.h"
 
-namespace loci::test {
+namespace loci::test::moa {
 namespace {
 
 using ::testing::ElementsAre;
@@ -119,4 +119,4 @@ TEST(Moa, RefusesRulesBeyondReason) {
 }
 
 }  // namespace
-}  // namespace loci::test
+}  // namespace loci::test::moa

@@ -5,7 +5,7 @@
 
 #include "attention/one_layer.h"
 
-namespace loci::test {
+namespace loci::test::razor {
 namespace {
 
 using ::testing::HasSubstr;
@@ -246,4 +246,4 @@ TEST(Razor, StandsAlone) {
 }
 
 }  // namespace
-}  // namespace loci::test
+}  // namespace loci::test::razor

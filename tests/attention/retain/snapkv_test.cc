@@ -4,7 +4,7 @@
 
 #include "attention/one_layer.h"
 
-namespace loci::test {
+namespace loci::test::snapkv {
 namespace {
 
 constexpr float kUnseen = -std::numeric_limits<float>::infinity();
@@ -87,4 +87,4 @@ TEST(SnapKv, AWindowOfTheBudgetLessOneKeepsRecentEntries) {
 }
 
 }  // namespace
-}  // namespace loci::test
+}  // namespace loci::test::snapkv

@@ -2,7 +2,7 @@
 
 #include "attention/one_layer.h"
 
-namespace loci::test {
+namespace loci::test::streaming {
 namespace {
 
 constexpr float kUnseen = -std::numeric_limits<float>::infinity();
@@ -46,4 +46,4 @@ TEST(Streaming, AWindowThatHoldsEverythingIsTheDenseRead) {
 }
 
 }  // namespace
-}  // namespace loci::test
+}  // namespace loci::test::streaming

@@ -6,7 +6,7 @@
 
 #include "attention/one_layer.h"
 
-namespace loci::test {
+namespace loci::test::task_kv {
 namespace {
 
 using ::testing::_;
@@ -248,4 +248,4 @@ TEST(TaskKv, DecidesForWholeLayersAlone) {
 }
 
 }  // namespace
-}  // namespace loci::test
+}  // namespace loci::test::task_kv

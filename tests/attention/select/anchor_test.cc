@@ -4,7 +4,7 @@
 
 #include "attention/select/chosen.h"
 
-namespace loci::test {
+namespace loci::test::anchor {
 namespace {
 
 constexpr float kUnseen = -std::numeric_limits<float>::infinity();
@@ -185,4 +185,4 @@ TEST(Anchor, FindsPlantedColumns) {
 }
 
 }  // namespace
-}  // namespace loci::test
+}  // namespace loci::test::anchor

@@ -5,7 +5,7 @@
 
 #include "attention/select/chosen.h"
 
-namespace loci::test {
+namespace loci::test::flexprefill {
 namespace {
 
 constexpr float kUnseen = -std::numeric_limits<float>::infinity();
@@ -292,4 +292,4 @@ TEST(FlexPrefill, FindsSinksWindowsAndColumns) {
 }
 
 }  // namespace
-}  // namespace loci::test
+}  // namespace loci::test::flexprefill

@@ -4,7 +4,7 @@
 #include "attention/one_layer.h"
 #include "attention/select/plain_select.h"
 
-namespace loci::test {
+namespace loci::test::recycled {
 namespace {
 
 struct Settings {
@@ -197,4 +197,4 @@ TEST(Recycled, HeadsThatKeepDifferentEntriesRecycleTheirOwn) {
 }
 
 }  // namespace
-}  // namespace loci::test
+}  // namespace loci::test::recycled

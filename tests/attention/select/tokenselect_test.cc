@@ -5,7 +5,7 @@
 #include "attention/one_layer.h"
 #include "attention/select/plain_select.h"
 
-namespace loci::test {
+namespace loci::test::tokenselect {
 namespace {
 
 struct Settings {
@@ -202,4 +202,4 @@ TEST(TokenSelect, TrimmedStepsRepeat) {
 }
 
 }  // namespace
-}  // namespace loci::test
+}  // namespace loci::test::tokenselect

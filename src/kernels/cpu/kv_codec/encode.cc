@@ -17,7 +17,7 @@ float bounded(float x) {
 }
 
 void store_half(std::byte* at, Half h) { std::memcpy(at, &h.bits, sizeof h.bits); }
-Half load_half(const std::byte* at) {
+Half half_at(const std::byte* at) {
   Half h;
   std::memcpy(&h.bits, at, sizeof h.bits);
   return h;
@@ -131,7 +131,7 @@ namespace {
 
 void copy_halves(const PageLayout& layout, const std::byte* from, uint32_t from_slot, std::byte* to, uint32_t to_slot) {
   for (uint32_t dim = 0; dim < layout.padded_dim; ++dim)
-    store_half(to + key_half(to_slot, dim), load_half(from + key_half(from_slot, dim)));
+    store_half(to + key_half(to_slot, dim), half_at(from + key_half(from_slot, dim)));
   for (uint32_t dim = 0; dim < layout.padded_dim; dim += kCodeGroup)
     std::memcpy(to + value_half(layout, to_slot, dim), from + value_half(layout, from_slot, dim), kCodeGroup * 2);
 }
@@ -154,7 +154,7 @@ void copy_codes(const PageLayout& layout, const std::byte* from, uint32_t from_s
   }
   for (const size_t column : {layout.key_scales, layout.key_minimums, layout.value_scales, layout.value_minimums}) {
     for (size_t group = 0; group < layout.padded_dim / kCodeGroup * kPageSlots * 2; group += kPageSlots * 2) {
-      store_half(to + column + group + size_t{to_slot} * 2, load_half(from + column + group + size_t{from_slot} * 2));
+      store_half(to + column + group + size_t{to_slot} * 2, half_at(from + column + group + size_t{from_slot} * 2));
     }
   }
 }
@@ -169,7 +169,7 @@ void copy_entry(const PageLayout& layout, const std::byte* from, uint32_t from_s
 bool page_is_finite(const PageLayout& layout, const std::byte* page) {
   const size_t first = layout.codec == KvCodec::kKv16 ? 0 : layout.key_scales;
   for (size_t at = first; at < layout.bytes; at += 2) {
-    if ((load_half(page + at).bits & 0x7c00u) == 0x7c00u) return false;
+    if ((half_at(page + at).bits & 0x7c00u) == 0x7c00u) return false;
   }
   return true;
 }
