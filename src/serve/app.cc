@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "io/bounded_json.h"
 #include "serve/request_log.h"
+#include "text/json_grammar.h"
 
 namespace loci {
 
@@ -328,26 +329,58 @@ void App::read_completion(const std::shared_ptr<Asked>& asked, bool chat) {
       asked->request.body, "the body",
       {.bytes = asked->request.body.size(), .depth = kJsonDepth, .values = kJsonValues});
   if (!body.ok()) return fail_with({.message = body.error().message, .code = "invalid_json"});
-  asked->request.body = {};
   const RequestLimits limits{.vocabulary = model.info.vocabulary, .context = model.info.context};
   auto read = chat ? read_chat_request(*body, limits) : read_completion_request(*body, limits);
   if (const ApiError* error = std::get_if<ApiError>(&read)) return fail_with(*error);
   CompletionRequest request = std::move(std::get<CompletionRequest>(read));
   if (const auto error = check_model(request.model)) return fail_with(*error);
+  std::shared_ptr<GrammarMasks> grammar;
+  if (!request.response_format.is_null()) {
+    if (const auto error = find_grammar(request, asked->request.body, grammar)) return fail_with(*error);
+  }
+  asked->request.body = {};
   std::vector<BatchRequest> batch;
-  if (const auto error = make_requests(request, *asked, batch)) return fail_with(*error);
+  if (const auto error = make_requests(request, *asked, grammar, batch)) return fail_with(*error);
   submit(asked, std::move(request), std::move(batch));
+}
+
+std::optional<ApiError> App::find_grammar(const CompletionRequest& request, const std::string& body,
+                                          std::shared_ptr<GrammarMasks>& out) {
+  constexpr size_t kMostGrammars = 32;
+  std::string key;
+  ordered_json schema;
+  if (request.response_format["type"] == "json_schema") {
+    // Read again: properties come in the order in which they were written.
+    const ordered_json ordered = ordered_json::parse(body, nullptr, /*allow_exceptions=*/false);
+    schema = ordered["response_format"]["json_schema"]["schema"];
+    key = schema.dump();
+  }
+  const auto known = std::find_if(grammars_.begin(), grammars_.end(), [&](const auto& g) { return g.first == key; });
+  if (known != grammars_.end()) {
+    grammars_.splice(grammars_.begin(), grammars_, known);
+    out = known->second;
+    return std::nullopt;
+  }
+  Result<Grammar> grammar = key.empty() ? json_object_grammar() : json_schema_grammar(schema);
+  if (!grammar.ok()) {
+    return ApiError{.message = fmt::format("Invalid 'response_format': {}", grammar.error().message),
+                    .param = "response_format",
+                    .code = "invalid_json_schema"};
+  }
+  if (tokens_ == nullptr) tokens_ = std::make_shared<const TokenTrie>(*loop_->model().tokenizer);
+  out = std::make_shared<GrammarMasks>(std::move(*grammar), tokens_);
+  grammars_.emplace_front(std::move(key), out);
+  if (grammars_.size() > kMostGrammars) grammars_.pop_back();
+  return std::nullopt;
 }
 
 // One batch request for every prompt.
 std::optional<ApiError> App::make_requests(CompletionRequest& request, const Asked& asked,
+                                           const std::shared_ptr<GrammarMasks>& grammar,
                                            std::vector<BatchRequest>& out) {
   const LoadedModel& model = loop_->model();
   const std::string salt = asked.key == nullptr ? request.cache_salt : asked.key->name + '\n' + request.cache_salt;
   if (!request.seeded) request.sampling.seed = random_();
-  if (!request.response_format.is_null()) {
-    return ApiError{.message = "Constrained answers are not supported", .param = "response_format", .code = "unsupported_value"};
-  }
   const auto add = [&](std::vector<TokenId> tokens, std::vector<LabelledSpan> spans) -> std::optional<ApiError> {
     const uint32_t context = model.info.context;
     const uint64_t prompt = tokens.size();
@@ -372,6 +405,7 @@ std::optional<ApiError> App::make_requests(CompletionRequest& request, const Ask
     for (uint32_t c = 0; c < request.choices; ++c) {
       Request choice = one;
       choice.sampling.seed = one.sampling.seed + c;
+      if (grammar != nullptr) choice.constraint = std::make_shared<GrammarConstraint>(grammar);
       if (c == 0) {
         choice.prompt = std::move(tokens);
         choice.spans = std::move(spans);

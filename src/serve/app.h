@@ -6,12 +6,14 @@
 #pragma once
 
 #include <atomic>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <random>
 #include <string>
 #include <vector>
 
+#include "engine/grammar_constraint.h"
 #include "serve/answer.h"
 #include "serve/api_keys.h"
 #include "serve/completion_request.h"
@@ -78,7 +80,10 @@ class App final : public HttpHandler, public LoopListener {
   // In the worker's thread.
   void read_completion(const std::shared_ptr<Asked>& asked, bool chat);
   std::optional<ApiError> check_model(const std::string& name) const;
+  std::optional<ApiError> find_grammar(const CompletionRequest& request, const std::string& body,
+                                       std::shared_ptr<GrammarMasks>& out);
   std::optional<ApiError> make_requests(CompletionRequest& request, const Asked& asked,
+                                        const std::shared_ptr<GrammarMasks>& grammar,
                                         std::vector<BatchRequest>& out);
   void submit(const std::shared_ptr<Asked>& asked, CompletionRequest request, std::vector<BatchRequest> batch);
 
@@ -92,6 +97,9 @@ class App final : public HttpHandler, public LoopListener {
   std::atomic<uint64_t> next_id_{1};
   std::string run_id_;       // of this process, in ids
   std::mt19937_64 random_;   // seeds of requests without one; the worker's
+  // Of the worker's thread: what constrained answers need, made when one is first asked for.
+  std::shared_ptr<const TokenTrie> tokens_;
+  std::list<std::pair<std::string, std::shared_ptr<GrammarMasks>>> grammars_;  // by schema, the last used first
   Worker worker_;
 };
 

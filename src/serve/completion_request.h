@@ -40,7 +40,7 @@ struct CompletionRequest {
   std::string attention;   // a plan; empty: the server's
   std::string cache_salt;
   std::string task;
-  nlohmann::json response_format;  // null, or an object with a "type"
+  nlohmann::json response_format;  // null, or an object whose "type" is json_object or json_schema
   nlohmann::json tools;            // null, or an array
   nlohmann::json tool_choice;      // null, a string or an object
 };
