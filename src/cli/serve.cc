@@ -10,6 +10,7 @@
 #include "cli/commands.h"
 #include "cli/model_options.h"
 #include "serve/app.h"
+#include "serve/arrivals.h"
 #include "serve/request_log.h"
 
 namespace loci {
@@ -36,6 +37,8 @@ struct ServeCommand {
   double request_seconds = 600;
   double drain_seconds = 30;
   std::string trace;
+  std::string record;
+  std::string replay;
   bool quiet = false;
   bool json = false;
 };
@@ -93,6 +96,15 @@ EngineOptions serving_options(const ServeCommand& command, uint32_t trained_cont
   return out;
 }
 
+Result<LoadedModel> load_with_bar(const std::filesystem::path& path, EngineOptions options, const Console& console) {
+  ProgressBar bar("loading", ProgressUnit::kShare, console.err);
+  options.on_load = [&](double share) {
+    bar.update(static_cast<uint64_t>(share * 1000), 1000);
+    return !console.cancelled();
+  };
+  return load_model(path.string(), options);
+}
+
 Result<LoadedModel> load(const ServeCommand& command, const std::filesystem::path& path, const Console& console) {
   LOCI_TRY(const std::unique_ptr<ModelFile> file, open_model_file(path.string()));
   LOCI_TRY(const ModelMeasure measure, Model::measure(*file, Activations::kInt16));
@@ -104,12 +116,25 @@ Result<LoadedModel> load(const ServeCommand& command, const std::filesystem::pat
     LOCI_TRY(const MemoryPlan plan, Engine::plan(path.string(), one));
     options.kv_bytes = std::max<uint64_t>(plan.kv_bytes, plan.kv_bytes / 4 * command.batch);
   }
-  ProgressBar bar("loading", ProgressUnit::kShare, console.err);
-  options.on_load = [&](double share) {
-    bar.update(static_cast<uint64_t>(share * 1000), 1000);
-    return !console.cancelled();
-  };
-  return load_model(path.string(), options);
+  return load_with_bar(path, std::move(options), console);
+}
+
+// A recorded load once more.
+Result<int> play(const Console& console, const ServeCommand& command) {
+  LOCI_TRY(Arrivals arrivals, read_arrivals(command.replay));
+  arrivals.engine.threads = command.model.threads;
+  arrivals.engine.isa = command.model.isa;
+  LOCI_TRY(const std::filesystem::path path, find_model(command.model.model, console));
+  LOCI_TRY(LoadedModel model, load_with_bar(path, arrivals.engine, console));
+  LOCI_TRY(const ReplayResult result, replay(arrivals, model));
+  if (command.json) {
+    console.write_json({{"passes", result.passes}, {"choices", result.choices}, {"differences", result.differences}});
+  } else {
+    console.print("{} passes, {} answers: {}\n", result.passes, result.choices,
+                  result.differences.empty() ? "all as recorded" : "not as recorded");
+    for (const std::string& difference : result.differences) console.print("  {}\n", difference);
+  }
+  return result.differences.empty() ? kExitOk : kExitError;
 }
 
 // Until a signal comes; then answers that run may end, until a second signal or the time for it is over.
@@ -124,6 +149,7 @@ void wait_and_drain(const ServeCommand& command, const Console& console, App& ap
 }
 
 Result<int> serve(const Console& console, const ServeCommand& command) {
+  if (!command.replay.empty()) return play(console, command);
   LOCI_CHECK(check(command));
   std::unique_ptr<Trace> trace;
   if (!command.trace.empty()) {
@@ -138,9 +164,13 @@ Result<int> serve(const Console& console, const ServeCommand& command) {
   if (!command.quiet) open_request_log();
   const ModelInfo info = model->info;
   const MemoryPlan memory = model->core->layout().memory;
-  app.open(std::make_unique<EngineLoop>(
-               std::move(*model), EngineLoop::Options{.most_waiting = command.queue, .listener = &app, .log = nullptr}),
-           http.get());
+  EngineLoop::Options loop;
+  loop.most_waiting = command.queue;
+  loop.listener = &app;
+  if (!command.record.empty()) {
+    LOCI_TRY(loop.log, ArrivalRecord::create(command.record, *model, engine_options(command.model)));
+  }
+  app.open(std::make_unique<EngineLoop>(std::move(*model), std::move(loop)), http.get());
   const std::string url = fmt::format("{}://{}:{}", command.tls_cert.empty() ? "http" : "https",
                                       command.host.find(':') == std::string::npos ? command.host : '[' + command.host + ']',
                                       http->port());
@@ -202,6 +232,8 @@ void add_serve(const Command& app, Choice& choice) {
   add_network_options(command, *options);
   add_limit_options(command, *options);
   command.add_option("--trace", options->trace, "Write a timeline of passes and requests for ui.perfetto.dev").type("FILE");
+  command.add_option("--record", options->record, "Write what comes and when, for --replay; it holds the prompts").type("FILE");
+  command.add_option("--replay", options->replay, "Serve nobody: play a record and compare passes and answers with it").type("FILE");
   command.add_flag("--quiet", options->quiet, "No line a request on stderr");
   command.add_flag("--json", options->json, "Print {\"url\", \"model\", \"context\", \"kv_bytes\"} when ready");
   set_action(command, choice, options, serve);

@@ -15,7 +15,7 @@ const char* finish_of(Finish finish) { return finish == Finish::kLength ? "lengt
 
 }  // namespace
 
-Answer::Answer(std::shared_ptr<Exchange> exchange, CompletionRequest request, AnswerHead head,
+CompletionAnswer::CompletionAnswer(std::shared_ptr<Exchange> exchange, CompletionRequest request, AnswerHead head,
                const Tokenizer& tokenizer, std::function<void(const AnswerSummary&)> on_end)
     : exchange_(std::move(exchange)),
       request_(std::move(request)),
@@ -27,18 +27,18 @@ Answer::Answer(std::shared_ptr<Exchange> exchange, CompletionRequest request, An
   summary_.begun = Clock::now();
 }
 
-void Answer::admitted() {
+void CompletionAnswer::admitted() {
   if (summary_.admitted == Clock::time_point()) summary_.admitted = Clock::now();
   if (request_.stream && !streaming_ && !failed_) open_stream();
 }
 
-ordered_json Answer::envelope(const char* object) const {
+ordered_json CompletionAnswer::envelope(const char* object) const {
   return {{"id", head_.id},       {"object", object},
           {"created", head_.created}, {"model", head_.model},
           {"system_fingerprint", head_.fingerprint}};
 }
 
-void Answer::open_stream() {
+void CompletionAnswer::open_stream() {
   streaming_ = true;
   HttpReply head{.status = 200, .headers = head_.headers, .body = {}};
   head.headers.emplace_back("Content-Type", "text/event-stream; charset=utf-8");
@@ -54,10 +54,10 @@ void Answer::open_stream() {
   }
 }
 
-void Answer::send(const ordered_json& event) { exchange_->write("data: " + dump(event) + "\n\n"); }
+void CompletionAnswer::send(const ordered_json& event) { exchange_->write("data: " + dump(event) + "\n\n"); }
 
 // Chat: `delta` is the message's; else it has the text.
-void Answer::send_piece(uint32_t index, ordered_json delta, const char* finish) {
+void CompletionAnswer::send_piece(uint32_t index, ordered_json delta, const char* finish) {
   Choice& choice = choices_[index];
   ordered_json out = envelope(request_.chat ? "chat.completion.chunk" : "text_completion");
   ordered_json one = {{"index", index}};
@@ -77,9 +77,9 @@ void Answer::send_piece(uint32_t index, ordered_json delta, const char* finish) 
   send(out);
 }
 
-void Answer::on_token(uint32_t choice, const TokenLogprob& token) { choices_[choice].tokens.push_back(token); }
+void CompletionAnswer::on_token(uint32_t choice, const TokenLogprob& token) { choices_[choice].tokens.push_back(token); }
 
-void Answer::on_text(uint32_t index, std::string_view text) {
+void CompletionAnswer::on_text(uint32_t index, std::string_view text) {
   if (failed_) return;
   if (summary_.first_text == Clock::time_point()) summary_.first_text = Clock::now();
   Choice& choice = choices_[index];
@@ -97,12 +97,12 @@ void Answer::on_text(uint32_t index, std::string_view text) {
   choice.text += piece;
 }
 
-std::string Answer::piece(TokenId token) const {
+std::string CompletionAnswer::piece(TokenId token) const {
   const Result<std::string> text = tokenizer_.piece(token, true);
   return text.ok() ? *text : std::string();
 }
 
-ordered_json Answer::logprobs(const std::vector<TokenLogprob>& tokens, size_t text_offset) const {
+ordered_json CompletionAnswer::logprobs(const std::vector<TokenLogprob>& tokens, size_t text_offset) const {
   const auto bytes_of = [](const std::string& text) {
     ordered_json bytes = ordered_json::array();
     for (const char c : text) bytes.push_back(static_cast<unsigned char>(c));
@@ -139,7 +139,7 @@ ordered_json Answer::logprobs(const std::vector<TokenLogprob>& tokens, size_t te
   return out;
 }
 
-ordered_json Answer::usage() const {
+ordered_json CompletionAnswer::usage() const {
   return {{"prompt_tokens", summary_.prompt_tokens},
           {"completion_tokens", summary_.completion_tokens},
           {"total_tokens", summary_.prompt_tokens + summary_.completion_tokens},
@@ -150,7 +150,7 @@ ordered_json Answer::usage() const {
 }
 
 // A choice of a stream has ended.
-void Answer::finish_choice(uint32_t index) {
+void CompletionAnswer::finish_choice(uint32_t index) {
   Choice& choice = choices_[index];
   if (has_tools()) {
     const ToolCalls found = find_tool_calls(choice.text, request_.tools, fmt::format("{}-{}", head_.id, index));
@@ -167,7 +167,7 @@ void Answer::finish_choice(uint32_t index) {
   send_piece(index, ordered_json::object(), choice.finish.c_str());
 }
 
-ordered_json Answer::whole_choice(uint32_t index) {
+ordered_json CompletionAnswer::whole_choice(uint32_t index) {
   Choice& choice = choices_[index];
   ordered_json out = {{"index", index}};
   if (request_.chat) {
@@ -198,7 +198,7 @@ ordered_json Answer::whole_choice(uint32_t index) {
   return out;
 }
 
-void Answer::on_done(uint32_t index, Result<Completion> done) {
+void CompletionAnswer::on_done(uint32_t index, Result<Completion> done) {
   Choice& choice = choices_[index];
   --open_;
   if (!done.ok()) {
@@ -224,7 +224,7 @@ void Answer::on_done(uint32_t index, Result<Completion> done) {
   if (open_ == 0) end();
 }
 
-void Answer::end_with(const ApiError& error) {
+void CompletionAnswer::end_with(const ApiError& error) {
   if (failed_) return;
   failed_ = true;
   summary_.status = error.status;
@@ -239,7 +239,7 @@ void Answer::end_with(const ApiError& error) {
   }
 }
 
-void Answer::end() {
+void CompletionAnswer::end() {
   summary_.ended = Clock::now();
   if (!failed_ && streaming_) {
     if (request_.stream_usage) {

@@ -37,15 +37,15 @@ struct AnswerHead {
   int64_t created = 0;
   std::string model;
   std::string fingerprint;
-  HttpHeaders headers;  // of the reply
+  HttpHeaders headers = {};  // of the reply
 };
 
-class Answer {
+class CompletionAnswer {
  public:
   using Clock = AnswerSummary::Clock;
 
   // `tokenizer` outlives it. `on_end` runs once, when the last choice has ended.
-  Answer(std::shared_ptr<Exchange> exchange, CompletionRequest request, AnswerHead head, const Tokenizer& tokenizer,
+  CompletionAnswer(std::shared_ptr<Exchange> exchange, CompletionRequest request, AnswerHead head, const Tokenizer& tokenizer,
          std::function<void(const AnswerSummary&)> on_end);
 
   const CompletionRequest& request() const { return request_; }

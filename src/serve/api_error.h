@@ -13,8 +13,8 @@ struct ApiError {
   int status = 400;
   std::string message;
   std::string type = "invalid_request_error";
-  std::string param;  // the field; empty: null
-  std::string code;   // empty: null
+  std::string param = {};  // the field; empty: null
+  std::string code = {};   // empty: null
 
   std::string json() const;  // {"error": {...}}
 };

@@ -29,7 +29,7 @@ struct KeyLimits {
 
 struct ApiKey {
   std::string name;  // in logs, and the tenant in the scheduler
-  KeyLimits limits;
+  KeyLimits limits = {};
 };
 
 class ApiKeys {

@@ -467,7 +467,7 @@ void App::submit(const std::shared_ptr<Asked>& asked, CompletionRequest request,
   };
   const bool logprobs = request.logprobs;
   const uint32_t choices = request.choices;
-  const auto answer = std::make_shared<Answer>(asked->exchange, std::move(request), std::move(head),
+  const auto answer = std::make_shared<CompletionAnswer>(asked->exchange, std::move(request), std::move(head),
                                                *loop_->model().tokenizer, on_end);
   // Who asks may go while some prompts are still on their way to the engine.
   struct Tickets {

@@ -78,11 +78,31 @@ void read_sampling(Fields& fields, const RequestLimits& limits, CompletionReques
   read_biases(fields, limits, sampling);
 }
 
+// A parameter that names a file: what a request may not choose, or anybody could have any file of this machine read.
+std::optional<std::string> named_file(const AttentionPlan& plan) {
+  for (const Stage stage : kStages) {
+    for (const loci::Answer& answer : plan.answers(stage)) {
+      for (const MethodCall& call : answer.calls) {
+        for (size_t i = 0; i < call.values.size(); ++i) {
+          const Parameter& parameter = call.method->parameters[i];
+          if (parameter.kind == ParameterKind::kText && call.values[i] != parameter.fallback)
+            return fmt::format("{}'s parameter '{}'", call.method->name, parameter.name);
+        }
+      }
+    }
+  }
+  return std::nullopt;
+}
+
 void read_attention(Fields& fields, CompletionRequest& out) {
   out.attention = fields.text("attention", kMostPlanBytes).value_or("");
   if (out.attention.empty()) return;
   const Result<AttentionPlan> plan = AttentionPlan::parse(out.attention);
-  if (!plan.ok()) fields.wrong("attention", plan.error().message);
+  if (!plan.ok()) {
+    fields.wrong("attention", plan.error().message);
+  } else if (const auto file = named_file(*plan)) {
+    fields.wrong("attention", fmt::format("{} names a file, which a request may not; leave it out", *file));
+  }
 }
 
 // What both kinds of request have.

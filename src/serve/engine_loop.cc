@@ -5,9 +5,9 @@
 
 namespace loci {
 
-EngineLoop::EngineLoop(LoadedModel model, const Options& options)
+EngineLoop::EngineLoop(LoadedModel model, Options options)
     : model_(std::move(model)),
-      options_(options),
+      options_(std::move(options)),
       batcher_(*model_.core, *model_.tokenizer),
       last_end_(Clock::now()),
       thread_([this] { run(); }) {}
@@ -93,6 +93,7 @@ void EngineLoop::begin(Ticket ticket, Submission submission) {
       seconds_per_request_ += 0.1 * (std::chrono::duration<double>(now - last_end_).count() - seconds_per_request_);
       last_end_ = now;
     }
+    if (options_.log != nullptr) options_.log->on_done(ticket, choice, done);
     told(choice, std::move(done));
   };
   live_[ticket] = {.id = 0, .deadline = submission.deadline, .choices = choices};
@@ -145,7 +146,9 @@ void EngineLoop::take_in() {
 void EngineLoop::pass() {
   LoopListener::Pass pass;
   pass.begin = Clock::now();
+  const uint64_t before = batcher_.passes();
   pass.report = batcher_.step();
+  if (options_.log != nullptr && batcher_.passes() > before) options_.log->on_pass(pass.report);
   if (options_.listener == nullptr) return;
   pass.end = Clock::now();
   pass.running = batcher_.running();
@@ -171,7 +174,11 @@ void EngineLoop::run() {
     if (!batcher_.idle()) pass();
   }
   take_in();
-  while (!live_.empty()) cancel_live(live_.begin()->first);
+  while (!live_.empty()) {
+    const Ticket ticket = live_.begin()->first;
+    cancel_live(ticket);
+    live_.erase(ticket);
+  }
 }
 
 }  // namespace loci

@@ -45,6 +45,8 @@ class ArrivalLog {
   virtual ~ArrivalLog() = default;
   virtual void on_submit(uint64_t pass, uint64_t id, const BatchRequest& request, const std::string& attention) = 0;
   virtual void on_cancel(uint64_t pass, uint64_t id) = 0;
+  virtual void on_pass(const StepReport& report) = 0;
+  virtual void on_done(uint64_t id, uint32_t choice, const Result<Completion>& done) = 0;
 };
 
 class EngineLoop {
@@ -55,7 +57,7 @@ class EngineLoop {
   struct Options {
     size_t most_waiting = 256;           // requests; more are turned away
     LoopListener* listener = nullptr;    // outlives the loop; may be null
-    ArrivalLog* log = nullptr;           // likewise
+    std::unique_ptr<ArrivalLog> log;     // may be null
   };
   struct Submission {
     BatchRequest request;   // without a plan
@@ -64,7 +66,7 @@ class EngineLoop {
   };
 
   // The loop owns the model's cache and threads from now on; its tokenizer and template may be read by anybody.
-  EngineLoop(LoadedModel model, const Options& options);
+  EngineLoop(LoadedModel model, Options options);
   // Cancels what is left.
   ~EngineLoop();
 

@@ -28,8 +28,8 @@ struct HttpRequest {
 
 struct HttpReply {
   int status = 200;
-  HttpHeaders headers;  // beside those of the connection; a Content-Type among them
-  std::string body;
+  HttpHeaders headers = {};  // beside those of the connection; a Content-Type among them
+  std::string body = {};
 };
 
 const char* reason_of(int status);  // "Too Many Requests"

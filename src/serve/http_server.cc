@@ -366,7 +366,7 @@ class HttpServer::State::Session : public std::enable_shared_from_this<Session> 
   }
 
   bool count_body() {
-    const size_t have = parser_->get().body().capacity();
+    const size_t have = parser_->get().body().size();
     if (have <= counted_body_) return true;
     if (!server_.take_body_bytes(have - counted_body_)) {
       refuse(503, "too many large requests are being read");

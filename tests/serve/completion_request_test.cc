@@ -83,6 +83,10 @@ TEST(CompletionRequest, ErrorsNameTheField) {
   EXPECT_EQ(param(R"({"messages": [{"role": "user", "content": [{"type": "image"}]}]})"), "messages[0].content[0].type");
   EXPECT_EQ(param(R"({"messages": [{"role": "user", "content": "a"}], "nonsense": 1})"), "nonsense");
   EXPECT_EQ(param(R"({"messages": [{"role": "user", "content": "a"}], "attention": "x="})"), "attention");
+  // A plan of a request opens no file.
+  EXPECT_EQ(param(R"({"messages": [{"role": "user", "content": "a"}], "attention": "retain=duo(profile=/etc/passwd)"})"), "attention");
+  EXPECT_EQ(param(R"({"messages": [{"role": "user", "content": "a"}], "attention": "mix=act(profile=/etc/passwd)@2"})"), "attention");
+  EXPECT_EQ(param(R"({"messages": [{"role": "user", "content": "a"}], "attention": "retain=duo(profile=auto)"})"), "none");
 }
 
 // Any JSON gives a request or an error.

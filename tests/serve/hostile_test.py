@@ -75,6 +75,7 @@ BODIES = {
     "a plan of a negative number": b'{"prompt": "a", "attention": "retain=snapkv(budget=-1)"}',
     "a plan of layers that are not there": b'{"prompt": "a", "attention": "store=kv4@5000-6000"}',
     "a plan of a profile elsewhere": b'{"prompt": "a", "attention": "retain=duo(profile=../../../../etc/passwd)"}',
+    "a profile of a device": b'{"prompt": "a", "attention": "retain=duo(profile=/dev/stdin)"}',
     "a huge plan": json.dumps({"prompt": "a", "attention": "dense;" * 2000}).encode(),
     "a huge salt": json.dumps({"prompt": "a", "cache_salt": "s" * 600}).encode(),
     "options of no stream": b'{"prompt": "a", "stream_options": {"include_usage": true}}',

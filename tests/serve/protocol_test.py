@@ -305,6 +305,30 @@ class Operation(unittest.TestCase):
             status, _, _ = server.ask("GET", "/v1/models", headers={"Host": "evil.example"})
             self.assertEqual(status, 403)
 
+    def test_a_record_plays_the_same(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "record.jsonl")
+            with self.serve("--record", path, "--batch", "4", "--kv-memory", "3M") as server:
+                bodies = [{"prompt": f"{i} " + TEXT * (1 + i % 4), "max_tokens": 40, "ignore_eos": True, "temperature": i % 2, "n": 1 + i % 2,
+                           "attention": ["dense", "store=kv8", "retain=snapkv(budget=48,window=8)"][i % 3]} for i in range(12)]
+                with concurrent.futures.ThreadPoolExecutor(12) as pool:
+                    statuses = list(pool.map(lambda b: server.ask("POST", "/v1/completions", b)[0], bodies))
+                self.assertEqual(set(statuses), {200})
+            command = [OPTIONS.loci, "serve", "-m", OPTIONS.model, "--replay", path, "--json"]
+            done = subprocess.run([*command, "--threads", "1"], capture_output=True, text=True, timeout=300)
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            self.assertEqual(json.loads(done.stdout)["choices"], 18)
+            # A token that was recorded otherwise is noticed.
+            lines = open(path).read().splitlines()
+            at = next(i for i, line in enumerate(lines) if line.startswith('{"done"'))
+            event = json.loads(lines[at])
+            event["result"]["tokens"][0] ^= 1
+            lines[at] = json.dumps(event)
+            open(path, "w").write("\n".join(lines) + "\n")
+            done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("gave other tokens", done.stdout)
+
     def test_a_trace_opens(self):
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "trace.json")
