@@ -9,6 +9,7 @@
 #include "base/quantity.h"
 #include "cli/commands.h"
 #include "cli/model_options.h"
+#include "cli/text_input.h"
 #include "serve/app.h"
 #include "serve/arrivals.h"
 #include "serve/request_log.h"
@@ -21,6 +22,7 @@ using std::chrono::milliseconds;
 struct ServeCommand {
   ModelOptions model;
   std::string name;
+  std::string chat_template;
   std::string host = "127.0.0.1";
   uint32_t port = 8080;
   std::string api_keys;
@@ -119,6 +121,15 @@ Result<LoadedModel> load(const ServeCommand& command, const std::filesystem::pat
   return load_with_bar(path, std::move(options), console);
 }
 
+// The file's template in place of the model's own.
+Status use_chat_template(const std::string& path, const Console& console, LoadedModel& model) {
+  if (path.empty()) return {};
+  LOCI_TRY(const std::string source, read_text(path, console));
+  model.chat_template = ChatTemplate::parse(source);
+  model.info.has_chat_template = true;
+  return model.chat_template->ok() ? Status() : Status(model.chat_template->error());
+}
+
 // A recorded load once more.
 Result<int> play(const Console& console, const ServeCommand& command) {
   LOCI_TRY(Arrivals arrivals, read_arrivals(command.replay));
@@ -161,6 +172,7 @@ Result<int> serve(const Console& console, const ServeCommand& command) {
   LOCI_TRY(const std::unique_ptr<HttpServer> http, HttpServer::start(http_options(command), app));
   Result<LoadedModel> model = load(command, path, console);
   if (!model.ok()) return model.error();
+  LOCI_CHECK(use_chat_template(command.chat_template, console, *model));
   if (!command.quiet) open_request_log();
   const ModelInfo info = model->info;
   const MemoryPlan memory = model->core->layout().memory;
@@ -229,6 +241,7 @@ void add_serve(const Command& app, Choice& choice) {
       "    -d '{\"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}], \"attention\": \"snapkv\"}'\n");
   add_model_options(command, options->model);
   command.add_option("--name", options->name, "The model's name in the protocol; default: as given with -m").type("NAME");
+  command.add_option("--chat-template", options->chat_template, "Jinja template in place of the model's own").type("FILE");
   add_network_options(command, *options);
   add_limit_options(command, *options);
   command.add_option("--trace", options->trace, "Write a timeline of passes and requests for ui.perfetto.dev").type("FILE");

@@ -85,7 +85,7 @@ void CompletionAnswer::on_text(uint32_t index, std::string_view text) {
   Choice& choice = choices_[index];
   const std::string piece(text);
   // Whether it is a call is known at the end.
-  if (streaming_ && !has_tools()) {
+  if (streaming_ && !request_.has_tools()) {
     if (request_.chat) {
       send_piece(index, {{"content", piece}}, nullptr);
     } else {
@@ -152,7 +152,7 @@ ordered_json CompletionAnswer::usage() const {
 // A choice of a stream has ended.
 void CompletionAnswer::finish_choice(uint32_t index) {
   Choice& choice = choices_[index];
-  if (has_tools()) {
+  if (request_.has_tools()) {
     const ToolCalls found = find_tool_calls(choice.text, request_.tools, fmt::format("{}-{}", head_.id, index));
     if (!found.content.empty()) send_piece(index, {{"content", found.content}}, nullptr);
     if (!found.calls.empty()) {
@@ -172,7 +172,7 @@ ordered_json CompletionAnswer::whole_choice(uint32_t index) {
   ordered_json out = {{"index", index}};
   if (request_.chat) {
     ordered_json message = {{"role", "assistant"}, {"content", choice.text}, {"refusal", nullptr}};
-    if (has_tools()) {
+    if (request_.has_tools()) {
       const ToolCalls found = find_tool_calls(choice.text, request_.tools, fmt::format("{}-{}", head_.id, index));
       if (!found.calls.empty()) {
         message["content"] = found.content.empty() ? ordered_json(nullptr) : ordered_json(found.content);

@@ -65,7 +65,6 @@ class CompletionAnswer {
     bool tool_calls = false;
   };
 
-  bool has_tools() const { return request_.chat && !request_.tools.is_null() && request_.tool_choice != "none"; }
   void open_stream();
   void send(const nlohmann::ordered_json& event);
   nlohmann::ordered_json envelope(const char* object) const;

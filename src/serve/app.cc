@@ -335,7 +335,7 @@ void App::read_completion(const std::shared_ptr<Asked>& asked, bool chat) {
   CompletionRequest request = std::move(std::get<CompletionRequest>(read));
   if (const auto error = check_model(request.model)) return fail_with(*error);
   std::shared_ptr<GrammarMasks> grammar;
-  if (!request.response_format.is_null()) {
+  if (!request.response_format.is_null() || request.must_call()) {
     if (const auto error = find_grammar(request, asked->request.body, grammar)) return fail_with(*error);
   }
   asked->request.body = {};
@@ -344,16 +344,46 @@ void App::read_completion(const std::shared_ptr<Asked>& asked, bool chat) {
   submit(asked, std::move(request), std::move(batch));
 }
 
+namespace {
+
+// Of a call of one of the tools, or of the one that is chosen by name.
+Result<Grammar> call_grammar(const ordered_json& tools, const json& choice) {
+  std::vector<FunctionSchema> functions;
+  for (const ordered_json& tool : tools) {
+    const ordered_json& function = tool["function"];
+    FunctionSchema one{.name = function["name"], .parameters = nullptr};
+    if (function.contains("parameters") && function["parameters"].is_object()) one.parameters = &function["parameters"];
+    if (choice.is_object() && choice["function"]["name"] != one.name) continue;
+    functions.push_back(std::move(one));
+  }
+  if (functions.empty()) return fail(ErrorCode::kInvalidArgument, "'tool_choice' names none of the tools");
+  return tool_call_grammar(functions);
+}
+
+// What tells a model of its tools, for templates that know of none: the form that Hermes and Qwen were trained on.
+std::string describe_tools(const json& tools) {
+  std::string out =
+      "You may call functions. Their signatures are JSON in <tools></tools>:\n<tools>\n";
+  for (const json& tool : tools) out += tool.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+  out +=
+      "</tools>\nTo call one, write a JSON object with its name and arguments in <tool_call></tool_call>:\n<tool_call>\n"
+      "{\"name\": NAME, \"arguments\": {...}}\n</tool_call>";
+  return out;
+}
+
+}  // namespace
+
 std::optional<ApiError> App::find_grammar(const CompletionRequest& request, const std::string& body,
                                           std::shared_ptr<GrammarMasks>& out) {
   constexpr size_t kMostGrammars = 32;
+  // Read again: properties come in the order in which they were written.
+  const ordered_json ordered = ordered_json::parse(body, nullptr, /*allow_exceptions=*/false);
+  const bool must_call = request.must_call();
   std::string key;
-  ordered_json schema;
-  if (request.response_format["type"] == "json_schema") {
-    // Read again: properties come in the order in which they were written.
-    const ordered_json ordered = ordered_json::parse(body, nullptr, /*allow_exceptions=*/false);
-    schema = ordered["response_format"]["json_schema"]["schema"];
-    key = schema.dump();
+  if (must_call) {
+    key = ordered["tools"].dump() + request.tool_choice.dump();
+  } else if (request.response_format["type"] == "json_schema") {
+    key = ordered["response_format"]["json_schema"]["schema"].dump();
   }
   const auto known = std::find_if(grammars_.begin(), grammars_.end(), [&](const auto& g) { return g.first == key; });
   if (known != grammars_.end()) {
@@ -361,10 +391,13 @@ std::optional<ApiError> App::find_grammar(const CompletionRequest& request, cons
     out = known->second;
     return std::nullopt;
   }
-  Result<Grammar> grammar = key.empty() ? json_object_grammar() : json_schema_grammar(schema);
+  Result<Grammar> grammar = must_call     ? call_grammar(ordered["tools"], request.tool_choice)
+                            : key.empty() ? json_object_grammar()
+                                          : json_schema_grammar(ordered["response_format"]["json_schema"]["schema"]);
   if (!grammar.ok()) {
-    return ApiError{.message = fmt::format("Invalid 'response_format': {}", grammar.error().message),
-                    .param = "response_format",
+    const char* const param = must_call ? "tools" : "response_format";
+    return ApiError{.message = fmt::format("Invalid '{}': {}", param, grammar.error().message),
+                    .param = param,
                     .code = "invalid_json_schema"};
   }
   if (tokens_ == nullptr) tokens_ = std::make_shared<const TokenTrie>(*loop_->model().tokenizer);
@@ -416,6 +449,14 @@ std::optional<ApiError> App::make_requests(CompletionRequest& request, const Ask
     return std::nullopt;
   };
   if (request.chat) {
+    if (request.has_tools()) {
+      const std::string tools = describe_tools(request.tools);
+      if (request.messages.front().role == "system") {
+        request.messages.front().content += "\n\n" + tools;
+      } else {
+        request.messages.insert(request.messages.begin(), {.role = "system", .content = tools});
+      }
+    }
     Result<ChatPrompt> prompt = chat_prompt_of(model, request.messages, /*add_generation_prompt=*/true);
     if (!prompt.ok()) return api_error(prompt.error());
     return add(std::move(prompt->tokens), std::move(prompt->spans));

@@ -300,7 +300,16 @@ void read_tools(Fields& fields, CompletionRequest& out, std::optional<ApiError>&
     } else if (!choice->is_object()) {
       fields.wrong("tool_choice", fmt::format("a string or an object is expected, but this is {}", kind_of(*choice)),
                    "invalid_type");
+    } else {
+      Fields of(*choice, "tool_choice", problem);
+      of.ignore({"type"});
+      const json* function = of.object("function");
+      if (function == nullptr || !function->contains("name") || !(*function)["name"].is_string())
+        of.wrong("function", "an object with a name is expected", "missing_required_parameter");
+      of.refuse_unknown();
     }
+    if (out.tools.is_null() && *choice != "none" && *choice != "auto")
+      fields.wrong("tool_choice", "there are no tools to choose from");
     out.tool_choice = *choice;
   }
   fields.flag("parallel_tool_calls");

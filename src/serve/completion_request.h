@@ -42,7 +42,10 @@ struct CompletionRequest {
   std::string task;
   nlohmann::json response_format;  // null, or an object whose "type" is json_object or json_schema
   nlohmann::json tools;            // null, or an array
-  nlohmann::json tool_choice;      // null, a string or an object
+  nlohmann::json tool_choice;      // null, a string or an object that names a function
+
+  bool has_tools() const { return chat && !tools.is_null() && tool_choice != "none"; }
+  bool must_call() const { return has_tools() && (tool_choice == "required" || tool_choice.is_object()); }
 };
 
 // `body` is a JSON object.

@@ -339,6 +339,22 @@ Grammar json_object_grammar() {
   return grammar;
 }
 
+Result<Grammar> tool_call_grammar(std::span<const FunctionSchema> functions) {
+  Grammar grammar;
+  const Node end = grammar.text("}\n</tool_call>", Grammar::kReturn);
+  std::vector<Node> ways;
+  const ordered_json any = {{"type", "object"}};
+  for (const FunctionSchema& function : functions) {
+    const ordered_json& schema = function.parameters == nullptr ? any : *function.parameters;
+    LOCI_TRY(const uint32_t rule, SchemaCompiler(schema, grammar).rule_of(schema, function.name, 0));
+    const std::string name = ordered_json(function.name).dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+    ways.push_back(grammar.text(fmt::format("<tool_call>\n{{\"name\": {}, \"arguments\": ", name), grammar.call(rule, end)));
+  }
+  grammar.set_start(grammar.any_of(std::move(ways)));
+  LOCI_CHECK(grammar.check());
+  return grammar;
+}
+
 Result<Grammar> json_schema_grammar(const ordered_json& schema) {
   Grammar grammar;
   LOCI_TRY(const uint32_t rule, SchemaCompiler(schema, grammar).rule_of(schema, "#", 0));

@@ -7,6 +7,8 @@
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
+#include <span>
+#include <string>
 
 #include "text/grammar.h"
 
@@ -16,5 +18,13 @@ namespace loci {
 Grammar json_object_grammar();
 // kUnsupported names the keyword and where it stands, kInvalidArgument what is no schema, kLimit what is too large.
 Result<Grammar> json_schema_grammar(const nlohmann::ordered_json& schema);
+
+// A function that a model may call.
+struct FunctionSchema {
+  std::string name;
+  const nlohmann::ordered_json* parameters = nullptr;  // the schema of its arguments; null: any object
+};
+// A call of one of these (one at least): {"name": NAME, "arguments": ARGUMENTS} in <tool_call> tags.
+Result<Grammar> tool_call_grammar(std::span<const FunctionSchema> functions);
 
 }  // namespace loci

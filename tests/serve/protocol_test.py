@@ -211,6 +211,116 @@ class Protocol(unittest.TestCase):
             client.completions.create(model="needle", prompt="a", temperature=0, extra_body={"attention": "nonsense"})
 
 
+class Chat(unittest.TestCase):
+    """Conversations, with a template of another model: the one that ships has none."""
+    PATH = "/v1/chat/completions"
+    MESSAGES = [{"role": "system", "content": "You are brief."}, {"role": "user", "content": "Hello. " + NEEDLE + QUESTION}]
+    TOOLS = [{"type": "function", "function": {"name": "weather", "description": "Weather of a city", "parameters": {
+        "type": "object", "properties": {"city": {"type": "string", "maxLength": 20}, "days": {"type": "integer"}}, "required": ["city", "days"]}}},
+        {"type": "function", "function": {"name": "now"}}]
+    SCHEMA = {"type": "object", "properties": {
+        "zebra": {"type": "string", "maxLength": 12}, "age": {"type": "integer"}, "colour": {"enum": ["red", "green"]},
+        "tags": {"type": "array", "items": {"type": "boolean"}, "minItems": 1, "maxItems": 3}},
+        "required": ["zebra", "age", "colour", "tags"], "additionalProperties": False}
+
+    @classmethod
+    def setUpClass(cls):
+        template = pathlib.Path(__file__).resolve().parents[1] / "data" / "chat" / "smollm2.jinja"
+        cls.server = Served(OPTIONS.loci, OPTIONS.model, "--ctx", "2048", "--chat-template", str(template)).__enter__()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.__exit__()
+
+    def chat(self, expect=200, **fields):
+        return self.server.json("POST", self.PATH, {"messages": self.MESSAGES, "max_tokens": 16, "temperature": 0, **fields}, expect)
+
+    def test_an_answer_has_openai_s_shape(self):
+        out = self.chat()
+        self.assertEqual(out["object"], "chat.completion")
+        [choice] = out["choices"]
+        self.assertEqual(choice["message"]["role"], "assistant")
+        self.assertIsInstance(choice["message"]["content"], str)
+        self.assertIn(choice["finish_reason"], ("stop", "length"))
+
+    def test_a_stream_says_the_same(self):
+        whole = self.chat(n=2, temperature=0.7, seed=3)
+        events = self.server.stream(self.PATH, {"messages": self.MESSAGES, "max_tokens": 16, "n": 2, "temperature": 0.7, "seed": 3,
+                                                "stream_options": {"include_usage": True}})
+        texts, finishes = ["", ""], [None, None]
+        for choice in (c for e in events for c in e["choices"]):
+            texts[choice["index"]] += choice["delta"].get("content") or ""
+            finishes[choice["index"]] = choice["finish_reason"] or finishes[choice["index"]]
+        self.assertEqual(texts, [c["message"]["content"] for c in whole["choices"]])
+        self.assertEqual(finishes, [c["finish_reason"] for c in whole["choices"]])
+        self.assertEqual(events[0]["choices"][0]["delta"]["role"], "assistant")
+        self.assertEqual(events[-1]["usage"]["total_tokens"], whole["usage"]["total_tokens"])
+
+    def test_logprobs(self):
+        content = self.chat(logprobs=True, top_logprobs=2, max_tokens=4)["choices"][0]["logprobs"]["content"]
+        self.assertTrue(content)
+        for entry in content:
+            self.assertEqual(bytes(entry["bytes"]).decode(errors="replace"), entry["token"])
+            self.assertEqual(len(entry["top_logprobs"]), 2)
+            self.assertEqual(entry["top_logprobs"][0]["token"], entry["token"])
+
+    def test_an_answer_of_a_schema(self):
+        form = {"type": "json_schema", "json_schema": {"name": "animal", "strict": True, "schema": self.SCHEMA}}
+        for temperature in (0, 1.5):
+            out = self.chat(response_format=form, max_tokens=200, temperature=temperature, seed=5)["choices"][0]
+            self.assertEqual(out["finish_reason"], "stop", out)
+            value = json.loads(out["message"]["content"])
+            self.assertEqual(list(value), list(self.SCHEMA["properties"]), "properties come in the schema's order")
+            self.assertIn(value["colour"], ("red", "green"))
+            self.assertIsInstance(value["age"], int)
+            self.assertTrue(1 <= len(value["tags"]) <= 3 and all(isinstance(t, bool) for t in value["tags"]))
+        pieces = self.server.stream(self.PATH, {"messages": self.MESSAGES, "response_format": form, "max_tokens": 200})
+        json.loads("".join(c["delta"].get("content") or "" for e in pieces for c in e["choices"]))
+
+    def test_an_answer_that_is_an_object(self):
+        for seed in range(4):
+            out = self.chat(response_format={"type": "json_object"}, max_tokens=400, temperature=1.2, seed=seed)["choices"][0]
+            self.assertTrue(out["message"]["content"].startswith("{"))
+            if out["finish_reason"] == "stop":
+                self.assertIsInstance(json.loads(out["message"]["content"]), dict)
+
+    def test_a_schema_that_cannot_be_followed(self):
+        form = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "string", "pattern": "a+"}}}
+        error = self.chat(expect=400, response_format=form)["error"]
+        self.assertIn("'pattern'", error["message"])
+        self.assertEqual(error["param"], "response_format")
+
+    def test_tools(self):
+        for choice in ("required", {"type": "function", "function": {"name": "weather"}}):
+            out = self.chat(tools=self.TOOLS[:1], tool_choice=choice, max_tokens=200, temperature=1, seed=2)["choices"][0]
+            self.assertEqual(out["finish_reason"], "tool_calls", out)
+            [call] = out["message"]["tool_calls"]
+            arguments = json.loads(call["function"]["arguments"])
+            if call["function"]["name"] == "weather":
+                self.assertIsInstance(arguments["city"], str)
+                self.assertIsInstance(arguments["days"], int)
+        events = self.server.stream(self.PATH, {"messages": self.MESSAGES, "tools": self.TOOLS, "tool_choice": choice, "max_tokens": 200, "seed": 2})
+        calls = [t for e in events for c in e["choices"] for t in c["delta"].get("tool_calls", [])]
+        self.assertEqual([c["function"]["name"] for c in calls], ["weather"])
+        self.assertEqual(events[-1]["choices"][0]["finish_reason"], "tool_calls")
+        # The call and its result go back to the model.
+        back = self.MESSAGES + [{"role": "assistant", "content": None, "tool_calls": out["message"]["tool_calls"]},
+                                {"role": "tool", "tool_call_id": call["id"], "content": "sunny"}]
+        self.chat(messages=back, tools=self.TOOLS)
+        self.chat(expect=400, tools=self.TOOLS, tool_choice={"type": "function", "function": {"name": "rm"}})
+        self.chat(expect=400, tool_choice="required")
+
+    def test_openai_package(self):
+        try:
+            import openai
+        except ImportError:
+            self.skipTest("the openai package is not installed")
+        client = openai.OpenAI(base_url=self.server.url + "/v1", api_key="none", max_retries=0)
+        done = client.chat.completions.create(model="needle", messages=self.MESSAGES, max_tokens=8, temperature=0)
+        stream = client.chat.completions.create(model="needle", messages=self.MESSAGES, max_tokens=8, temperature=0, stream=True)
+        self.assertEqual("".join(c.delta.content or "" for e in stream for c in e.choices), done.choices[0].message.content)
+
+
 class Operation(unittest.TestCase):
     def serve(self, *options, **more):
         return Served(OPTIONS.loci, OPTIONS.model, "--ctx", "1024", *options, **more)

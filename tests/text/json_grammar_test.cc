@@ -135,6 +135,17 @@ TEST(JsonGrammar, RefusesWhatItCannotFollow) {
   }
 }
 
+TEST(JsonGrammar, CallsOfFunctions) {
+  const ordered_json city = ordered_json::parse(R"({"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]})");
+  const std::vector<FunctionSchema> functions = {{"weather", &city}, {"now", nullptr}};
+  const Grammar grammar = *tool_call_grammar(functions);
+  EXPECT_TRUE(accepts(grammar, "<tool_call>\n{\"name\": \"weather\", \"arguments\": {\"city\": \"Oslo\"}}\n</tool_call>"));
+  EXPECT_TRUE(accepts(grammar, "<tool_call>\n{\"name\": \"now\", \"arguments\": {}}\n</tool_call>"));
+  EXPECT_FALSE(accepts(grammar, "<tool_call>\n{\"name\": \"weather\", \"arguments\": {}}\n</tool_call>"));
+  EXPECT_FALSE(accepts(grammar, "<tool_call>\n{\"name\": \"rm\", \"arguments\": {}}\n</tool_call>"));
+  EXPECT_FALSE(accepts(grammar, "Certainly!"));
+}
+
 // Compiling is bounded whatever the schema is.
 TEST(JsonGrammar, LargeSchemasAreRefused) {
   ordered_json deep = ordered_json::object();
