@@ -171,7 +171,7 @@ void EngineLoop::run() {
       if (stop_) break;
     }
     take_in();
-    if (!batcher_.idle()) pass();
+    pass();
   }
   take_in();
   while (!live_.empty()) {

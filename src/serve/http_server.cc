@@ -380,16 +380,7 @@ class HttpServer::State::Session : public std::enable_shared_from_this<Session> 
     counted_body_ = 0;
   }
 
-  void dispatch() {
-    request_.body = std::move(parser_->get().body());
-    phase_ = Phase::kAnswering;
-    streaming_ = false;
-    ++number_;
-    ++server_.exchanges_;
-    deadline_ = Clock::time_point::max();
-    arm_read();
-    server_.handler_.handle(std::move(request_), std::make_shared<SessionExchange>(this->shared_from_this(), number_));
-  }
+  void dispatch();
 
   void refuse_error(const error_code& error) {
     if (error == http::error::body_limit) {
@@ -566,6 +557,17 @@ class HttpServer::State::SessionExchange final : public Exchange {
   std::shared_ptr<Session> session_;
   uint64_t number_;
 };
+
+void HttpServer::State::Session::dispatch() {
+  request_.body = std::move(parser_->get().body());
+  phase_ = Phase::kAnswering;
+  streaming_ = false;
+  ++number_;
+  ++server_.exchanges_;
+  deadline_ = Clock::time_point::max();
+  arm_read();
+  server_.handler_.handle(std::move(request_), std::make_shared<SessionExchange>(this->shared_from_this(), number_));
+}
 
 Status HttpServer::State::load_certificate(const HttpServerOptions& options) {
   if (options.certificate_file.empty() != options.key_file.empty()) {

@@ -1,6 +1,7 @@
 #include "text/json_grammar.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -91,10 +92,10 @@ class JsonRules {
   }
 
   Node colon(Node next) { return g_.text(":", space(next)); }
-  auto any_member() {
+  std::function<Node(Node)> any_member() {
     return [this](Node next) { return string(0, kAny, colon(any(next))); };
   }
-  auto any_item() {
+  std::function<Node(Node)> any_item() {
     return [this](Node next) { return any(next); };
   }
 
