@@ -140,8 +140,7 @@ class Executor::Worker {
         merge_(merge_states(isa)),
         gather_(gather_entries(isa)),
         partials_(partials),
-        own_(scratch, plan.tile_rows, plan.padded_dim) {
-  }
+        own_(scratch, plan.tile_rows, plan.padded_dim) {}
 
   void run(const ItemRange& range) {
     const std::vector<Tile>& tiles = executor_.list_.tiles();
@@ -272,8 +271,8 @@ class Executor::Worker {
     return tile.read->table->page_of(SlotId(at.index * kPageSlots), tile.head_index);
   }
 
-  // A partly filled block of slots must not hold a NaN beyond its end: neither what was there before the first block nor
-  // what entries of another codec look like.
+  // A partly filled block of slots must not hold a NaN beyond its end: neither what was there before the first block
+  // nor what entries of another codec look like.
   void clear_gathered(const PageLayout& layout) {
     if (gathered_codec_ == layout.codec) return;
     std::memset(own_.gathered, 0, WorkerScratch::gathered_bytes(plan_.padded_dim));

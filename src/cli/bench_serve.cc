@@ -57,8 +57,8 @@ Result<std::vector<std::string>> read_prompts(const std::string& path) {
 
 // Words at random, each prompt its own, behind words that all share.
 std::vector<std::string> make_prompts(const BenchServeCommand& command) {
-  static constexpr const char* kWords[] = {"time", "river", "house", "green", "letter", "under", "seven", "window",
-                                           "market", "stone", "quiet", "north",  "paper", "bridge", "light", "winter"};
+  static constexpr const char* kWords[] = {"time",   "river", "house", "green", "letter", "under",  "seven", "window",
+                                           "market", "stone", "quiet", "north", "paper",  "bridge", "light", "winter"};
   uint64_t state = command.load.seed * 2654435761u + 1;
   const auto words = [&](uint32_t count) {
     std::string out;
@@ -71,7 +71,8 @@ std::vector<std::string> make_prompts(const BenchServeCommand& command) {
   };
   const std::string shared = words(command.shared_words);
   std::vector<std::string> out;
-  for (uint32_t i = 0; i < command.requests; ++i) out.push_back(shared + fmt::format("{} ", i) + words(command.prompt_words));
+  for (uint32_t i = 0; i < command.requests; ++i)
+    out.push_back(shared + fmt::format("{} ", i) + words(command.prompt_words));
   return out;
 }
 
@@ -189,12 +190,30 @@ void add_bench_serve(const Command& bench, Choice& choice) {
   command.add_option("--model", load.model, "Name to send; default: none").type("NAME");
   command.add_option("--attention", load.attention, "Plan to ask for; default: the server's").type("PLAN");
   command.add_option("--requests", options->requests, "Requests in all").shows_default().range(1u, 1000000u).type("N");
-  command.add_option("--concurrency", load.concurrency, "Requests that are open at once").shows_default().range(1u, 10000u).type("N");
-  command.add_option("--rate", load.rate, "Starts a second, at random times; 0: as soon as one ends").shows_default().range(0.0, 1e6).type("R");
-  command.add_option("--prompts", options->prompts_file, "Prompts, one a line: text, JSON strings or objects with a \"prompt\"").type("FILE");
-  command.add_option("--prompt-words", options->prompt_words, "Words of made-up prompts, where --prompts is not given").shows_default().range(1u, 1000000u).type("N");
-  command.add_option("--shared-words", options->shared_words, "Words that all made-up prompts begin with").shows_default().range(0u, 1000000u).type("N");
-  command.add_option("--max-tokens", load.max_tokens, "Tokens of an answer").shows_default().range(1u, 1000000u).type("N");
+  command.add_option("--concurrency", load.concurrency, "Requests that are open at once")
+      .shows_default()
+      .range(1u, 10000u)
+      .type("N");
+  command.add_option("--rate", load.rate, "Starts a second, at random times; 0: as soon as one ends")
+      .shows_default()
+      .range(0.0, 1e6)
+      .type("R");
+  command
+      .add_option("--prompts", options->prompts_file,
+                  "Prompts, one a line: text, JSON strings or objects with a \"prompt\"")
+      .type("FILE");
+  command.add_option("--prompt-words", options->prompt_words, "Words of made-up prompts, where --prompts is not given")
+      .shows_default()
+      .range(1u, 1000000u)
+      .type("N");
+  command.add_option("--shared-words", options->shared_words, "Words that all made-up prompts begin with")
+      .shows_default()
+      .range(0u, 1000000u)
+      .type("N");
+  command.add_option("--max-tokens", load.max_tokens, "Tokens of an answer")
+      .shows_default()
+      .range(1u, 1000000u)
+      .type("N");
   command.add_option("--seed", load.seed, "Of made-up prompts and random times").shows_default().type("N");
   command.add_flag("--json", options->json, "Print one JSON object; times in seconds");
   set_action(command, choice, options, bench_serve);

@@ -154,7 +154,8 @@ void wait_and_drain(const ServeCommand& command, const Console& console, App& ap
   while (!console.cancelled()) std::this_thread::sleep_for(kLook);
   app.drain();
   http.drain();
-  if (http.open_exchanges() > 0) console.note("loci serve: ending {} answers; Ctrl-C again stops at once", http.open_exchanges());
+  if (http.open_exchanges() > 0)
+    console.note("loci serve: ending {} answers; Ctrl-C again stops at once", http.open_exchanges());
   const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(command.drain_seconds);
   while (http.open_exchanges() > 0 && std::chrono::steady_clock::now() < end) std::this_thread::sleep_for(kLook);
 }
@@ -183,9 +184,9 @@ Result<int> serve(const Console& console, const ServeCommand& command) {
     LOCI_TRY(loop.log, ArrivalRecord::create(command.record, *model, engine_options(command.model)));
   }
   app.open(std::make_unique<EngineLoop>(std::move(*model), std::move(loop)), http.get());
-  const std::string url = fmt::format("{}://{}:{}", command.tls_cert.empty() ? "http" : "https",
-                                      command.host.find(':') == std::string::npos ? command.host : '[' + command.host + ']',
-                                      http->port());
+  const std::string url =
+      fmt::format("{}://{}:{}", command.tls_cert.empty() ? "http" : "https",
+                  command.host.find(':') == std::string::npos ? command.host : '[' + command.host + ']', http->port());
   if (command.json) {
     console.write_json({{"url", url}, {"model", info.name}, {"context", info.context}, {"kv_bytes", memory.kv_bytes}});
   } else {
@@ -200,29 +201,72 @@ Result<int> serve(const Console& console, const ServeCommand& command) {
 void add_network_options(const Command& command, ServeCommand& options) {
   constexpr const char* kGroup = "Network";
   command.add_option("--host", options.host, "Address to listen on; one that other machines reach needs --api-keys")
-      .shows_default().type("IP").group(kGroup);
-  command.add_option("--port", options.port, "Port; 0: any free one").shows_default().range(0u, 65535u).type("N").group(kGroup);
-  command.add_option("--api-keys", options.api_keys, "File of keys, one a line, with limits (docs/server.md); without it nobody is asked for one")
-      .type("FILE").group(kGroup);
-  command.add_flag("--insecure", options.insecure, "Listen on an address that other machines reach without asking for keys").group(kGroup);
-  command.add_option("--tls-cert", options.tls_cert, "Certificate with its chain, PEM: speak HTTPS").type("FILE").group(kGroup);
+      .shows_default()
+      .type("IP")
+      .group(kGroup);
+  command.add_option("--port", options.port, "Port; 0: any free one")
+      .shows_default()
+      .range(0u, 65535u)
+      .type("N")
+      .group(kGroup);
+  command
+      .add_option("--api-keys", options.api_keys,
+                  "File of keys, one a line, with limits (docs/server.md); without it nobody is asked for one")
+      .type("FILE")
+      .group(kGroup);
+  command
+      .add_flag("--insecure", options.insecure,
+                "Listen on an address that other machines reach without asking for keys")
+      .group(kGroup);
+  command.add_option("--tls-cert", options.tls_cert, "Certificate with its chain, PEM: speak HTTPS")
+      .type("FILE")
+      .group(kGroup);
   command.add_option("--tls-key", options.tls_key, "The certificate's key, PEM").type("FILE").group(kGroup);
-  command.add_option("--cors-origin", options.cors_origins, "Origin whose pages may call the server; may be given again; '*': any")
-      .one_word_each().type("ORIGIN").group(kGroup);
-  command.add_option("--allow-host", options.allowed_hosts, "Name in the Host header to answer to besides localhost; may be given again")
-      .one_word_each().type("NAME").group(kGroup);
+  command
+      .add_option("--cors-origin", options.cors_origins,
+                  "Origin whose pages may call the server; may be given again; '*': any")
+      .one_word_each()
+      .type("ORIGIN")
+      .group(kGroup);
+  command
+      .add_option("--allow-host", options.allowed_hosts,
+                  "Name in the Host header to answer to besides localhost; may be given again")
+      .one_word_each()
+      .type("NAME")
+      .group(kGroup);
 }
 
 void add_limit_options(const Command& command, ServeCommand& options) {
   constexpr const char* kGroup = "Limits";
-  command.add_option("--batch", options.batch, "Sequences that are worked on at once").shows_default().range(1u, 1024u).type("N").group(kGroup);
-  add_bytes_option(command, "--kv-memory", options.kv_bytes, "Cache for all sequences and prefixes (4G, 512M); default: a quarter of what the batch could fill")
+  command.add_option("--batch", options.batch, "Sequences that are worked on at once")
+      .shows_default()
+      .range(1u, 1024u)
+      .type("N")
       .group(kGroup);
-  command.add_option("--queue", options.queue, "Requests that may wait; more get 429").shows_default().range(1u, 100000u).type("N").group(kGroup);
-  command.add_option("--connections", options.connections, "Connections that may be open").shows_default().range(1u, 100000u).type("N").group(kGroup);
+  add_bytes_option(command, "--kv-memory", options.kv_bytes,
+                   "Cache for all sequences and prefixes (4G, 512M); default: a quarter of what the batch could fill")
+      .group(kGroup);
+  command.add_option("--queue", options.queue, "Requests that may wait; more get 429")
+      .shows_default()
+      .range(1u, 100000u)
+      .type("N")
+      .group(kGroup);
+  command.add_option("--connections", options.connections, "Connections that may be open")
+      .shows_default()
+      .range(1u, 100000u)
+      .type("N")
+      .group(kGroup);
   add_bytes_option(command, "--body-limit", options.body_bytes, "Largest request").default_text("16M").group(kGroup);
-  command.add_option("--request-seconds", options.request_seconds, "Time after which an answer is ended").shows_default().range(0.1, 1e6).type("S").group(kGroup);
-  command.add_option("--drain-seconds", options.drain_seconds, "Time that answers get to end after a signal").shows_default().range(0.0, 1e6).type("S").group(kGroup);
+  command.add_option("--request-seconds", options.request_seconds, "Time after which an answer is ended")
+      .shows_default()
+      .range(0.1, 1e6)
+      .type("S")
+      .group(kGroup);
+  command.add_option("--drain-seconds", options.drain_seconds, "Time that answers get to end after a signal")
+      .shows_default()
+      .range(0.0, 1e6)
+      .type("S")
+      .group(kGroup);
 }
 
 }  // namespace
@@ -231,7 +275,8 @@ void add_serve(const Command& app, Choice& choice) {
   auto options = std::make_shared<ServeCommand>();
   const Command command = app.add_command(
       "serve",
-      "Serve a model with OpenAI's protocol: chat and completions, streamed or whole, many at once, each under its own\n"
+      "Serve a model with OpenAI's protocol: chat and completions, streamed or whole, many at once, each under its "
+      "own\n"
       "attention plan if it asks for one. docs/server.md tells what there is. The first Ctrl-C lets answers end, the\n"
       "second stops at once.",
       "  loci serve -m smollm2\n"
@@ -240,13 +285,18 @@ void add_serve(const Command& app, Choice& choice) {
       "  curl 127.0.0.1:8080/v1/chat/completions -H 'Content-Type: application/json' \\\n"
       "    -d '{\"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}], \"attention\": \"snapkv\"}'\n");
   add_model_options(command, options->model);
-  command.add_option("--name", options->name, "The model's name in the protocol; default: as given with -m").type("NAME");
-  command.add_option("--chat-template", options->chat_template, "Jinja template in place of the model's own").type("FILE");
+  command.add_option("--name", options->name, "The model's name in the protocol; default: as given with -m")
+      .type("NAME");
+  command.add_option("--chat-template", options->chat_template, "Jinja template in place of the model's own")
+      .type("FILE");
   add_network_options(command, *options);
   add_limit_options(command, *options);
-  command.add_option("--trace", options->trace, "Write a timeline of passes and requests for ui.perfetto.dev").type("FILE");
-  command.add_option("--record", options->record, "Write what comes and when, for --replay; it holds the prompts").type("FILE");
-  command.add_option("--replay", options->replay, "Serve nobody: play a record and compare passes and answers with it").type("FILE");
+  command.add_option("--trace", options->trace, "Write a timeline of passes and requests for ui.perfetto.dev")
+      .type("FILE");
+  command.add_option("--record", options->record, "Write what comes and when, for --replay; it holds the prompts")
+      .type("FILE");
+  command.add_option("--replay", options->replay, "Serve nobody: play a record and compare passes and answers with it")
+      .type("FILE");
   command.add_flag("--quiet", options->quiet, "No line a request on stderr");
   command.add_flag("--json", options->json, "Print {\"url\", \"model\", \"context\", \"kv_bytes\"} when ready");
   set_action(command, choice, options, serve);

@@ -116,8 +116,7 @@ bool Batcher::resume_preempted() {
   job.generation->restart(core_);
   jobs_.push_back(std::move(job));
   preempted_.erase(preempted_.begin());
-  std::stable_sort(jobs_.begin(), jobs_.end(),
-                   [](const Job& a, const Job& b) { return a.entry->id < b.entry->id; });
+  std::stable_sort(jobs_.begin(), jobs_.end(), [](const Job& a, const Job& b) { return a.entry->id < b.entry->id; });
   return true;
 }
 
@@ -315,17 +314,16 @@ StepReport Batcher::step() {
   std::vector<size_t> fed;
   while (!jobs_.empty()) {
     choose_rows(feeds, fed, report);
-    const Status done = core_.forward(feeds, {}, [&](size_t index, uint32_t, const Rows& logits) {
-      return take(fed[index], logits.span(0));
-    });
+    const Status done = core_.forward(
+        feeds, {}, [&](size_t index, uint32_t, const Rows& logits) { return take(fed[index], logits.span(0)); });
     if (done.ok()) {
       ++passes_;
       for (size_t i = 0; i < fed.size(); ++i) {
         const Job& job = jobs_[fed[i]];
-        if (job.sequence->cache.tokens() == job.generation->prompt_end()) blocked_ = false;  // it may have given pages back
-        tenant_of(*job.entry).service += job.sequence->cache.tokens() > job.generation->prompt_end()
-                                             ? kDecodeService
-                                             : uint64_t{feeds[i].tokens};
+        if (job.sequence->cache.tokens() == job.generation->prompt_end())
+          blocked_ = false;  // it may have given pages back
+        tenant_of(*job.entry).service +=
+            job.sequence->cache.tokens() > job.generation->prompt_end() ? kDecodeService : uint64_t{feeds[i].tokens};
         jobs_[fed[i]].generation->passed();
       }
       start_forks();

@@ -2,13 +2,13 @@
 // generates and fills up with prompt chunks, so a long prompt delays the others by one chunk at most.
 //
 // Who comes first. A tenant's service is the rows that were read and written for it, a written one counting twice. The
-// tenant with the least service admits its oldest request and has its prompts read first; among its prompts the one with
-// the fewest rows left, where a request that has waited for n passes is ahead by n quarters of a chunk, so none
+// tenant with the least service admits its oldest request and has its prompts read first; among its prompts the one
+// with the fewest rows left, where a request that has waited for n passes is ahead by n quarters of a chunk, so none
 // starves. A tenant that comes back from idleness begins with no less service than the others that are at work.
 //
-// Memory. A request is admitted if its prompt and the next steps of all that run fit the cache; what cannot fit alone is
-// refused with numbers. When pages run out, the request that came last gives all of its pages back and waits; its prompt
-// is read anew and its generated tokens are replayed as decode steps, so its text is the same.
+// Memory. A request is admitted if its prompt and the next steps of all that run fit the cache; what cannot fit alone
+// is refused with numbers. When pages run out, the request that came last gives all of its pages back and waits; its
+// prompt is read anew and its generated tokens are replayed as decode steps, so its text is the same.
 //
 // Nothing here looks at a clock: the same calls between the same passes give the same passes and the same texts. One
 // thread at a time, the engine's.

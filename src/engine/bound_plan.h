@@ -15,8 +15,8 @@ struct BoundPlan {
 
   PlanLayout layout;
   CacheLayout cache;
-  std::string canonical;        // the plan's one form
-  std::string prefix_key;       // prompts of plans with equal keys may share pages: they read alike and are laid out alike
+  std::string canonical;   // the plan's one form
+  std::string prefix_key;  // prompts of plans with equal keys may share pages: they read alike and are laid out alike
   Set<RequestData> prefix_data;  // what requests declare that prompt entries depend on
 };
 

@@ -64,10 +64,11 @@ Status Core::make_room(const PlanLayout& plan) {
   memory.total_bytes = memory.weights_bytes + memory.kv_bytes + memory.state_bytes + memory.scratch_bytes;
   if (memory.total_bytes > memory.available_bytes) {
     const auto mib = [](uint64_t bytes) { return static_cast<double>(bytes) / 0x1p20; };
-    return fail(ErrorCode::kLimit,
-                "passes under this plan need {:.1f} MiB of scratch and state, which makes {:.1f} MiB in all, but {:.1f} "
-                "MiB are available; lower the batch or the context, or choose methods with smaller cells",
-                mib(memory.scratch_bytes + memory.state_bytes), mib(memory.total_bytes), mib(memory.available_bytes));
+    return fail(
+        ErrorCode::kLimit,
+        "passes under this plan need {:.1f} MiB of scratch and state, which makes {:.1f} MiB in all, but {:.1f} "
+        "MiB are available; lower the batch or the context, or choose methods with smaller cells",
+        mib(memory.scratch_bytes + memory.state_bytes), mib(memory.total_bytes), mib(memory.available_bytes));
   }
   if (memory.scratch_bytes > scratch_.capacity()) {
     LOCI_TRY(scratch_, Workspace::allocate(memory.scratch_bytes));
@@ -84,8 +85,8 @@ Result<std::shared_ptr<const BoundPlan>> Core::bind(const std::string& attention
   LOCI_TRY(const AttentionPlan parsed, AttentionPlan::parse(attention));
   const auto found = plans_.find(parsed.canonical());
   if (found != plans_.end()) return found->second;
-  LOCI_TRY(PlanLayout made, lay_out_plan(model_.config(), fingerprint_, attention, layout_.context, layout_.chunk,
-                                         layout_.threads));
+  LOCI_TRY(PlanLayout made,
+           lay_out_plan(model_.config(), fingerprint_, attention, layout_.context, layout_.chunk, layout_.threads));
   LOCI_CHECK(make_room(made));
   if (plans_.size() >= kMostPlans) {
     std::erase_if(plans_, [&](const auto& entry) { return entry.second != plan_ && entry.second.use_count() == 1; });

@@ -110,8 +110,8 @@ Status Generation::take(std::span<const float> logits) {
     return {};
   }
   Constraint* const constraint = request_->constraint.get();
-  LOCI_TRY(const TokenId token, sampler_.sample(edits_.apply(logits, constraint), sequence_->tokens,
-                                                sequence_->tokens.size()));
+  LOCI_TRY(const TokenId token,
+           sampler_.sample(edits_.apply(logits, constraint), sequence_->tokens, sequence_->tokens.size()));
   if (!request_->ignore_eos && tokenizer_->is_end(token)) {
     finish(Finish::kEnd);
     return {};

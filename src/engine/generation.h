@@ -70,7 +70,7 @@ class Generation {
   uint32_t most_tokens_ = 0;   // that the sequence can come to
   uint32_t prompt_begin_ = 0;  // tokens of the sequence before this request
   uint32_t prompt_end_ = 0;
-  uint32_t prompt_count_ = 0;  // tokens that the request brought
+  uint32_t prompt_count_ = 0;          // tokens that the request brought
   uint32_t prompt_tokens_before_ = 0;  // what the sequence called its prompt
   uint32_t cached_ = 0;
   uint32_t decode_steps_ = 0;

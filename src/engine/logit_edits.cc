@@ -42,7 +42,8 @@ Result<TokenLogprob> logprob_of(std::span<const float> logits, TokenId token, ui
     const float x = logits[static_cast<size_t>(a)], y = logits[static_cast<size_t>(b)];
     return x > y || (x == y && a < b);
   });
-  for (std::ptrdiff_t i = 0; i < count; ++i) out.top.push_back({order[static_cast<size_t>(i)], logprob(order[static_cast<size_t>(i)])});
+  for (std::ptrdiff_t i = 0; i < count; ++i)
+    out.top.push_back({order[static_cast<size_t>(i)], logprob(order[static_cast<size_t>(i)])});
   return out;
 }
 

@@ -31,8 +31,8 @@ class LogitEdits {
   std::vector<float> edited_;
 };
 
-// Log-probabilities under the model itself, before any edit: of `token` and of the `top` most likely ones, in descending
-// order, the lower id first of equals. kInternal if a logit is not finite.
+// Log-probabilities under the model itself, before any edit: of `token` and of the `top` most likely ones, in
+// descending order, the lower id first of equals. kInternal if a logit is not finite.
 Result<TokenLogprob> logprob_of(std::span<const float> logits, TokenId token, uint32_t top);
 
 }  // namespace loci

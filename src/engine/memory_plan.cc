@@ -126,8 +126,7 @@ Result<EngineLayout> lay_out(const ModelMeasure& model, const std::string& finge
                      threads);
   MemoryPlan& memory = out.memory;
   memory.weights_bytes = model.weights_bytes;
-  memory.kv_bytes =
-      options.kv_bytes > 0 ? options.kv_bytes : out.batch * sequence_bytes(out, out.context, out.context);
+  memory.kv_bytes = options.kv_bytes > 0 ? options.kv_bytes : out.batch * sequence_bytes(out, out.context, out.context);
   out.fork_bytes = out.batch * CacheLayout::sequence_bytes(out.layers, kPageSlots, kPageSlots);
   memory.state_bytes = out.batch * out.state_bytes;
   memory.scratch_bytes =

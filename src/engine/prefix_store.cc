@@ -21,8 +21,7 @@ std::string text_of(const RequestFacts& facts, Set<RequestData> declared) {
 
 Result<std::unique_ptr<PrefixStore>> PrefixStore::make(PagePool& pool, std::string model) {
   LOCI_TRY(const KeyedHasher::Secret secret, KeyedHasher::random_secret());
-  return std::unique_ptr<PrefixStore>(
-      new PrefixStore(pool, std::move(model), std::make_unique<KeyedHasher>(secret)));
+  return std::unique_ptr<PrefixStore>(new PrefixStore(pool, std::move(model), std::make_unique<KeyedHasher>(secret)));
 }
 
 PrefixStore::PrefixStore(PagePool& pool, std::string model, std::unique_ptr<const BlockHasher> hasher)
@@ -62,7 +61,8 @@ void PrefixStore::drop(PrefixIndex::Handle handle) {
 
 uint32_t PrefixStore::adopt(Sequence& sequence) {
   const Chunking& chunking = sequence.plan->layout.chunking;
-  const uint32_t most = chunking.most_shared(std::min(sequence.prompt_tokens, static_cast<uint32_t>(sequence.tokens.size())));
+  const uint32_t most =
+      chunking.most_shared(std::min(sequence.prompt_tokens, static_cast<uint32_t>(sequence.tokens.size())));
   PrefixIndex::Match match = index_.longest(seed_of(sequence), std::span(sequence.tokens).first(most));
   const uint32_t tokens = static_cast<uint32_t>(match.tokens) / chunking.cell * chunking.cell / kPageSlots * kPageSlots;
   match.blocks.resize(tokens / kPageSlots);

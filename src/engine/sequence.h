@@ -33,8 +33,8 @@ struct Sequence {
     return copy;
   }
 
-  // Rows of it that a pass takes in which `prompt_rows_used` rows of prompts are taken: one of a decode step, or a chunk,
-  // which ends where decode steps begin. 0: not in this pass.
+  // Rows of it that a pass takes in which `prompt_rows_used` rows of prompts are taken: one of a decode step, or a
+  // chunk, which ends where decode steps begin. 0: not in this pass.
   uint32_t next_rows(uint32_t prompt_rows_used) const {
     const uint32_t fed = cache.tokens();
     if (fed >= decode_from) return 1;

@@ -16,7 +16,7 @@ const char* finish_of(Finish finish) { return finish == Finish::kLength ? "lengt
 }  // namespace
 
 CompletionAnswer::CompletionAnswer(std::shared_ptr<Exchange> exchange, CompletionRequest request, AnswerHead head,
-               const Tokenizer& tokenizer, std::function<void(const AnswerSummary&)> on_end)
+                                   const Tokenizer& tokenizer, std::function<void(const AnswerSummary&)> on_end)
     : exchange_(std::move(exchange)),
       request_(std::move(request)),
       head_(std::move(head)),
@@ -33,8 +33,10 @@ void CompletionAnswer::admitted() {
 }
 
 ordered_json CompletionAnswer::envelope(const char* object) const {
-  return {{"id", head_.id},       {"object", object},
-          {"created", head_.created}, {"model", head_.model},
+  return {{"id", head_.id},
+          {"object", object},
+          {"created", head_.created},
+          {"model", head_.model},
           {"system_fingerprint", head_.fingerprint}};
 }
 
@@ -77,7 +79,9 @@ void CompletionAnswer::send_piece(uint32_t index, ordered_json delta, const char
   send(out);
 }
 
-void CompletionAnswer::on_token(uint32_t choice, const TokenLogprob& token) { choices_[choice].tokens.push_back(token); }
+void CompletionAnswer::on_token(uint32_t choice, const TokenLogprob& token) {
+  choices_[choice].tokens.push_back(token);
+}
 
 void CompletionAnswer::on_text(uint32_t index, std::string_view text) {
   if (failed_) return;
@@ -311,12 +315,11 @@ ToolCalls find_tool_calls(std::string_view text, const nlohmann::json& tools, co
         known_tool(tools, call["name"].get<std::string>())) {
       const char* const key = call.contains("arguments") ? "arguments" : "parameters";
       const ordered_json arguments = call.contains(key) ? call[key] : ordered_json::object();
-      out.calls.push_back(
-          {{"id", fmt::format("call_{}_{}", id, out.calls.size())},
-           {"type", "function"},
-           {"function",
-            {{"name", call["name"]},
-             {"arguments", arguments.is_string() ? arguments.get<std::string>() : dump(arguments)}}}});
+      out.calls.push_back({{"id", fmt::format("call_{}_{}", id, out.calls.size())},
+                           {"type", "function"},
+                           {"function",
+                            {{"name", call["name"]},
+                             {"arguments", arguments.is_string() ? arguments.get<std::string>() : dump(arguments)}}}});
       content_end = std::min(content_end, at);
     }
     at = text.find('{', end);

@@ -45,8 +45,8 @@ class CompletionAnswer {
   using Clock = AnswerSummary::Clock;
 
   // `tokenizer` outlives it. `on_end` runs once, when the last choice has ended.
-  CompletionAnswer(std::shared_ptr<Exchange> exchange, CompletionRequest request, AnswerHead head, const Tokenizer& tokenizer,
-         std::function<void(const AnswerSummary&)> on_end);
+  CompletionAnswer(std::shared_ptr<Exchange> exchange, CompletionRequest request, AnswerHead head,
+                   const Tokenizer& tokenizer, std::function<void(const AnswerSummary&)> on_end);
 
   const CompletionRequest& request() const { return request_; }
   // Choices of all prompts.
@@ -92,7 +92,7 @@ class CompletionAnswer {
 // A tool call that the model wrote, or nothing if `text` holds none: JSON objects with a "name" and "arguments" (or
 // "parameters"), in <tool_call> tags, in a code block or alone.
 struct ToolCalls {
-  std::string content;  // the text before the first of them
+  std::string content;           // the text before the first of them
   nlohmann::ordered_json calls;  // [{"id", "type", "function": {"name", "arguments"}}]
 };
 ToolCalls find_tool_calls(std::string_view text, const nlohmann::json& tools, const std::string& id);

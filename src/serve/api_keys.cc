@@ -52,10 +52,11 @@ Result<ApiKeys> ApiKeys::parse(std::string_view text, const std::string& what) {
     std::string key, word;
     if (!(words >> key)) continue;
     if (key.size() < kLeastKeyBytes) {
-      return fail(ErrorCode::kCorrupt, "{}: the key has {} characters, at least {} are needed to be hard to guess", where,
-                  key.size(), kLeastKeyBytes);
+      return fail(ErrorCode::kCorrupt, "{}: the key has {} characters, at least {} are needed to be hard to guess",
+                  where, key.size(), kLeastKeyBytes);
     }
-    if (out.keys_.size() == kMostKeys) return fail(ErrorCode::kLimit, "{}: at most {} keys are allowed", where, kMostKeys);
+    if (out.keys_.size() == kMostKeys)
+      return fail(ErrorCode::kLimit, "{}: at most {} keys are allowed", where, kMostKeys);
     Entry entry{.digest = digest_of(key), .key = {.name = fmt::format("key-{}", out.keys_.size() + 1), .limits = {}}};
     bool first = true;
     while (words >> word) {
@@ -87,7 +88,8 @@ Result<ApiKeys> ApiKeys::load(const std::string& path) {
     return fail(ErrorCode::kInvalidArgument, "everybody on this machine may read the keys in '{}'; chmod 600 it", path);
   }
   if (static_cast<uint64_t>(about.st_size) > kMostFileBytes) {
-    return fail(ErrorCode::kLimit, "'{}' has {} bytes, a file of keys may have {}", path, about.st_size, kMostFileBytes);
+    return fail(ErrorCode::kLimit, "'{}' has {} bytes, a file of keys may have {}", path, about.st_size,
+                kMostFileBytes);
   }
   std::ifstream file(path, std::ios::binary);
   std::ostringstream text;

@@ -137,10 +137,11 @@ std::optional<ApiError> App::authorize(const HttpRequest& head, const ApiKey** k
   const std::string_view given = bearer(head.header("authorization"));
   if (!given.empty()) *key = options_.keys.find(given);
   if (*key != nullptr) return std::nullopt;
-  return ApiError{.status = 401,
-                  .message = given.empty() ? "An API key is needed: Authorization: Bearer KEY" : "The API key is unknown",
-                  .type = "authentication_error",
-                  .code = "invalid_api_key"};
+  return ApiError{
+      .status = 401,
+      .message = given.empty() ? "An API key is needed: Authorization: Bearer KEY" : "The API key is unknown",
+      .type = "authentication_error",
+      .code = "invalid_api_key"};
 }
 
 std::optional<HttpReply> App::refuse(const HttpRequest& head) {
@@ -171,8 +172,8 @@ void App::add_cors(const HttpRequest& request, HttpHeaders& headers) const {
   const std::string_view origin = request.header("origin");
   if (origin.empty() || options_.cors_origins.empty()) return;
   const bool all = options_.cors_origins.front() == "*";
-  if (!all && std::find(options_.cors_origins.begin(), options_.cors_origins.end(), origin) ==
-                  options_.cors_origins.end()) {
+  if (!all &&
+      std::find(options_.cors_origins.begin(), options_.cors_origins.end(), origin) == options_.cors_origins.end()) {
     return;
   }
   headers.emplace_back("Access-Control-Allow-Origin", all ? "*" : std::string(origin));
@@ -302,10 +303,9 @@ void App::completions(const Asked& asked) {
   };
   if (loop() == nullptr) return reply_error(asked, kLoading);
   if (draining_) {
-    return reply_error(asked, {.status = 503,
-                               .message = "The server is shutting down",
-                               .type = "server_error",
-                               .code = "shutting_down"});
+    return reply_error(
+        asked,
+        {.status = 503, .message = "The server is shutting down", .type = "server_error", .code = "shutting_down"});
   }
   if (asked.key != nullptr) {
     if (const auto refusal = use_.begin(*asked.key, std::chrono::steady_clock::now()))
@@ -325,9 +325,9 @@ void App::read_completion(const std::shared_ptr<Asked>& asked, bool chat) {
     reply_error(*asked, error);
   };
   const LoadedModel& model = loop_->model();
-  Result<json> body = parse_bounded_json(
-      asked->request.body, "the body",
-      {.bytes = asked->request.body.size(), .depth = kJsonDepth, .values = kJsonValues});
+  Result<json> body =
+      parse_bounded_json(asked->request.body, "the body",
+                         {.bytes = asked->request.body.size(), .depth = kJsonDepth, .values = kJsonValues});
   if (!body.ok()) return fail_with({.message = body.error().message, .code = "invalid_json"});
   const RequestLimits limits{.vocabulary = model.info.vocabulary, .context = model.info.context};
   auto read = chat ? read_chat_request(*body, limits) : read_completion_request(*body, limits);
@@ -362,11 +362,11 @@ Result<Grammar> call_grammar(const ordered_json& tools, const json& choice) {
 
 // What tells a model of its tools, for templates that know of none: the form that Hermes and Qwen were trained on.
 std::string describe_tools(const json& tools) {
-  std::string out =
-      "You may call functions. Their signatures are JSON in <tools></tools>:\n<tools>\n";
+  std::string out = "You may call functions. Their signatures are JSON in <tools></tools>:\n<tools>\n";
   for (const json& tool : tools) out += tool.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
   out +=
-      "</tools>\nTo call one, write a JSON object with its name and arguments in <tool_call></tool_call>:\n<tool_call>\n"
+      "</tools>\nTo call one, write a JSON object with its name and arguments in "
+      "<tool_call></tool_call>:\n<tool_call>\n"
       "{\"name\": NAME, \"arguments\": {...}}\n</tool_call>";
   return out;
 }
@@ -425,8 +425,9 @@ std::optional<ApiError> App::make_requests(CompletionRequest& request, const Ask
                       .code = "context_length_exceeded"};
     }
     Request one;
-    one.max_new_tokens = request.max_tokens.value_or(request.chat ? context - static_cast<uint32_t>(prompt)
-                                                                  : std::min(16u, context - static_cast<uint32_t>(prompt)));
+    one.max_new_tokens =
+        request.max_tokens.value_or(request.chat ? context - static_cast<uint32_t>(prompt)
+                                                 : std::min(16u, context - static_cast<uint32_t>(prompt)));
     one.sampling = request.sampling;
     one.stop = request.stop;
     one.ignore_eos = request.ignore_eos;
@@ -509,7 +510,7 @@ void App::submit(const std::shared_ptr<Asked>& asked, CompletionRequest request,
   const bool logprobs = request.logprobs;
   const uint32_t choices = request.choices;
   const auto answer = std::make_shared<CompletionAnswer>(asked->exchange, std::move(request), std::move(head),
-                                               *loop_->model().tokenizer, on_end);
+                                                         *loop_->model().tokenizer, on_end);
   // Who asks may go while some prompts are still on their way to the engine.
   struct Tickets {
     std::mutex mutex;
@@ -526,7 +527,9 @@ void App::submit(const std::shared_ptr<Asked>& asked, CompletionRequest request,
   for (uint32_t p = 0; p < batch.size(); ++p) {
     const uint32_t first = p * choices;
     for (uint32_t c = 0; c < choices; ++c) {
-      batch[p].choices[c].on_text = [answer, choice = first + c](std::string_view text) { answer->on_text(choice, text); };
+      batch[p].choices[c].on_text = [answer, choice = first + c](std::string_view text) {
+        answer->on_text(choice, text);
+      };
       if (logprobs) {
         batch[p].choices[c].on_token = [answer, choice = first + c](const TokenLogprob& token) {
           answer->on_token(choice, token);
@@ -547,10 +550,8 @@ void App::submit(const std::shared_ptr<Asked>& asked, CompletionRequest request,
   if (!submitted.ok()) {
     metrics_.on_refusal("queue");
     if (asked->key != nullptr) use_.end(*asked->key, 0, std::chrono::steady_clock::now());
-    HttpReply busy = error_reply({.status = 429,
-                                  .message = submitted.error().message,
-                                  .type = "rate_limit_error",
-                                  .code = "queue_full"});
+    HttpReply busy = error_reply(
+        {.status = 429, .message = submitted.error().message, .type = "rate_limit_error", .code = "queue_full"});
     busy.headers.emplace_back("Retry-After", std::to_string(loop_->retry_after_seconds()));
     reply(*asked, std::move(busy));
     return;

@@ -29,11 +29,11 @@ namespace loci {
 struct AppOptions {
   std::string model_name;
   ApiKeys keys;
-  std::vector<std::string> cors_origins;  // that browsers may ask from
-  std::vector<std::string> hosts;         // that the Host header may name; empty: any
+  std::vector<std::string> cors_origins;            // that browsers may ask from
+  std::vector<std::string> hosts;                   // that the Host header may name; empty: any
   std::chrono::milliseconds request_time{600'000};  // until an answer must be complete
-  size_t most_reading = 64;               // requests whose JSON waits to be read
-  Trace* trace = nullptr;                 // outlives it; may be null
+  size_t most_reading = 64;                         // requests whose JSON waits to be read
+  Trace* trace = nullptr;                           // outlives it; may be null
 };
 
 class App final : public HttpHandler, public LoopListener {
@@ -83,8 +83,7 @@ class App final : public HttpHandler, public LoopListener {
   std::optional<ApiError> find_grammar(const CompletionRequest& request, const std::string& body,
                                        std::shared_ptr<GrammarMasks>& out);
   std::optional<ApiError> make_requests(CompletionRequest& request, const Asked& asked,
-                                        const std::shared_ptr<GrammarMasks>& grammar,
-                                        std::vector<BatchRequest>& out);
+                                        const std::shared_ptr<GrammarMasks>& grammar, std::vector<BatchRequest>& out);
   void submit(const std::shared_ptr<Asked>& asked, CompletionRequest request, std::vector<BatchRequest> batch);
 
   AppOptions options_;
@@ -95,8 +94,8 @@ class App final : public HttpHandler, public LoopListener {
   std::atomic<bool> ready_{false};
   std::atomic<bool> draining_{false};
   std::atomic<uint64_t> next_id_{1};
-  std::string run_id_;       // of this process, in ids
-  std::mt19937_64 random_;   // seeds of requests without one; the worker's
+  std::string run_id_;      // of this process, in ids
+  std::mt19937_64 random_;  // seeds of requests without one; the worker's
   // Of the worker's thread: what constrained answers need, made when one is first asked for.
   std::shared_ptr<const TokenTrie> tokens_;
   std::list<std::pair<std::string, std::shared_ptr<GrammarMasks>>> grammars_;  // by schema, the last used first

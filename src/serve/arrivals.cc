@@ -65,9 +65,7 @@ Request request_of(const ordered_json& line) {
   return out;
 }
 
-ordered_json json_of(const StepReport& report) {
-  return {report.decode_rows, report.prompt_rows, report.preempted};
-}
+ordered_json json_of(const StepReport& report) { return {report.decode_rows, report.prompt_rows, report.preempted}; }
 
 ordered_json json_of(const Result<Completion>& done) {
   if (!done.ok()) return {{"error", to_string(done.error().code)}};
@@ -197,7 +195,9 @@ class Replay {
     }
     if (request.choices.empty()) return fail(ErrorCode::kCorrupt, "request {} has no choice", id);
     LOCI_TRY(request.plan, model_.core->bind(event.at("attention")));
-    request.on_done = [this, id](uint32_t choice, const Result<Completion>& done) { played_[{id, choice}] = json_of(done); };
+    request.on_done = [this, id](uint32_t choice, const Result<Completion>& done) {
+      played_[{id, choice}] = json_of(done);
+    };
     ids_[id] = batcher_.submit(std::move(request));
     return {};
   }

@@ -52,8 +52,8 @@ void read_biases(Fields& fields, const RequestLimits& limits, Sampling& sampling
     uint32_t token = 0;
     const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), token);
     if (error != std::errc() || end != key.data() + key.size() || token >= limits.vocabulary) {
-      fields.wrong("logit_bias", fmt::format("'{}' is no token of the {} in the vocabulary", key.substr(0, 64),
-                                             limits.vocabulary));
+      fields.wrong("logit_bias",
+                   fmt::format("'{}' is no token of the {} in the vocabulary", key.substr(0, 64), limits.vocabulary));
     } else if (!value.is_number() || !(value.get<double>() >= -100 && value.get<double>() <= 100)) {
       fields.wrong("logit_bias", "a bias must be a number in [-100, 100]");
     } else {
@@ -106,7 +106,8 @@ void read_attention(Fields& fields, CompletionRequest& out) {
 }
 
 // What both kinds of request have.
-void read_common(Fields& fields, const RequestLimits& limits, CompletionRequest& out, std::optional<ApiError>& problem) {
+void read_common(Fields& fields, const RequestLimits& limits, CompletionRequest& out,
+                 std::optional<ApiError>& problem) {
   out.model = fields.text("model", kMostNameBytes).value_or("");
   read_sampling(fields, limits, out);
   read_stop(fields, out);
@@ -148,7 +149,8 @@ std::string read_content(const json& content, Fields& fields, const RequestLimit
   for (size_t i = 0; i < content.size() && !problem; ++i) {
     Fields part(content[i], fields.path(fmt::format("content[{}]", i)), problem);
     const std::string type = part.text("type", 64).value_or("");
-    if (type != "text") part.wrong("type", fmt::format("'{}' is not supported, only 'text' is", type), "unsupported_value");
+    if (type != "text")
+      part.wrong("type", fmt::format("'{}' is not supported, only 'text' is", type), "unsupported_value");
     const std::optional<std::string> text = part.text("text", limits.text_bytes);
     if (!text) part.wrong("text", "it is missing", "missing_required_parameter");
     out += text.value_or("");
@@ -214,8 +216,9 @@ void read_messages(Fields& fields, const RequestLimits& limits, CompletionReques
 std::vector<TokenId> read_tokens(const json& array, Fields& fields, const RequestLimits& limits) {
   std::vector<TokenId> out;
   if (array.size() > limits.context) {
-    fields.wrong("prompt", fmt::format("the prompt has {} tokens, but the context holds {}", array.size(),
-                                       limits.context), "context_length_exceeded");
+    fields.wrong("prompt",
+                 fmt::format("the prompt has {} tokens, but the context holds {}", array.size(), limits.context),
+                 "context_length_exceeded");
     return out;
   }
   for (const json& id : array) {
@@ -247,7 +250,8 @@ void read_prompts(Fields& fields, const RequestLimits& limits, CompletionRequest
     return;
   }
   if (!prompt->is_array() || prompt->empty()) {
-    fields.wrong("prompt", "a string, an array of strings, of tokens or of arrays of tokens is expected", "invalid_type");
+    fields.wrong("prompt", "a string, an array of strings, of tokens or of arrays of tokens is expected",
+                 "invalid_type");
     return;
   }
   if (prompt->front().is_number()) {

@@ -16,7 +16,7 @@ namespace loci {
 struct RequestLimits {
   uint32_t vocabulary = 0;
   uint32_t context = 0;
-  uint32_t choices = 16;       // of one prompt, and prompts times choices
+  uint32_t choices = 16;  // of one prompt, and prompts times choices
   size_t messages = 4096;
   size_t text_bytes = size_t{16} << 20;  // of one string
 };
@@ -24,9 +24,9 @@ struct RequestLimits {
 struct CompletionRequest {
   bool chat = true;
   std::string model;
-  std::vector<ChatMessage> messages;                                // of a chat
+  std::vector<ChatMessage> messages;                                     // of a chat
   std::vector<std::variant<std::string, std::vector<TokenId>>> prompts;  // else
-  Sampling sampling;  // seed: of the first choice
+  Sampling sampling;                                                     // seed: of the first choice
   bool seeded = false;
   std::optional<uint32_t> max_tokens;
   uint32_t choices = 1;
@@ -37,7 +37,7 @@ struct CompletionRequest {
   bool stream = false;
   bool stream_usage = false;
   bool echo = false;
-  std::string attention;   // a plan; empty: the server's
+  std::string attention;  // a plan; empty: the server's
   std::string cache_salt;
   std::string task;
   nlohmann::json response_format;  // null, or an object whose "type" is json_object or json_schema

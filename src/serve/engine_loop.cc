@@ -82,7 +82,7 @@ void EngineLoop::begin(Ticket ticket, Submission submission) {
     if (told) told();
   };
   request.on_done = [this, ticket, leave_queue, told = std::move(request.on_done)](uint32_t choice,
-                                                                                  Result<Completion> done) {
+                                                                                   Result<Completion> done) {
     const auto found = live_.find(ticket);
     if (found != live_.end() && --found->second.choices == 0) {
       live_.erase(found);

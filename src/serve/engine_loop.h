@@ -55,9 +55,9 @@ class EngineLoop {
   using Ticket = uint64_t;
 
   struct Options {
-    size_t most_waiting = 256;           // requests; more are turned away
-    LoopListener* listener = nullptr;    // outlives the loop; may be null
-    std::unique_ptr<ArrivalLog> log;     // may be null
+    size_t most_waiting = 256;         // requests; more are turned away
+    LoopListener* listener = nullptr;  // outlives the loop; may be null
+    std::unique_ptr<ArrivalLog> log;   // may be null
   };
   struct Submission {
     BatchRequest request;   // without a plan
@@ -107,8 +107,8 @@ class EngineLoop {
   std::condition_variable wake_;
   std::deque<std::pair<Ticket, Submission>> inbox_;
   std::deque<Ticket> cancellations_;
-  size_t waiting_ = 0;  // submitted and not admitted
-  size_t open_ = 0;     // submitted and not ended
+  size_t waiting_ = 0;              // submitted and not admitted
+  size_t open_ = 0;                 // submitted and not ended
   double seconds_per_request_ = 1;  // between two ends, smoothed
   Clock::time_point last_end_;
   Ticket next_ticket_ = 1;

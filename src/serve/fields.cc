@@ -32,7 +32,8 @@ const char* kind_of(const json& value) {
 
 Fields::Fields(const json& object, std::string where, std::optional<ApiError>& problem)
     : object_(object), where_(std::move(where)), problem_(problem) {
-  if (!object_.is_object()) wrong("", fmt::format("an object is expected, but this is {}", kind_of(object_)), "invalid_type");
+  if (!object_.is_object())
+    wrong("", fmt::format("an object is expected, but this is {}", kind_of(object_)), "invalid_type");
 }
 
 std::string Fields::path(std::string_view name) const {

@@ -1,5 +1,5 @@
-// Typed reading of a request's JSON object: every field is checked for its type and range, the first thing that is wrong
-// is kept as an error that names the field, and fields that nobody asked for are an error too.
+// Typed reading of a request's JSON object: every field is checked for its type and range, the first thing that is
+// wrong is kept as an error that names the field, and fields that nobody asked for are an error too.
 #pragma once
 
 #include <cstdint>

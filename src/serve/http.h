@@ -15,9 +15,9 @@ namespace loci {
 using HttpHeaders = std::vector<std::pair<std::string, std::string>>;
 
 struct HttpRequest {
-  std::string method;  // "GET"
-  std::string path;    // without the query, as it was sent
-  std::string query;   // behind the '?'
+  std::string method;   // "GET"
+  std::string path;     // without the query, as it was sent
+  std::string query;    // behind the '?'
   HttpHeaders headers;  // names in lower case
   std::string body;
   std::string peer;  // "127.0.0.1:50000"

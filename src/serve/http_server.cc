@@ -26,10 +26,10 @@ using boost::system::error_code;
 using tcp = asio::ip::tcp;
 using Clock = std::chrono::steady_clock;
 
-constexpr std::chrono::milliseconds kSweep{100};         // between looks at deadlines
-constexpr std::chrono::milliseconds kGoodbye{2'000};     // for a TLS shutdown or a last answer
-constexpr size_t kReadBytes = 4096;                      // asked for at a time
-constexpr size_t kMostReadAhead = 8192;                  // of the next request, while one is answered
+constexpr std::chrono::milliseconds kSweep{100};      // between looks at deadlines
+constexpr std::chrono::milliseconds kGoodbye{2'000};  // for a TLS shutdown or a last answer
+constexpr size_t kReadBytes = 4096;                   // asked for at a time
+constexpr size_t kMostReadAhead = 8192;               // of the next request, while one is answered
 constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 
 // A socket, with TLS around it or not.
@@ -581,7 +581,8 @@ Status HttpServer::State::load_certificate(const HttpServerOptions& options) {
   SSL_CTX_set_options(tls_->native_handle(), SSL_OP_NO_RENEGOTIATION);
   error_code error;
   tls_->use_certificate_chain_file(options.certificate_file, error);
-  if (error) return fail(ErrorCode::kIo, "cannot use the certificate '{}': {}", options.certificate_file, error.message());
+  if (error)
+    return fail(ErrorCode::kIo, "cannot use the certificate '{}': {}", options.certificate_file, error.message());
   tls_->use_private_key_file(options.key_file, asio::ssl::context::pem, error);
   if (error) return fail(ErrorCode::kIo, "cannot use the key '{}': {}", options.key_file, error.message());
   return {};
@@ -592,8 +593,8 @@ Status HttpServer::State::listen(const HttpServerOptions& options) {
   error_code error;
   const auto address = asio::ip::make_address(options.address, error);
   if (error) {
-    return fail(ErrorCode::kInvalidArgument, "'{}' is no IP address; use 127.0.0.1, 0.0.0.0, ::1 or one of this machine",
-                options.address);
+    return fail(ErrorCode::kInvalidArgument,
+                "'{}' is no IP address; use 127.0.0.1, 0.0.0.0, ::1 or one of this machine", options.address);
   }
   const tcp::endpoint endpoint(address, options.port);
   const auto failed = [&](const char* what) {

@@ -21,13 +21,13 @@ namespace loci {
 struct HttpLimits {
   size_t header_bytes = 16 << 10;
   size_t body_bytes = size_t{16} << 20;
-  size_t all_bodies_bytes = size_t{256} << 20;   // that are being read or wait to be handled
-  size_t unread_bytes = size_t{4} << 20;         // of a streamed answer that the client does not take
+  size_t all_bodies_bytes = size_t{256} << 20;  // that are being read or wait to be handled
+  size_t unread_bytes = size_t{4} << 20;        // of a streamed answer that the client does not take
   size_t connections = 2048;
   std::chrono::milliseconds header_time{10'000};  // from a request's first byte to the end of its header; handshake too
   std::chrono::milliseconds body_time{60'000};
-  std::chrono::milliseconds idle_time{75'000};    // between requests
-  std::chrono::milliseconds write_time{30'000};   // in which the client must take something
+  std::chrono::milliseconds idle_time{75'000};   // between requests
+  std::chrono::milliseconds write_time{30'000};  // in which the client must take something
 };
 
 struct HttpServerOptions {

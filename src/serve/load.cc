@@ -219,8 +219,8 @@ class Load {
 
 Result<LoadResult> run_load(const LoadOptions& options) {
   if (options.prompts.empty() || options.requests == 0 || options.concurrency == 0) {
-    return fail(ErrorCode::kInvalidArgument, "{} requests of {} prompts, {} at once, are nothing to do", options.requests,
-                options.prompts.size(), options.concurrency);
+    return fail(ErrorCode::kInvalidArgument, "{} requests of {} prompts, {} at once, are nothing to do",
+                options.requests, options.prompts.size(), options.concurrency);
   }
   curl_global_init(CURL_GLOBAL_DEFAULT);
   return Load(options).run();

@@ -32,11 +32,11 @@ struct LoadOptions {
 // One request.
 struct LoadSample {
   bool ok = false;
-  long status = 0;        // of HTTP; 0: no answer
-  std::string error;      // why it is not ok
-  double begin = 0;       // seconds since the load began
-  double first = 0;       // from its begin to its first text
-  double total = 0;       // to its end
+  long status = 0;           // of HTTP; 0: no answer
+  std::string error;         // why it is not ok
+  double begin = 0;          // seconds since the load began
+  double first = 0;          // from its begin to its first text
+  double total = 0;          // to its end
   std::vector<double> gaps;  // between pieces of text
   uint64_t prompt_tokens = 0;
   uint64_t cached_tokens = 0;

@@ -53,7 +53,8 @@ struct Metrics::State {
   Histogram& pass_seconds = histogram("loci_pass_seconds", "Time of a pass", kStepTimes);
   Gauge& pages_in_use = gauge("loci_kv_pages_in_use", "Pages that sequences or the prefix cache hold");
   Gauge& pages_shared = gauge("loci_kv_pages_shared", "Pages with more than one holder");
-  Counter& pages_released = counter("loci_kv_pages_released_total", "Pages given back: evicted, or of sequences that ended");
+  Counter& pages_released =
+      counter("loci_kv_pages_released_total", "Pages given back: evicted, or of sequences that ended");
   Gauge& kv_bytes = gauge("loci_kv_bytes_in_use", "Bytes of pages in use");
   Gauge& kv_budget = gauge("loci_kv_bytes_budget", "Bytes that pages may use");
   Gauge& prefix_blocks = gauge("loci_prefix_blocks", "Blocks of 64 tokens that the prefix cache holds");
@@ -74,7 +75,8 @@ struct Metrics::State {
   Gauge& accepted = gauge("loci_http_connections_accepted", "Connections accepted since the start");
   Gauge& turned_away = gauge("loci_http_connections_turned_away", "Connections beyond the limit since the start");
   Gauge& timeouts = gauge("loci_http_timeouts", "Connections that ran out of time since the start");
-  Gauge& slow_readers = gauge("loci_http_slow_readers", "Connections closed for not taking their answers since the start");
+  Gauge& slow_readers =
+      gauge("loci_http_slow_readers", "Connections closed for not taking their answers since the start");
 };
 
 Metrics::Metrics() : state_(std::make_unique<State>()) {}
@@ -83,7 +85,9 @@ Metrics::~Metrics() = default;
 namespace {
 
 // Brings a counter of ours to a total that is counted elsewhere.
-void raise(Counter& counter, uint64_t total) { counter.Increment(std::max(0.0, static_cast<double>(total) - counter.Value())); }
+void raise(Counter& counter, uint64_t total) {
+  counter.Increment(std::max(0.0, static_cast<double>(total) - counter.Value()));
+}
 
 }  // namespace
 

@@ -53,7 +53,7 @@ void Trace::on_pass(const Pass& pass) {
 void Trace::on_answer(const std::string& id, const AnswerSummary& answer) {
   if (answer.status != 200) return;
   const auto event = [&](const char* phase, const char* name, Clock::time_point at) {
-    const ordered_json out = {{"name", name}, {"cat", "request"},    {"ph", phase}, {"id", id},
+    const ordered_json out = {{"name", name}, {"cat", "request"}, {"ph", phase}, {"id", id},
                               {"pid", 1},     {"ts", micros(at)}, {"tid", 2}};
     write(out.dump());
   };

@@ -34,7 +34,8 @@ Grammar::Node Grammar::any_of(std::vector<Node> ways) {
   if (ways.size() == 1) return ways[0];
   const auto first = static_cast<uint32_t>(ways_.size());
   if (ways_.size() + ways.size() <= 4 * kMostNodes) ways_.insert(ways_.end(), ways.begin(), ways.end());
-  return add({.kind = Kind::kWays, .what = first, .count = static_cast<uint32_t>(ways_.size() - first), .next = kReturn});
+  return add(
+      {.kind = Kind::kWays, .what = first, .count = static_cast<uint32_t>(ways_.size() - first), .next = kReturn});
 }
 
 uint32_t Grammar::new_rule() {

@@ -1,10 +1,10 @@
 // A language over bytes, asked step by step: which byte may come next, given those that came.
 //
-// A Grammar is a set of rules, each a small graph of nodes: take a byte of a class, call another rule, go one of several
-// ways, return. It can describe nested structures, such as JSON. A GrammarState is the set of all places where a reader
-// of the text so far may be, each with the calls that it came through. Both are bounded: a grammar in nodes, a state in
-// places and in the depth of its calls. Where a bound cuts places off, less is allowed than the grammar allows, never
-// more. Grammar: immutable once built, any thread. GrammarState: values.
+// A Grammar is a set of rules, each a small graph of nodes: take a byte of a class, call another rule, go one of
+// several ways, return. It can describe nested structures, such as JSON. A GrammarState is the set of all places where
+// a reader of the text so far may be, each with the calls that it came through. Both are bounded: a grammar in nodes, a
+// state in places and in the depth of its calls. Where a bound cuts places off, less is allowed than the grammar
+// allows, never more. Grammar: immutable once built, any thread. GrammarState: values.
 #pragma once
 
 #include <array>
@@ -50,7 +50,7 @@ class Grammar {
   enum class Kind : uint8_t { kReturn, kTake, kCall, kWays };
   struct One {
     Kind kind = Kind::kReturn;
-    uint32_t what = 0;  // a class of bytes, a rule, or where the ways begin
+    uint32_t what = 0;   // a class of bytes, a rule, or where the ways begin
     uint32_t count = 0;  // of the ways
     Node next = kReturn;
   };

@@ -36,7 +36,8 @@ Bytes of(std::string_view bytes) {
 // The parts that all JSON is made of.
 class JsonRules {
  public:
-  explicit JsonRules(Grammar& grammar) : g_(grammar), any_(g_.new_rule()), space_(g_.new_rule()), character_(g_.new_rule()) {
+  explicit JsonRules(Grammar& grammar)
+      : g_(grammar), any_(g_.new_rule()), space_(g_.new_rule()), character_(g_.new_rule()) {
     const auto spaces = [&](Node next) { return g_.take(of(" "), next); };
     // At most one line break, so that no model can write white space for ever.
     g_.define(space_, g_.any_of({Grammar::kReturn, g_.take(of(" "), Grammar::kReturn),
@@ -62,7 +63,8 @@ class JsonRules {
 
   Node number(Node next) {
     const auto digit = [&](Node after) { return g_.take(range('0', '9'), after); };
-    const Node power = g_.take(of("eE"), g_.any_of({g_.repeat(1, 3, next, digit), g_.take(of("+-"), g_.repeat(1, 3, next, digit))}));
+    const Node power =
+        g_.take(of("eE"), g_.any_of({g_.repeat(1, 3, next, digit), g_.take(of("+-"), g_.repeat(1, 3, next, digit))}));
     const Node after_fraction = g_.any_of({next, power});
     const Node fraction = g_.text(".", g_.repeat(1, 20, after_fraction, digit));
     return integer(g_.any_of({next, fraction, power}));
@@ -110,7 +112,8 @@ class JsonRules {
     Bytes not_d = hex;
     not_d.reset('d').reset('D');
     const Node two_hex = g_.take(hex, g_.take(hex, end));
-    const Node unicode = g_.any_of({g_.take(not_d, g_.take(hex, two_hex)), g_.take(of("dD"), g_.take(range('0', '7'), two_hex))});
+    const Node unicode =
+        g_.any_of({g_.take(not_d, g_.take(hex, two_hex)), g_.take(of("dD"), g_.take(range('0', '7'), two_hex))});
     const Node escape = g_.text("\\", g_.any_of({g_.take(of("\"\\/bfnrt"), end), g_.text("u", unicode)}));
     const Node one = g_.take(tail, end);
     const Node two = g_.take(tail, one);
@@ -156,15 +159,16 @@ class SchemaCompiler {
 
  private:
   static Status check_keywords(const ordered_json& schema, const std::string& where) {
-    static const std::set<std::string_view> kKnown = {
-        "type", "properties", "required", "additionalProperties", "items", "prefixItems", "minItems", "maxItems",
-        "minLength", "maxLength", "enum", "const", "anyOf", "oneOf", "$ref", "$defs", "definitions",
-        // Annotations.
-        "title", "description", "default", "examples", "$schema", "$id", "$comment", "deprecated", "readOnly", "writeOnly"};
+    static const std::set<std::string_view> kKnown = {"type", "properties", "required", "additionalProperties", "items",
+                                                      "prefixItems", "minItems", "maxItems", "minLength", "maxLength",
+                                                      "enum", "const", "anyOf", "oneOf", "$ref", "$defs", "definitions",
+                                                      // Annotations.
+                                                      "title", "description", "default", "examples", "$schema", "$id",
+                                                      "$comment", "deprecated", "readOnly", "writeOnly"};
     for (const auto& [name, value] : schema.items()) {
       if (kKnown.find(name) == kKnown.end()) {
-        return fail(ErrorCode::kUnsupported, "the keyword '{}' at '{}' is not supported; leave it out", name.substr(0, 64),
-                    where);
+        return fail(ErrorCode::kUnsupported, "the keyword '{}' at '{}' is not supported; leave it out",
+                    name.substr(0, 64), where);
       }
     }
     return {};
@@ -184,7 +188,8 @@ class SchemaCompiler {
       if (found != root_[table].end()) target = &*found;
     }
     if (target == nullptr) {
-      return fail(ErrorCode::kUnsupported, "the $ref '{}' at '{}' leads to no schema of $defs", path.substr(0, 128), where);
+      return fail(ErrorCode::kUnsupported, "the $ref '{}' at '{}' leads to no schema of $defs", path.substr(0, 128),
+                  where);
     }
     // Known before it is compiled: it may refer to itself.
     const uint32_t rule = g_.new_rule();
@@ -233,7 +238,8 @@ class SchemaCompiler {
     return fail(ErrorCode::kInvalidArgument, "the type '{}' at '{}' is unknown", type.substr(0, 64), where);
   }
 
-  static Result<uint32_t> count(const ordered_json& schema, const char* name, uint32_t absent, const std::string& where) {
+  static Result<uint32_t> count(const ordered_json& schema, const char* name, uint32_t absent,
+                                const std::string& where) {
     if (!schema.contains(name)) return absent;
     const ordered_json& value = schema[name];
     if (!value.is_number_unsigned() || value.get<uint64_t>() > kMostRepeats) {
@@ -279,10 +285,12 @@ class SchemaCompiler {
   Result<Node> object(const ordered_json& schema, const std::string& where, size_t depth) {
     const ordered_json none = ordered_json::object();
     const ordered_json& properties = schema.contains("properties") ? schema["properties"] : none;
-    if (!properties.is_object()) return fail(ErrorCode::kInvalidArgument, "the properties at '{}' are no object", where);
+    if (!properties.is_object())
+      return fail(ErrorCode::kInvalidArgument, "the properties at '{}' are no object", where);
     std::set<std::string> required;
     if (schema.contains("required")) {
-      if (!schema["required"].is_array()) return fail(ErrorCode::kInvalidArgument, "'required' at '{}' is no array", where);
+      if (!schema["required"].is_array())
+        return fail(ErrorCode::kInvalidArgument, "'required' at '{}' is no array", where);
       for (const ordered_json& name : schema["required"]) {
         if (!name.is_string() || !properties.contains(name.get<std::string>()))
           return fail(ErrorCode::kInvalidArgument, "'required' at '{}' names no property", where);
@@ -295,8 +303,7 @@ class SchemaCompiler {
       if (closed) return g_.text("{", json_.space(g_.text("}", Grammar::kReturn)));
       if (!more.is_object() || more.empty()) return json_.object(json_.any_member(), 0);
       LOCI_TRY(const uint32_t rule, rule_of(more, where + "/additionalProperties", depth + 1));
-      return json_.object(
-          [&](Node next) { return json_.string(0, kAny, json_.colon(g_.call(rule, next))); }, 0);
+      return json_.object([&](Node next) { return json_.string(0, kAny, json_.colon(g_.call(rule, next))); }, 0);
     }
     // What is listed, in its order; nothing else is written, which additionalProperties allows in any case.
     return listed(properties, required, where, depth);
@@ -310,7 +317,8 @@ class SchemaCompiler {
     for (auto property = properties.rbegin(); property != properties.rend(); ++property) {
       LOCI_CHECK(g_.check());
       const std::string& name = property.key();
-      LOCI_TRY(const uint32_t rule, rule_of(property.value(), fmt::format("{}/{}", where, name.substr(0, 64)), depth + 1));
+      LOCI_TRY(const uint32_t rule,
+               rule_of(property.value(), fmt::format("{}/{}", where, name.substr(0, 64)), depth + 1));
       const std::string key = ordered_json(name).dump(-1, ' ', false, ordered_json::error_handler_t::replace);
       const Node member = g_.text(key, json_.colon(g_.call(rule, after_some)));
       const Node first = json_.space(member);
@@ -349,7 +357,8 @@ Result<Grammar> tool_call_grammar(std::span<const FunctionSchema> functions) {
     const ordered_json& schema = function.parameters == nullptr ? any : *function.parameters;
     LOCI_TRY(const uint32_t rule, SchemaCompiler(schema, grammar).rule_of(schema, function.name, 0));
     const std::string name = ordered_json(function.name).dump(-1, ' ', false, ordered_json::error_handler_t::replace);
-    ways.push_back(grammar.text(fmt::format("<tool_call>\n{{\"name\": {}, \"arguments\": ", name), grammar.call(rule, end)));
+    ways.push_back(
+        grammar.text(fmt::format("<tool_call>\n{{\"name\": {}, \"arguments\": ", name), grammar.call(rule, end)));
   }
   grammar.set_start(grammar.any_of(std::move(ways)));
   LOCI_CHECK(grammar.check());

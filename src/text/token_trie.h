@@ -29,9 +29,11 @@ class TokenTrie {
 
   const Node& root() const { return nodes_[0]; }
   std::span<const Node> children(const Node& node) const { return {nodes_.data() + node.first_child, node.children}; }
-  std::span<const TokenId> tokens(const Node& node) const { return {tokens_.data() + node.first_token, node.token_count}; }
+  std::span<const TokenId> tokens(const Node& node) const {
+    return {tokens_.data() + node.first_token, node.token_count};
+  }
   const std::string& bytes(TokenId token) const { return bytes_[static_cast<size_t>(token)]; }  // empty: no text
-  std::span<const TokenId> end_tokens() const { return ends_; }  // that end a text
+  std::span<const TokenId> end_tokens() const { return ends_; }                                 // that end a text
   size_t vocabulary() const { return bytes_.size(); }
 
  private:

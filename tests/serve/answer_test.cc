@@ -7,7 +7,8 @@ namespace {
 
 using nlohmann::json;
 
-const json kTools = json::parse(R"([{"type": "function", "function": {"name": "weather"}}, {"type": "function", "function": {"name": "add"}}])");
+const json kTools = json::parse(
+    R"([{"type": "function", "function": {"name": "weather"}}, {"type": "function", "function": {"name": "add"}}])");
 
 TEST(ToolCalls, AreFoundInTagsAndAlone) {
   for (const char* text : {R"(<tool_call>{"name": "weather", "arguments": {"city": "Oslo"}}</tool_call>)",
@@ -18,13 +19,15 @@ TEST(ToolCalls, AreFoundInTagsAndAlone) {
     const ToolCalls found = find_tool_calls(text, kTools, "x");
     ASSERT_EQ(found.calls.size(), 1u) << text;
     EXPECT_EQ(found.calls[0]["function"]["name"], "weather");
-    EXPECT_EQ(json::parse(found.calls[0]["function"]["arguments"].get<std::string>()), json({{"city", "Oslo"}})) << text;
+    EXPECT_EQ(json::parse(found.calls[0]["function"]["arguments"].get<std::string>()), json({{"city", "Oslo"}}))
+        << text;
   }
 }
 
 TEST(ToolCalls, TextBeforeThemStays) {
   const ToolCalls found = find_tool_calls(
-      "Let me see.\n<tool_call>\n{\"name\": \"add\", \"arguments\": {\"a\": \"}\"}}\n</tool_call>\n<tool_call>\n{\"name\": \"add\"}\n</tool_call>",
+      "Let me see.\n<tool_call>\n{\"name\": \"add\", \"arguments\": {\"a\": "
+      "\"}\"}}\n</tool_call>\n<tool_call>\n{\"name\": \"add\"}\n</tool_call>",
       kTools, "x");
   EXPECT_EQ(found.content, "Let me see.");
   ASSERT_EQ(found.calls.size(), 2u);

@@ -52,20 +52,42 @@ Grammar grammar_of(const char* schema) {
 
 TEST(JsonGrammar, TakesObjectsAndNothingElse) {
   const Grammar grammar = json_object_grammar();
-  for (const char* text : {"{}", "{ }", R"({"a": 1})", R"({"a":[1,2.5,-3e10,true,false,null,"x",{}]})", "{\n  \"a\": \"\\u00e9\\n\"\n}",
-                           "{\"\xc3\xa9\": \"\xf0\x9f\x98\x80\"}", R"({"a":{"b":{"c":[[[]]]}}})"}) {
+  for (const char* text :
+       {"{}", "{ }", R"({"a": 1})", R"({"a":[1,2.5,-3e10,true,false,null,"x",{}]})", "{\n  \"a\": \"\\u00e9\\n\"\n}",
+        "{\"\xc3\xa9\": \"\xf0\x9f\x98\x80\"}", R"({"a":{"b":{"c":[[[]]]}}})"}) {
     EXPECT_TRUE(accepts(grammar, text)) << text;
   }
-  for (const char* text : {"", "[]", "1", "{", "}", "{}}", "{} ", R"({"a"})", R"({"a":})", R"({"a":1,})", R"({a:1})", R"({"a":01})", R"({"a":1.})",
-                           R"({"a":+1})", R"({"a":tru})", R"({"a":"\x"})", "{\"a\":\"\n\"}", "{\"a\":\"\xff\"}", "{\"a\":\"\xc0\xaf\"}",
-                           "{\"a\":\"\xed\xa0\x80\"}", R"({"a":"\ud800"})", R"({"a" :1})"}) {
+  for (const char* text : {"",
+                           "[]",
+                           "1",
+                           "{",
+                           "}",
+                           "{}}",
+                           "{} ",
+                           R"({"a"})",
+                           R"({"a":})",
+                           R"({"a":1,})",
+                           R"({a:1})",
+                           R"({"a":01})",
+                           R"({"a":1.})",
+                           R"({"a":+1})",
+                           R"({"a":tru})",
+                           R"({"a":"\x"})",
+                           "{\"a\":\"\n\"}",
+                           "{\"a\":\"\xff\"}",
+                           "{\"a\":\"\xc0\xaf\"}",
+                           "{\"a\":\"\xed\xa0\x80\"}",
+                           R"({"a":"\ud800"})",
+                           R"({"a" :1})"}) {
     EXPECT_FALSE(accepts(grammar, text)) << text;
   }
 }
 
 TEST(JsonGrammar, WhatItTakesIsJson) {
   std::mt19937 random(5);
-  for (const Grammar& grammar : {json_object_grammar(), grammar_of(R"({"type": ["string", "number", "array"], "items": {"type": "integer"}})")}) {
+  for (const Grammar& grammar :
+       {json_object_grammar(),
+        grammar_of(R"({"type": ["string", "number", "array"], "items": {"type": "integer"}})")}) {
     int whole = 0;
     for (int i = 0; i < 300; ++i) {
       const std::string text = random_text(grammar, random, 2000);
@@ -85,22 +107,33 @@ TEST(JsonGrammar, FollowsASchema) {
   const std::vector<Case> cases = {
       {R"({"type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer"}}, "required": ["name", "age"], "additionalProperties": false})",
        {R"({"name": "a", "age": 3})", R"({"name":"","age":-3})"},
-       {R"({})", R"({"name": "a"})", R"({"age": 3, "name": "a"})", R"({"name": "a", "age": 3.5})", R"({"name": "a", "age": 3, "x": 1})"}},
+       {R"({})", R"({"name": "a"})", R"({"age": 3, "name": "a"})", R"({"name": "a", "age": 3.5})",
+        R"({"name": "a", "age": 3, "x": 1})"}},
       {R"({"properties": {"a": {"type": "null"}, "b": {"type": "boolean"}, "c": {"const": "x"}}, "required": ["b"]})",
-       {R"({"b": true})", R"({"a": null, "b": false})", R"({"b": true, "c": "x"})", R"({"a": null, "b": true, "c": "x"})"},
-       {R"({"a": null})", R"({"b": true, "c": "y"})", R"({"b": true,})", R"({,"b": true})", R"({"c": "x", "b": true})"}},
+       {R"({"b": true})", R"({"a": null, "b": false})", R"({"b": true, "c": "x"})",
+        R"({"a": null, "b": true, "c": "x"})"},
+       {R"({"a": null})", R"({"b": true, "c": "y"})", R"({"b": true,})", R"({,"b": true})",
+        R"({"c": "x", "b": true})"}},
       {R"({"type": "array", "items": {"enum": ["a", 1, null]}, "minItems": 1, "maxItems": 3})",
        {R"(["a"])", R"([1, null])", R"(["a", "a", "a"])"},
        {R"([])", R"(["b"])", R"([1, 1, 1, 1])", R"([1,])"}},
       {R"({"type": "array", "maxItems": 0})", {"[]"}, {"[1]"}},
-      {R"({"type": "array", "items": {"type": "integer"}, "minItems": 2})", {"[1, 2]", "[1, 2, 3, 4, 5]"}, {"[1]", "[]"}},
-      {R"({"type": "string", "minLength": 2, "maxLength": 3})", {R"("ab")", "\"a\xc3\xa9z\"", R"("\n\n\n")"}, {R"("a")", R"("abcd")"}},
+      {R"({"type": "array", "items": {"type": "integer"}, "minItems": 2})",
+       {"[1, 2]", "[1, 2, 3, 4, 5]"},
+       {"[1]", "[]"}},
+      {R"({"type": "string", "minLength": 2, "maxLength": 3})",
+       {R"("ab")", "\"a\xc3\xa9z\"", R"("\n\n\n")"},
+       {R"("a")", R"("abcd")"}},
       {R"({"anyOf": [{"type": "integer"}, {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}]})",
-       {"1", R"({"a": 1})"}, {R"("1")", "{}"}},
+       {"1", R"({"a": 1})"},
+       {R"("1")", "{}"}},
       {R"({"type": ["integer", "null"]})", {"1", "null"}, {"1.5", "true"}},
-      {R"({"type": "object", "additionalProperties": {"type": "integer"}})", {"{}", R"({"x": 1, "y": 2})"}, {R"({"x": "a"})"}},
+      {R"({"type": "object", "additionalProperties": {"type": "integer"}})",
+       {"{}", R"({"x": 1, "y": 2})"},
+       {R"({"x": "a"})"}},
       {R"({"$ref": "#/$defs/tree", "$defs": {"tree": {"type": "object", "properties": {"v": {"type": "integer"}, "kids": {"type": "array", "items": {"$ref": "#/$defs/tree"}}}, "required": ["v"]}}})",
-       {R"({"v": 1})", R"({"v": 1, "kids": [{"v": 2, "kids": []}, {"v": 3}]})"}, {R"({"kids": []})", R"({"v": 1, "kids": [1]})"}},
+       {R"({"v": 1})", R"({"v": 1, "kids": [{"v": 2, "kids": []}, {"v": 3}]})"},
+       {R"({"kids": []})", R"({"v": 1, "kids": [1]})"}},
       {"true", {"1", "[]", R"({"a": 1})"}, {"", "x"}},
       {"{}", {"1", "[1, \"a\"]"}, {"nul"}},
   };
@@ -136,10 +169,12 @@ TEST(JsonGrammar, RefusesWhatItCannotFollow) {
 }
 
 TEST(JsonGrammar, CallsOfFunctions) {
-  const ordered_json city = ordered_json::parse(R"({"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]})");
+  const ordered_json city =
+      ordered_json::parse(R"({"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]})");
   const std::vector<FunctionSchema> functions = {{"weather", &city}, {"now", nullptr}};
   const Grammar grammar = *tool_call_grammar(functions);
-  EXPECT_TRUE(accepts(grammar, "<tool_call>\n{\"name\": \"weather\", \"arguments\": {\"city\": \"Oslo\"}}\n</tool_call>"));
+  EXPECT_TRUE(
+      accepts(grammar, "<tool_call>\n{\"name\": \"weather\", \"arguments\": {\"city\": \"Oslo\"}}\n</tool_call>"));
   EXPECT_TRUE(accepts(grammar, "<tool_call>\n{\"name\": \"now\", \"arguments\": {}}\n</tool_call>"));
   EXPECT_FALSE(accepts(grammar, "<tool_call>\n{\"name\": \"weather\", \"arguments\": {}}\n</tool_call>"));
   EXPECT_FALSE(accepts(grammar, "<tool_call>\n{\"name\": \"rm\", \"arguments\": {}}\n</tool_call>"));
@@ -157,7 +192,8 @@ TEST(JsonGrammar, LargeSchemasAreRefused) {
   EXPECT_FALSE(json_schema_grammar(wide).ok());
 
   ordered_json blown = {{"type", "string"}, {"minLength", 4096}};
-  for (int i = 0; i < 60; ++i) blown = {{"type", "object"}, {"properties", {{"a", blown}, {"b", {{"type", "string"}, {"minLength", 4096}}}}}};
+  for (int i = 0; i < 60; ++i)
+    blown = {{"type", "object"}, {"properties", {{"a", blown}, {"b", {{"type", "string"}, {"minLength", 4096}}}}}};
   EXPECT_FALSE(json_schema_grammar(blown).ok());
 
   const ordered_json itself = {{"$ref", "#/$defs/a"}, {"$defs", {{"a", {{"$ref", "#/$defs/a"}}}}}};
