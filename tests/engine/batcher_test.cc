@@ -18,6 +18,7 @@ class BatcherTest : public testing::Test {
   void load(EngineOptions options, const std::string& model = "models/stories260k.gguf") {
     file_ = std::move(*open_model_file(std::string(LOCI_SOURCE_DIR) + "/" + model));
     tokenizer_ = std::move(*Tokenizer::load(*file_));
+    batcher_.reset();  // whose sequences are of the core before
     options.threads = 2;
     auto core = Core::load(*file_, options);
     ASSERT_TRUE(core.ok()) << core.error().message;

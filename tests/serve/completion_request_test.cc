@@ -89,68 +89,70 @@ TEST(CompletionRequest, ErrorsNameTheField) {
   EXPECT_EQ(param(R"({"messages": [{"role": "user", "content": "a"}], "nonsense": 1})"), "nonsense");
   EXPECT_EQ(param(R"({"messages": [{"role": "user", "content": "a"}], "attention": "x="})"), "attention");
   // A plan of a request opens no file.
-  EXPECT_EQ(param(R"({"messages": [{"role": "user", "content": "a"}], "attention": "retain=duo(profile=/etc/passwd)"
-})"), "attention");
-  EXPECT_EQ(param(R"({"messages": [{"role": "user", "content": "a"}], "attention": "mix=act(profile=/etc/passwd)@2"})"), "attention");
-  EXPECT_EQ(param(R"({"messages": [{"role": "user", "content": "a"}], "attention": "retain=duo(profile=auto)"
-  })"), "none");
-  }
+  const auto of_plan = [&](const std::string& plan) {
+    const json body = {{"messages", {{{"role", "user"}, {"content", "a"}}}}, {"attention", plan}};
+    return param(body.dump().c_str());
+  };
+  EXPECT_EQ(of_plan("retain=duo(profile=/etc/passwd)"), "attention");
+  EXPECT_EQ(of_plan("mix=act(profile=/etc/passwd)@2"), "attention");
+  EXPECT_EQ(of_plan("retain=duo(profile=auto)"), "none");
+}
 
-  // Any JSON gives a request or an error.
-  TEST(CompletionRequest, RandomValuesInEveryField) {
-    std::mt19937 random(11);
-    const std::vector<std::string> names = {"model",
-                                            "prompt",
-                                            "messages",
-                                            "temperature",
-                                            "top_p",
-                                            "n",
-                                            "stop",
-                                            "seed",
-                                            "logit_bias",
-                                            "logprobs",
-                                            "top_logprobs",
-                                            "stream",
-                                            "stream_options",
-                                            "attention",
-                                            "response_format",
-                                            "tools",
-                                            "tool_choice",
-                                            "max_tokens",
-                                            "max_completion_tokens",
-                                            "echo",
-                                            "suffix"};
-    const std::vector<json> values = {nullptr,
-                                      true,
-                                      0,
-                                      -1,
-                                      1e300,
-                                      INT64_MIN,
-                                      UINT64_MAX,
-                                      "",
-                                      "a",
-                                      json::array(),
-                                      json::object(),
-                                      json::array({json::array({json::array()})}),
-                                      {{"type", "json_schema"}},
-                                      {{"role", "user"}},
-                                      json::array({{{"role", "user"}, {"content", "a"}}}),
-                                      {{"include_usage", 3}},
-                                      std::string(10000, 'x')};
-    for (int i = 0; i < 3000; ++i) {
-      json body = json::object();
-      for (const std::string& name : names) {
-        if (random() % 3 == 0) body[name] = values[random() % values.size()];
-      }
-      for (const auto& read : {read_chat_request(body, kLimits), read_completion_request(body, kLimits)}) {
-        if (const auto* error = std::get_if<ApiError>(&read)) {
-          EXPECT_EQ(error->status, 400);
-          EXPECT_FALSE(error->message.empty());
-          EXPECT_FALSE(json::parse(error->json()).empty());
-        }
+// Any JSON gives a request or an error.
+TEST(CompletionRequest, RandomValuesInEveryField) {
+  std::mt19937 random(11);
+  const std::vector<std::string> names = {"model",
+                                          "prompt",
+                                          "messages",
+                                          "temperature",
+                                          "top_p",
+                                          "n",
+                                          "stop",
+                                          "seed",
+                                          "logit_bias",
+                                          "logprobs",
+                                          "top_logprobs",
+                                          "stream",
+                                          "stream_options",
+                                          "attention",
+                                          "response_format",
+                                          "tools",
+                                          "tool_choice",
+                                          "max_tokens",
+                                          "max_completion_tokens",
+                                          "echo",
+                                          "suffix"};
+  const std::vector<json> values = {nullptr,
+                                    true,
+                                    0,
+                                    -1,
+                                    1e300,
+                                    INT64_MIN,
+                                    UINT64_MAX,
+                                    "",
+                                    "a",
+                                    json::array(),
+                                    json::object(),
+                                    json::array({json::array({json::array()})}),
+                                    {{"type", "json_schema"}},
+                                    {{"role", "user"}},
+                                    json::array({{{"role", "user"}, {"content", "a"}}}),
+                                    {{"include_usage", 3}},
+                                    std::string(10000, 'x')};
+  for (int i = 0; i < 3000; ++i) {
+    json body = json::object();
+    for (const std::string& name : names) {
+      if (random() % 3 == 0) body[name] = values[random() % values.size()];
+    }
+    for (const auto& read : {read_chat_request(body, kLimits), read_completion_request(body, kLimits)}) {
+      if (const auto* error = std::get_if<ApiError>(&read)) {
+        EXPECT_EQ(error->status, 400);
+        EXPECT_FALSE(error->message.empty());
+        EXPECT_FALSE(json::parse(error->json()).empty());
       }
     }
   }
+}
 
-  }  // namespace
-  }  // namespace loci
+}  // namespace
+}  // namespace loci
