@@ -63,8 +63,9 @@ class JsonRules {
 
   Node number(Node next) {
     const auto digit = [&](Node after) { return g_.take(range('0', '9'), after); };
+    // Two digits: what is beyond a double is refused by many readers.
     const Node power =
-        g_.take(of("eE"), g_.any_of({g_.repeat(1, 3, next, digit), g_.take(of("+-"), g_.repeat(1, 3, next, digit))}));
+        g_.take(of("eE"), g_.any_of({g_.repeat(1, 2, next, digit), g_.take(of("+-"), g_.repeat(1, 2, next, digit))}));
     const Node after_fraction = g_.any_of({next, power});
     const Node fraction = g_.text(".", g_.repeat(1, 20, after_fraction, digit));
     return integer(g_.any_of({next, fraction, power}));
