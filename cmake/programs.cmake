@@ -22,3 +22,9 @@ endforeach()
 # The tokenizers' side of tools/tokenizers/compare.py, built on request.
 add_executable(tokenize_batch EXCLUDE_FROM_ALL ${PROJECT_SOURCE_DIR}/tools/tokenizers/tokenize_batch.cc)
 target_link_libraries(tokenize_batch PRIVATE loci_text)
+
+# The model by construction as a file to play with, built on request.
+add_executable(write_induction_model EXCLUDE_FROM_ALL ${PROJECT_SOURCE_DIR}/tools/induction/write_model.cc
+               ${PROJECT_SOURCE_DIR}/tests/eval/induction_model.cc ${PROJECT_SOURCE_DIR}/tests/io/gguf_writer.cc)
+target_include_directories(write_induction_model PRIVATE ${PROJECT_SOURCE_DIR}/tests)
+target_link_libraries(write_induction_model PRIVATE loci_base)

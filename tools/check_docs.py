@@ -18,7 +18,7 @@ import tempfile
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-TOP_FOLDERS = "bench cmake docs examples fuzz include models src tests tools data .ci".split()
+TOP_FOLDERS = "bench cmake docs examples fuzz include lab models src tests tools data .ci".split()
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 # `src/io/gguf_file.cc`, but not `src/<family>.cc` or `tests/NAME`: a name in capitals stands for many.
@@ -26,7 +26,7 @@ PATH = re.compile(r"`((?:" + "|".join(map(re.escape, TOP_FOLDERS)) + r")/[\w./*-
 
 
 def pages(root):
-    return [path for path in [root / "README.md", *sorted(root.glob("docs/**/*.md")), *sorted(root.glob("bench/*.md"))]
+    return [path for path in [root / "README.md", *sorted(root.glob("docs/**/*.md")), *sorted(root.glob("bench/*.md")), *sorted(root.glob("lab/**/*.md"))]
             if path.is_file()]
 
 

@@ -41,7 +41,7 @@ INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"')
 # Places that exist on one machine only; /home/user is nobody's. The slash is apart from the words so that this file passes its
 # own check.
 MACHINE_PATH = re.compile(r"""(?:^|[\s"'(=:,`])/""" + r"(?!home/user\b)(?:work|home|root|tmp|mnt|Users)\b")
-MACHINE_PATH_FOLDERS = SOURCE_FOLDERS + ("tools", "cmake", "docs", ".ci")
+MACHINE_PATH_FOLDERS = SOURCE_FOLDERS + ("tools", "cmake", "docs", "lab", ".ci")
 MACHINE_PATH_SUFFIXES = SOURCE_SUFFIXES | {".py", ".sh", ".cmake", ".md", ".txt", ""}
 
 

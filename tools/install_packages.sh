@@ -3,6 +3,7 @@
 #
 #   tools/install_packages.sh build            what ./dev run, build and test need
 #   tools/install_packages.sh build check      and what ./dev check, format and fuzz need
+#   tools/install_packages.sh browser          a browser, for the test of the evaluation's pages
 #   tools/install_packages.sh --list GROUP...  prints the names and installs nothing
 #
 # Packages that are there already cost one question to dpkg: no network and no rights are needed then.
@@ -19,6 +20,7 @@ build=(
   libjs-chart.js                                             # draws the evaluation's report
 )
 check=(clang clang-format clang-tidy libclang-rt-14-dev llvm)
+browser=(chromium fonts-dejavu-core)
 
 list_only=no
 wanted=()
@@ -27,11 +29,12 @@ for argument in "$@"; do
     --list) list_only=yes ;;
     build) wanted+=("${build[@]}") ;;
     check) wanted+=("${check[@]}") ;;
-    *) echo "install_packages.sh: unknown group '$argument'; groups are: build check" >&2; exit 2 ;;
+    browser) wanted+=("${browser[@]}") ;;
+    *) echo "install_packages.sh: unknown group '$argument'; groups are: build check browser" >&2; exit 2 ;;
   esac
 done
 if ((${#wanted[@]} == 0)); then
-  sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
+  sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
   exit 2
 fi
 if [[ $list_only == yes ]]; then

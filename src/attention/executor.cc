@@ -6,6 +6,7 @@
 #include <cstring>
 #include <limits>
 #include <optional>
+#include <utility>
 
 #include "base/assert.h"
 #include "base/checked.h"
@@ -36,6 +37,8 @@ class WorkerScratch {
     scores = reinterpret_cast<float*>(take(rows * kPageSlots * sizeof(float)));
     visible = reinterpret_cast<VisibleSlots*>(take(rows * sizeof(VisibleSlots)));
     gathered = take(gathered_bytes(dim));
+    for (const std::byte*** list : {&places, &next_places})
+      *list = reinterpret_cast<const std::byte**>(take(kPageSlots * sizeof(std::byte*)));
     for (SoftmaxState* state : {&item, &segment, &total})
       *state = state_at(reinterpret_cast<float*>(take(state_floats(rows, dim) * sizeof(float))), rows);
   }
@@ -48,7 +51,9 @@ class WorkerScratch {
   float* query;        // one row
   float* scores;
   VisibleSlots* visible;
-  std::byte* gathered;  // single slots, as a page
+  std::byte* gathered;       // single slots, as a page
+  const std::byte** places;  // where their values are
+  const std::byte** next_places;
   SoftmaxState item, segment, total;
 
  private:
@@ -208,15 +213,17 @@ class Executor::Worker {
     const uint32_t all = tile.blocks();
     for (uint32_t block = first; block < last; ++block) {
       const TileBlock at = executor_.list_.block(tile, block);
-      if (at.kind == TileBlock::Kind::kSlots && tile.scores.data != nullptr) {
-        fold_scored(tile, at, b);
-        continue;
-      }
-      b.page = at.kind == TileBlock::Kind::kSlots ? gather(tile, at.index) : page(tile, at);
+      const bool known = scored(tile, at), slots = at.kind == TileBlock::Kind::kSlots;
+      if (!slots) b.page = page(tile, at);
+      if (slots && !known) b.page = gather(tile, at.index);
       b.next_page = b.page;
       if (block + 1 < all) {  // a worker goes on to the tile's next item more often than not
         const TileBlock next = executor_.list_.block(tile, block + 1);
         if (next.kind != TileBlock::Kind::kSlots) b.next_page = page(tile, next);
+      }
+      if (known) {
+        fold_scored(tile, block, at, b);
+        continue;
       }
       b.visible = mark(tile, at);
       if (tile.kernel->load_block != nullptr) tile.kernel->load_block(table.layout(), b.page, own_.block);
@@ -224,23 +231,68 @@ class Executor::Worker {
     }
   }
 
-  // Slots whose scores are known.
-  void fold_scored(const Tile& tile, const TileBlock& at, BlockRead b) {
+  // Entries whose scores are known: of a page, or of single slots.
+  void fold_scored(const Tile& tile, uint32_t block, const TileBlock& at, BlockRead b) {
     const Table& table = *tile.read->table;
-    clear_gathered(table.layout());
-    const size_t count = std::min<size_t>(kPageSlots, tile.slots.size() - at.index);
-    gather_values(table, tile.head_index, tile.slots.subspan(at.index, count), own_.gathered, 0);
-    for (uint32_t row = 0; row < tile.rows(); ++row) {
-      const float* from = tile.scores.row(row) + at.index;
-      for (size_t i = 0; i < count; ++i) own_.scores[row * kPageSlots + i] = from[i] * scale_;
-      std::fill_n(own_.scores + row * kPageSlots + count, kPageSlots - count, 0.0F);
-    }
-    b.page = own_.gathered;
-    b.next_page = own_.gathered;
-    b.visible = mark_first(tile, tile.slots.size() - at.index);
     const ScoredKernel& kernel = scored_kernel(isa_, table.layout().codec);
+    load_scores(tile, at);
+    b.visible = mark(tile, at);
+    if (at.kind == TileBlock::Kind::kSlots && kernel.fold_places != nullptr) {
+      if (placed_tile_ != &tile || placed_block_ != block) place(tile, at, own_.places);
+      const bool more = block + 1 < tile.blocks();
+      if (more) place(tile, executor_.list_.block(tile, block + 1), own_.next_places);
+      kernel.fold_places(b, own_.places, more ? own_.next_places : own_.places);
+      std::swap(own_.places, own_.next_places);
+      placed_tile_ = more ? &tile : nullptr;
+      placed_block_ = block + 1;
+      return;
+    }
+    if (at.kind == TileBlock::Kind::kSlots) {
+      clear_gathered(table.layout());
+      gather_values(table, tile.head_index, slots_of(tile, at), own_.gathered, 0);
+      b.page = b.next_page = own_.gathered;
+    }
     if (kernel.load_values != nullptr) kernel.load_values(table.layout(), b.page, reinterpret_cast<float*>(own_.block));
     kernel.fold(b);
+  }
+
+  static bool scored(const Tile& tile, const TileBlock& at) {
+    return (at.kind == TileBlock::Kind::kCopies ? tile.copy_scores : tile.scores).data != nullptr;
+  }
+
+  static std::span<const uint32_t> slots_of(const Tile& tile, const TileBlock& at) {
+    return tile.slots.subspan(at.index, std::min<size_t>(kPageSlots, tile.slots.size() - at.index));
+  }
+
+  // The block's scores, scaled, as a fold wants them.
+  void load_scores(const Tile& tile, const TileBlock& at) {
+    for (uint32_t row = 0; row < tile.rows(); ++row) {
+      float* to = own_.scores + row * kPageSlots;
+      if (at.kind == TileBlock::Kind::kSlots) {
+        const float* from = tile.scores.row(row);
+        const std::span<const uint32_t> slots = slots_of(tile, at);
+        for (size_t i = 0; i < slots.size(); ++i) to[i] = from[slots[i]] * scale_;
+        std::fill(to + slots.size(), to + kPageSlots, 0.0F);
+        continue;
+      }
+      const bool copies = at.kind == TileBlock::Kind::kCopies;
+      const float* from = (copies ? tile.copy_scores : tile.scores).row(row) + size_t{at.index} * kPageSlots;
+      const float scale = copies ? 1.0F : scale_;
+      for (size_t i = 0; i < kPageSlots; ++i) to[i] = from[i] * scale;
+    }
+  }
+
+  // Where the values of the block's slots begin.
+  void place(const Tile& tile, const TileBlock& at, const std::byte** places) const {
+    const Table& table = *tile.read->table;
+    const std::span<const uint32_t> slots = slots_of(tile, at);
+    const std::byte* page = nullptr;
+    for (size_t i = 0; i < slots.size(); ++i) {
+      if (i == 0 || slots[i] / kPageSlots != slots[i - 1] / kPageSlots)
+        page = table.page_of(SlotId(slots[i]), tile.head_index);
+      places[i] = first_values(table.layout(), page, slots[i] % kPageSlots);
+    }
+    std::fill(places + slots.size(), places + kPageSlots, places[slots.size() - 1]);
   }
 
   void fold_published(const Tile& tile) {
@@ -398,6 +450,9 @@ class Executor::Worker {
   float* partials_;
   WorkerScratch own_;
   std::optional<KvCodec> gathered_codec_;  // of what own_.gathered holds; none: it is not cleared
+  // The block that own_.places are of.
+  const Tile* placed_tile_ = nullptr;
+  uint32_t placed_block_ = 0;
 };
 
 void Executor::run(OpContext& context, const WorkPlan& plan, std::span<const Read> reads, const Rows& q, float scale,

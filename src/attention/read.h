@@ -18,6 +18,8 @@ namespace loci {
 struct EntryCopies {
   const std::byte** pages = nullptr;  // per row: consecutive pages of the table's layout. Null: none
   uint32_t* counts = nullptr;         // per row: entries
+  // Scaled scores by place, where a method knows them, in the rows of Selection::scores. Keys are not read then.
+  Rows scores = {};
 };
 
 // What of a table each tile of rows reads: whole pages, copies, single slots, or several of them, which have no slot in
@@ -32,8 +34,8 @@ struct Selection {
   // Positions that share a row of `slots`, a multiple of `tile`, absolute as well. 0: those of a tile.
   uint32_t slot_tile = 0;
   EntryCopies copies = {};
-  // Unscaled scores of the listed slots, where a method knows them: row r * (group / parts) + query head of its part,
-  // as many columns as listed slots. Their keys are not read then. Tiles of one position; without data: not known.
+  // Unscaled scores by slot, where a method knows those of all that is selected: row r * (group / parts) + query head
+  // of its part. Keys are not read then. Tiles of one position; without data: not known.
   Rows scores = {};
 
   size_t row(size_t head_index, uint32_t part, uint32_t tile_index, uint32_t tiles) const {

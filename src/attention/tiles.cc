@@ -79,6 +79,17 @@ void TileList::add_patterns(const Read& read, const Sizes& sizes, const ReadKern
   }
 }
 
+namespace {
+
+// Those of a row of the selection.
+Rows scores_of(const Selection& selection, const Rows& scores, size_t row, uint32_t heads) {
+  if (scores.data == nullptr) return {};
+  LOCI_ASSERT(selection.tile == 1, "scores are of one row");
+  return {scores.data + row * heads * scores.stride, heads, scores.width, scores.stride};
+}
+
+}  // namespace
+
 void TileList::add_selections(const Read& read, const Sizes& sizes, const ReadKernel& kernel) {
   LOCI_ASSERT(read.slots.dense(), "what is selected from is there as a whole");
   const Selection& selection = *read.selection;
@@ -120,11 +131,8 @@ void TileList::add_selections(const Read& read, const Sizes& sizes, const ReadKe
         }
         if (selection.slots.elements != nullptr)
           tile.slots = selection.slots.row(selection.slot_row(h, part, position, first, read.rows));
-        if (selection.scores.data != nullptr) {
-          LOCI_ASSERT(selection.tile == 1, "scores are of one row");
-          tile.scores = {selection.scores.data + row * heads * selection.scores.stride, heads, selection.scores.width,
-                         selection.scores.stride};
-        }
+        tile.scores = scores_of(selection, selection.scores, row, heads);
+        tile.copy_scores = scores_of(selection, selection.copies.scores, row, heads);
         gathers_ = gathers_ || !tile.slots.empty();
         tile.items = std::max(1u, static_cast<uint32_t>(div_up(tile.blocks(), kItemBlocks)));
         add(tile);

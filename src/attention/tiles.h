@@ -40,7 +40,9 @@ struct Tile {
   const std::byte* copies = nullptr;  // consecutive pages of `copy_count` entries
   uint32_t copy_count = 0;
   std::span<const uint32_t> slots = {};
-  Rows scores = {};  // of the slots, by query head of the tile; without data: not known
+  // Of what is selected, by query head of the tile; without data: not known.
+  Rows scores = {};       // by slot
+  Rows copy_scores = {};  // by place
 
   uint32_t items = 0;
   uint64_t items_before = 0;  // of earlier tiles

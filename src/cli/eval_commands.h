@@ -7,6 +7,7 @@ namespace loci {
 
 void add_eval_list(const Command& eval, Choice& choice);
 void add_eval_compare(const Command& eval, Choice& choice);
+void add_eval_pareto(const Command& eval, Choice& choice);
 void add_eval_perplexity(const Command& eval, Choice& choice);
 
 }  // namespace loci

@@ -8,7 +8,9 @@
 #include "cli/eval_commands.h"
 #include "cli/model_header.h"
 #include "cli/model_options.h"
+#include "cli/table.h"
 #include "cli/text_input.h"
+#include "eval/position_curve.h"
 
 namespace loci {
 namespace {
@@ -19,6 +21,7 @@ struct PerplexityCommand {
   std::string ids_file;
   uint32_t window = 0;
   uint32_t decode = 0;
+  bool by_position = false;
   bool per_token = false;
   bool json = false;
 };
@@ -44,10 +47,19 @@ double mean_of(const std::vector<TokenScore>& scores) {
   return sum / static_cast<double>(scores.size());
 }
 
-nlohmann::ordered_json score_json(const std::vector<TokenScore>& scores, const Engine& engine, bool per_token) {
+std::vector<PositionBucket> curve_of(const std::vector<TokenScore>& scores, size_t tokens,
+                                     const PerplexityCommand& command) {
+  std::vector<float> nll;
+  for (const TokenScore& score : scores) nll.push_back(score.nll);
+  return position_curve(nll, scored_positions(tokens, command.window > 0 ? command.window : tokens, command.decode));
+}
+
+nlohmann::ordered_json score_json(const std::vector<TokenScore>& scores, const Engine& engine,
+                                  const std::vector<PositionBucket>& curve, bool per_token) {
   const double mean = mean_of(scores);
   nlohmann::ordered_json out{
       {"mean_nll", mean}, {"ppl", std::exp(mean)}, {"tokens", scores.size()}, {"attention", engine.info().attention}};
+  for (const PositionBucket& bucket : curve) out["positions"].push_back(to_json(bucket));
   if (!per_token) return out;
   nlohmann::ordered_json nll = nlohmann::ordered_json::array();
   nlohmann::ordered_json argmax = nlohmann::ordered_json::array();
@@ -95,6 +107,15 @@ Result<std::vector<TokenScore>> score(Engine& engine, const std::vector<TokenId>
   return command.decode == 0 ? scores : decoded_ones(scores, tokens.size(), window, command.decode);
 }
 
+void print_curve(const Console& console, const std::vector<PositionBucket>& curve) {
+  TextTable table({{"positions", true}, {"tokens", true}, {"nats", true}, {"perplexity", true}});
+  for (const PositionBucket& bucket : curve) {
+    table.add({fmt::format("{}-{}", bucket.first, bucket.last), fmt::format("{}", bucket.tokens),
+               fmt::format("{:.4f}", bucket.mean_nll), fmt::format("{:.3f}", std::exp(bucket.mean_nll))});
+  }
+  console.print("{}", table.text());
+}
+
 Result<int> perplexity(const Console& console, const PerplexityCommand& command) {
   LOCI_TRY(const std::filesystem::path path, find_model(command.model.model, console));
   LOCI_TRY(const std::vector<TokenId> tokens, tokens_to_score(command, path, console));
@@ -107,13 +128,16 @@ Result<int> perplexity(const Console& console, const PerplexityCommand& command)
     return fail(ErrorCode::kInvalidArgument, "the text has {} token(s): at least 2 are needed to predict one",
                 tokens.size());
   }
+  std::vector<PositionBucket> curve;
+  if (command.by_position) curve = curve_of(scores, tokens.size(), command);
   if (command.json) {
-    console.write_json(score_json(scores, engine, command.per_token));
+    console.write_json(score_json(scores, engine, curve, command.per_token));
     return kExitOk;
   }
   const double mean = mean_of(scores);
   console.print("perplexity {:.4f}   mean negative log-likelihood {:.5f} nats   {} tokens   {}\n", std::exp(mean), mean,
                 scores.size(), engine.info().attention);
+  if (command.by_position) print_curve(console, curve);
   if (!command.per_token) return kExitOk;
   for (const TokenScore& token : scores) console.print("{:.5f} {} {:.5f}\n", token.nll, token.argmax, token.gap);
   return kExitOk;
@@ -131,11 +155,13 @@ void add_eval_perplexity(const Command& eval, Choice& choice) {
       "nothing. --per-token adds, for each predicted token, its negative log-likelihood (nll), the\n"
       "token the model held most likely (argmax) and how far that one is ahead of the second (gap).\n"
       "--decode reads the end of each window one token at a time, as an answer is, so that what a\n"
-      "plan does in decode steps shows; then only these tokens are scored.",
+      "plan does in decode steps shows; then only these tokens are scored. --by-position adds the means\n"
+      "of stretches of positions, each twice as long as the one before.",
       "  loci eval perplexity -m smollm2 -f book.txt --window 2048\n"
       "  loci eval perplexity -m smollm2 -f book.txt --window 2048 --attention store=kv4 --json\n"
       "  loci eval perplexity -m needle --tokens ids.json --per-token --json\n"
-      "  loci eval perplexity -m needle -f book.txt --window 8192 --decode 256 --attention store=kv4\n");
+      "  loci eval perplexity -m needle -f book.txt --window 8192 --decode 256 --attention store=kv4\n"
+      "  loci eval perplexity -m needle -f book.txt --window 8192 --by-position --attention streaming\n");
   add_model_options(command, options->model);
   const std::vector<Option> inputs{
       command.add_option("-f,--file", options->file, "The text; - reads standard input").type("FILE"),
@@ -145,8 +171,10 @@ void add_eval_perplexity(const Command& eval, Choice& choice) {
   command.add_option("--window", options->window, "Tokens read together; 0: the whole text").shows_default().type("N");
   command.add_option("--decode", options->decode, "Score only the last N tokens of each window, as decode steps")
       .type("N");
+  command.add_flag("--by-position", options->by_position, "Report means by where in their window the tokens stand");
   command.add_flag("--per-token", options->per_token, "Report every predicted token");
-  command.add_flag("--json", options->json, "Print one JSON object: mean_nll, ppl, tokens, nll, argmax, gap");
+  command.add_flag("--json", options->json,
+                   "Print one JSON object: mean_nll, ppl, tokens, positions, nll, argmax, gap");
   set_action(command, choice, options, perplexity, [inputs] { require_options(inputs, 1, 1); });
 }
 

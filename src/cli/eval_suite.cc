@@ -225,6 +225,9 @@ Result<int> evaluate(const Console& console, const SuiteCommand& command) {
 
   ProgressBar bar("evaluating", ProgressUnit::kTokens, console.err);
   const uint32_t longest = *std::max_element(run.lengths.begin(), run.lengths.end());
+  // A context is read once, each question then goes to a fork beside it.
+  const bool forks = std::any_of(run.tasks.begin(), run.tasks.end(),
+                                 [](const Task* task) { return task->asking == Asking::kRequests; });
   EvalHooks hooks;
   hooks.cancelled = console.cancel_flag();
   hooks.on_progress = [&](uint64_t done, uint64_t total) { bar.update(done, total); };
@@ -233,6 +236,7 @@ Result<int> evaluate(const Console& console, const SuiteCommand& command) {
     EngineOptions options = engine_options(command.model);
     options.attention = plan;
     options.prefix_cache = false;  // a plan's time is to be its own
+    options.batch = forks ? 2 : 1;
     LOCI_TRY(const ModelHeader header, ModelHeader::open(model));
     options.context = std::min(longest + kContextSlack, header.trained_context());
     return load_engine(model, options, console);
@@ -305,9 +309,10 @@ void add_jsonl_options(const Command& command, SuiteCommand& options) {
 
 void add_suite_options(const Command& command, SuiteCommand& options) {
   command
-      .add_option("--suite", options.suites,
-                  "What is asked: ruler, passkey, kv, order; ruler:vt,niah_single_2 names tasks; jsonl:FILE asks the\n"
-                  "questions of a file, a JSON object a line with context, input and answers, as LongBench has them")
+      .add_option(
+          "--suite", options.suites,
+          "What is asked: a suite of 'loci eval list'; ruler:vt,niah_single_2 names tasks; jsonl:FILE asks the\n"
+          "questions of a file, a JSON object a line with context, input and answers, as LongBench has them")
       .type("SUITE[:TASK,...]");
   command
       .add_option("-m,--model", options.model.model,
@@ -391,6 +396,7 @@ void add_eval(const Command& app, Choice& choice) {
   add_engine_options(eval, options->model);
   add_eval_list(eval, choice);
   add_eval_compare(eval, choice);
+  add_eval_pareto(eval, choice);
   add_eval_perplexity(eval, choice);
   eval.when_chosen([options, &choice] {
     if (options->suites.empty()) throw UsageError("--suite, or a command, is required");

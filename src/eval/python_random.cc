@@ -21,6 +21,13 @@ std::vector<uint32_t> words_of(uint64_t seed) {
   return words;
 }
 
+// In [0, 1), of 53 bits: both CPython's and numpy's.
+double uniform(MersenneTwister& twister) {
+  const uint32_t a = twister.next() >> 5;
+  const uint32_t b = twister.next() >> 6;
+  return (a * 67108864.0 + b) / 9007199254740992.0;
+}
+
 }  // namespace
 
 MersenneTwister::MersenneTwister(uint32_t seed) {
@@ -70,11 +77,7 @@ PythonRandom::PythonRandom(uint64_t seed) : twister_(std::span<const uint32_t>(w
 
 uint32_t PythonRandom::bits(uint32_t count) { return count == 0 ? 0 : twister_.next() >> (32 - count); }
 
-double PythonRandom::random() {
-  const uint32_t a = twister_.next() >> 5;
-  const uint32_t b = twister_.next() >> 6;
-  return (a * 67108864.0 + b) / 9007199254740992.0;
-}
+double PythonRandom::random() { return uniform(twister_); }
 
 uint64_t PythonRandom::below(uint64_t limit) {
   const auto width = static_cast<uint32_t>(std::bit_width(limit));
@@ -141,6 +144,37 @@ int64_t numpy_randint(MersenneTwister& twister, int64_t low, int64_t high) {
     const uint32_t drawn = twister.next() & mask;
     if (drawn <= range) return low + drawn;
   }
+}
+
+std::vector<size_t> numpy_permutation(MersenneTwister& twister, size_t size) {
+  std::vector<size_t> out(size);
+  std::iota(out.begin(), out.end(), size_t{0});
+  for (size_t i = size; i-- > 1;) {
+    std::swap(out[i], out[static_cast<size_t>(numpy_randint(twister, 0, static_cast<int64_t>(i) + 1))]);
+  }
+  return out;
+}
+
+// Draws all that are missing at once, with the weights of those found set to 0, and keeps the first of equal ones.
+std::vector<size_t> numpy_weighted_choice(MersenneTwister& twister, std::vector<double> weights, size_t count) {
+  const double total = std::accumulate(weights.begin(), weights.end(), 0.0);
+  for (double& w : weights) w /= total;
+  std::vector<size_t> found;
+  while (found.size() < count) {
+    std::vector<double> drawn(count - found.size());
+    for (double& x : drawn) x = uniform(twister);
+    for (const size_t i : found) weights[i] = 0;
+    std::vector<double> sums(weights.size());
+    std::partial_sum(weights.begin(), weights.end(), sums.begin());
+    const double last = sums.back();
+    for (double& x : sums) x /= last;
+    std::unordered_set<size_t> taken;
+    for (const double x : drawn) {
+      const auto i = static_cast<size_t>(std::upper_bound(sums.begin(), sums.end(), x) - sums.begin());
+      if (taken.insert(i).second) found.push_back(i);
+    }
+  }
+  return found;
 }
 
 }  // namespace loci

@@ -55,7 +55,12 @@ class PythonRandom {
   MersenneTwister twister_;
 };
 
-// numpy.random.RandomState(seed).randint(low, high), high left out, for ranges below 2^32.
+// Of numpy.random.RandomState(seed), drawn from MersenneTwister(seed):
+// randint(low, high), high left out, for ranges below 2^32.
 int64_t numpy_randint(MersenneTwister& twister, int64_t low, int64_t high);
+// permutation(size), size below 2^32; its first `count` are choice(size, count, replace=False).
+std::vector<size_t> numpy_permutation(MersenneTwister& twister, size_t size);
+// choice(weights.size(), count, replace=False, p=weights / sum): as many weights as `count` are above 0.
+std::vector<size_t> numpy_weighted_choice(MersenneTwister& twister, std::vector<double> weights, size_t count);
 
 }  // namespace loci

@@ -1,7 +1,7 @@
-// What people look at: a page that needs nothing beside it, and tables in Markdown.
+// What people look at: a page that needs nothing beside it, and the same in Markdown: tables of cells, of scores by
+// depth and of the frontier, and what was said where an answer lacks something.
 //
-// The page holds the results as JSON, the program that draws them and Chart.js (MIT). It asks the network for nothing,
-// and forbids it. Costs the results' JSON in memory, three times at most.
+// The page holds all results as JSON (page.h).
 #pragma once
 
 #include <string>

@@ -62,29 +62,35 @@ Json to_json(const Interval& interval) {
 }
 
 Json to_json(const PromptResult& r) {
-  return {{"plan", r.key.plan},
-          {"task", r.key.task},
-          {"length", r.key.length},
-          {"index", r.key.index},
-          {"attention", r.attention},
-          {"prompt_tokens", r.prompt_tokens},
-          {"depth", r.depth},
-          {"needles", r.needles},
-          {"answers", r.answers},
-          {"excerpt", r.excerpt},
-          {"text", r.text},
-          {"finish", r.finish},
-          {"score", r.score},
-          {"kl", or_null(r.kl)},
-          {"agreement", or_null(r.agreement)},
-          {"kv_bytes", r.kv_bytes},
-          {"kept_tokens", r.kept_tokens},
-          {"time",
-           {{"prefill_s", r.prefill_seconds},
-            {"prefill_tok_s", r.prefill_seconds > 0 ? r.prompt_tokens / r.prefill_seconds : 0},
-            {"decode_s", r.decode_seconds},
-            {"decode_tok_s", r.decode_seconds > 0 ? r.decode_steps / r.decode_seconds : 0},
-            {"decode_steps", r.decode_steps}}}};
+  Json out{{"plan", r.key.plan},
+           {"task", r.key.task},
+           {"length", r.key.length},
+           {"index", r.key.index},
+           {"attention", r.attention},
+           {"prompt_tokens", r.prompt_tokens},
+           {"depth", r.depth},
+           {"needles", r.needles},
+           {"answers", r.answers},
+           {"excerpt", r.excerpt},
+           {"text", r.text},
+           {"finish", r.finish},
+           {"score", r.score},
+           {"kl", or_null(r.kl)},
+           {"agreement", or_null(r.agreement)},
+           {"kv_bytes", r.kv_bytes},
+           {"kept_tokens", r.kept_tokens},
+           {"time",
+            {{"prefill_s", r.prefill_seconds},
+             {"prefill_tok_s", r.prefill_seconds > 0 ? r.prompt_tokens / r.prefill_seconds : 0},
+             {"decode_s", r.decode_seconds},
+             {"decode_tok_s", r.decode_seconds > 0 ? r.decode_steps / r.decode_seconds : 0},
+             {"decode_steps", r.decode_steps}}}};
+  if (r.turns.empty()) return out;
+  Json& turns = out["turns"] = Json::array();
+  for (const TurnResult& turn : r.turns) {
+    turns.push_back({{"text", turn.text}, {"score", turn.score}, {"read", turn.read}, {"reused", turn.reused}});
+  }
+  return out;
 }
 
 Result<PromptResult> prompt_result_from_json(const nlohmann::json& json) {
@@ -108,6 +114,10 @@ Result<PromptResult> prompt_result_from_json(const nlohmann::json& json) {
     r.prefill_seconds = time.at("prefill_s");
     r.decode_seconds = time.at("decode_s");
     r.decode_steps = time.at("decode_steps");
+    if (!json.contains("turns")) return r;
+    for (const nlohmann::json& turn : json.at("turns")) {
+      r.turns.push_back({turn.at("text"), turn.at("score"), turn.at("read"), turn.at("reused")});
+    }
     return r;
   } catch (const nlohmann::json::exception& error) {
     return fail(ErrorCode::kCorrupt, "a result is not one of an evaluation: {}", error.what());

@@ -30,6 +30,14 @@ struct PromptKey {
   auto operator<=>(const PromptKey&) const = default;
 };
 
+// One of several questions about a context.
+struct TurnResult {
+  std::string text;
+  double score = 0;
+  uint32_t read = 0;    // tokens of the prompt that were read for it
+  uint32_t reused = 0;  // that the session held already
+};
+
 struct PromptResult {
   PromptKey key;
   std::string attention;  // the plan in canonical form
@@ -49,6 +57,7 @@ struct PromptResult {
   double prefill_seconds = 0;
   double decode_seconds = 0;
   uint32_t decode_steps = 0;
+  std::vector<TurnResult> turns;  // of tasks with several questions; the score is their mean
 };
 
 nlohmann::ordered_json to_json(const Interval& interval);

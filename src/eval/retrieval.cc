@@ -3,22 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "eval/ruler.h"
 
 namespace loci {
-namespace {
-
-// Spreads the prompts of a cell evenly over the context, however many there are.
-double spread(uint32_t index) {
-  constexpr double kGoldenRatio = 0.6180339887498949;
-  double whole = 0;
-  return std::modf((index + 0.5) * kGoldenRatio, &whole);
-}
-
-}  // namespace
-
 Sample passkey(const SampleInput& input) {
   PythonRandom random(input.sample_seed);
   const std::string key = fmt::format("{}", random.between(1, 50000));
@@ -42,7 +30,7 @@ Sample passkey(const SampleInput& input) {
 
 Sample key_value(const SampleInput& input) {
   PythonRandom random(input.sample_seed);
-  const auto asked = std::min(static_cast<uint32_t>(input.depth.value_or(spread(input.index)) * input.units),
+  const auto asked = std::min(static_cast<uint32_t>(input.depth.value_or(spread_depth(input.index)) * input.units),
                               std::max(input.units, 1U) - 1);
   Sample sample;
   std::string pairs;

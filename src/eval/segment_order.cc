@@ -12,11 +12,11 @@ constexpr uint32_t kSegment = 50;  // words
 constexpr uint32_t kBins = 4;
 constexpr uint32_t kLongExcerpt = 5000;
 
-struct Range {
+struct Distances {
   uint32_t least, most;  // words between the beginnings: more than `least`
 };
 
-Range distances(uint32_t words, uint32_t bin) {
+Distances distances(uint32_t words, uint32_t bin) {
   const uint32_t far = static_cast<uint32_t>(uint64_t{words} * 4 / 5);
   const std::array<uint32_t, kBins + 1> edges =
       words < kLongExcerpt ? std::array<uint32_t, kBins + 1>{kSegment, words / 4, words / 3, words / 2, far}
@@ -36,9 +36,9 @@ using Pair = std::pair<uint32_t, uint32_t>;  // the earlier one first
 
 // One beginning drawn from all, the other from those at the right distance; drawn again if there is none. A text of few
 // sentences has perhaps no such pair: then any distance that keeps the segments apart will do, and at last any two.
-Pair draw_pair(const std::vector<uint32_t>& beginnings, const Range& range, uint32_t words, PythonRandom& random) {
+Pair draw_pair(const std::vector<uint32_t>& beginnings, const Distances& range, uint32_t words, PythonRandom& random) {
   constexpr int kTries = 200;
-  for (const Range& wanted : {range, Range{kSegment - 1, words}}) {
+  for (const Distances& wanted : {range, Distances{kSegment - 1, words}}) {
     for (int i = 0; i < kTries; ++i) {
       const uint32_t one = random.choice(beginnings);
       std::vector<uint32_t> others;

@@ -3,11 +3,13 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/spelling.h"
 #include "eval/retrieval.h"
 #include "eval/ruler.h"
 #include "eval/segment_order.h"
+#include "eval/suites.h"
 
 namespace loci {
 namespace {
@@ -38,10 +40,9 @@ std::vector<std::string> suite_names() {
   return names;
 }
 
-}  // namespace
-
-const std::vector<Task>& all_tasks() {
-  static const std::vector<Task> tasks{
+// RULER and what is as old, or older.
+std::vector<Task> retrieval_tasks() {
+  return {
       {kRuler, "niah_single_1", "one number in noise", kRulerSource, Scorer::kAll, 128, 1, niah_single_1},
       {kRuler, "niah_single_2", "one number in an essay", kRulerSource, Scorer::kAll, 128, 1, niah_single_2},
       {kRuler, "niah_single_3", "one uuid in an essay", kRulerSource, Scorer::kAll, 128, 1, niah_single_3},
@@ -71,6 +72,20 @@ const std::vector<Task>& all_tasks() {
       {"order", "segment_order", "which of two segments came first", "after SORT, arXiv 2410.08133; own wording",
        Scorer::kFirstLetter, 4, kLeastExcerpt, segment_order},
   };
+}
+
+}  // namespace
+
+const std::vector<Task>& all_tasks() {
+  static const std::vector<Task> tasks = [] {
+    std::vector<Task> out;
+    for (std::vector<Task> (*suite)() :
+         {retrieval_tasks, infinitebench_tasks, needlebench_tasks, pi_llm_tasks, mqar_tasks, sort_tasks, scbench_tasks,
+          counterfactual_tasks, knowledge_clash_tasks, icl_regression_tasks}) {
+      for (Task& task : suite()) out.push_back(std::move(task));
+    }
+    return out;
+  }();
   return tasks;
 }
 
@@ -115,6 +130,22 @@ uint64_t sample_seed(uint64_t seed, std::string_view task, uint32_t length, uint
   return hash ^ (hash >> 29);
 }
 
+std::string whole_text(const Sample& sample) {
+  std::string out = sample.prompt + sample.beginning;
+  for (size_t i = 0; i < sample.turns.size(); ++i) {
+    const Turn& turn = sample.turns[i];
+    out += "\n\n" + turn.question + turn.beginning;
+    if (i + 1 < sample.turns.size()) out += fmt::format("{}", fmt::join(turn.answers, " "));
+  }
+  return out;
+}
+
+double spread_depth(uint32_t index) {
+  constexpr double kGoldenRatio = 0.6180339887498949;
+  double whole = 0;
+  return std::modf((index + 0.5) * kGoldenRatio, &whole);
+}
+
 // The largest number of lines that keeps the example's question within its tokens.
 Status SampleMaker::measure_vt_example() {
   for (uint32_t lines = kLeastExampleLines;; ++lines) {
@@ -133,7 +164,8 @@ SampleInput SampleMaker::input_of(const Task& task, uint32_t length, uint32_t in
                     .index = index,
                     .units = 0,
                     .vt_example_lines = vt_example_lines_,
-                    .random_start = options_.random_start};
+                    .random_start = options_.random_start,
+                    .vocabulary = vocabulary_};
   if (options_.even_depths) input.depth = options_.prompts < 2 ? 0.5 : index / (options_.prompts - 1.0);
   return input;
 }
@@ -143,10 +175,23 @@ Result<SizedSample> SampleMaker::make_with(const Task& task, SampleInput input, 
   SizedSample out;
   out.sample = task.generate(input);
   LOCI_TRY(out.tokens, make_prompt_(out.sample));
-  LOCI_TRY(const uint32_t answer, count_tokens_(fmt::format(" {}", fmt::join(out.sample.answers, " "))));
-  // Commas, an "and", an end: what a model may add to the bare answers.
-  out.answer_tokens = std::max(task.answer_tokens, answer + 4 * static_cast<uint32_t>(out.sample.answers.size()));
+  LOCI_TRY(out.answer_tokens, answer_room(task, out.sample));
   return out;
+}
+
+// At least what is published, more if this tokenizer needs it.
+Result<uint32_t> SampleMaker::answer_room(const Task& task, const Sample& sample) const {
+  if (task.asking == Asking::kRecall) return 1U;
+  uint32_t room = task.answer_tokens;
+  const auto widen = [&](const std::vector<std::string>& answers) -> Status {
+    LOCI_TRY(const uint32_t tokens, count_tokens_(fmt::format(" {}", fmt::join(answers, " "))));
+    // Commas, an "and", an end: what a model may add to the bare answers.
+    room = std::max(room, tokens + 4 * static_cast<uint32_t>(answers.size()));
+    return {};
+  };
+  if (sample.turns.empty()) LOCI_CHECK(widen(sample.answers));
+  for (const Turn& turn : sample.turns) LOCI_CHECK(widen(turn.answers));
+  return room;
 }
 
 Result<SizedSample> SampleMaker::make(const Task& task, uint32_t length, uint32_t index) {

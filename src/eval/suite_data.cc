@@ -73,6 +73,11 @@ Essay::Essay(std::string_view text) : text_(collapse_white_space(text)) {
   if (!text_.empty()) ends_.push_back(text_.size());
 }
 
+std::string_view Essay::word(size_t index) const {
+  const size_t begin = index == 0 ? 0 : ends_[index - 1] + 1;
+  return std::string_view(text_).substr(begin, ends_[index] - begin);
+}
+
 std::string Essay::words_from(size_t first, size_t count) const {
   std::string out;
   if (ends_.empty()) return out;
@@ -148,6 +153,7 @@ std::vector<std::string> held_out_words(std::string_view list) {
 
 SuiteData::SuiteData(const SuiteTexts& texts, QuestionSet squad_set, QuestionSet hotpotqa_set)
     : essay(texts.haystack),
+      title(texts.title),
       keys(texts.held_out_keys ? held_out_words(texts.adjectives) : split_lines(texts.adjectives),
            texts.held_out_keys ? held_out_words(texts.nouns) : split_lines(texts.nouns)),
       words(all_words(texts)),

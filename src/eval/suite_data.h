@@ -23,6 +23,7 @@ class Essay {
  public:
   explicit Essay(std::string_view text);
   size_t words() const { return ends_.size(); }
+  std::string_view word(size_t index) const;  // index < words()
   // Joined by blanks; an empty text has none.
   std::string first_words(size_t count) const { return words_from(0, count); }
   std::string words_from(size_t first, size_t count) const;  // first < words()
@@ -69,7 +70,8 @@ struct JsonlRecord {
 
 struct SuiteTexts {
   std::string haystack;
-  std::string adjectives;  // a word a line, likewise the others
+  std::string title{"Moby-Dick"};  // of the haystack, where a question names it
+  std::string adjectives;          // a word a line, likewise the others
   std::string nouns;
   std::string verbs;
   bool held_out_keys = false;  // keys are made of the held-out adjectives and nouns
@@ -79,6 +81,7 @@ struct SuiteData {
   explicit SuiteData(const SuiteTexts& texts, QuestionSet squad_set = {}, QuestionSet hotpotqa_set = {});
 
   Essay essay;
+  std::string title;
   WordPairs keys;
   std::vector<std::string> words;  // nouns, adjectives and verbs, sorted, each once
   QuestionSet squad, hotpotqa;     // empty if the user has given none, like the records

@@ -13,6 +13,7 @@
 #include "attention/primitives/sets.h"
 #include "attention/primitives/softmax.h"
 #include "attention/primitives/top.h"
+#include "attention/primitives/votes.h"
 #include "kernels/cpu/kv_codec/kv_codec.h"
 
 namespace loci {
@@ -392,6 +393,97 @@ TEST(Scores, ExactOnesAreTheDotProductsOfDecodedKeys) {
       });
       EXPECT_LE(scores_scratch_bytes(keys[0].layout.padded_dim, 2, 3), size_t{1} << 20);
     }
+  }
+}
+
+// Votes of some rows over a part of the slots, by sums that come with the scores, beside plain softmaxes.
+TEST(Scores, SumsOfExponentialsGiveVotes) {
+  Random random(18);
+  for (const KvCodec codec : {KvCodec::kKv16, KvCodec::kKv8}) {
+    for (const uint32_t slots : {70u, 512u, 1700u}) {
+      constexpr uint32_t kDim = 64, kRows = 3;
+      std::vector<float> decoded;
+      const EncodedKeys keys = encode(random, codec, kDim, slots, decoded);
+      const Grid raw = filled(random, kRows, kDim, false);
+      Grid q(kRows, kDim, 0);
+      prepare_queries(keys.layout, raw.rows, 0.5F, q.rows);
+      const auto width = static_cast<uint32_t>(keys.pages.size()) * kPageSlots;
+      const uint32_t blocks = (width + kScoreBlock - 1) / kScoreBlock;
+      const uint32_t first = random.below(40), last = slots - random.below(30);
+      Grid out(kRows, width), largest(kRows, blocks), sums(kRows, blocks);
+      const ScoreJob job{.keys = {.layout = &keys.layout, .pages = keys.pointers, .tiles = nullptr, .count = slots},
+                         .queries = q.rows,
+                         .scores = out.rows,
+                         .exps = {.largest = largest.rows, .sums = sums.rows, .first = first, .last = last}};
+      std::vector<float> once;
+      everywhere([&](OpContext& context, const std::string& name) {
+        scores(context, {&job, 1});
+        std::vector<float> lse, all(last - first, 0.5F), most(last - first, 0.0F);
+        std::vector<double> sum(last - first, 0.5), highest(last - first, 0.0);
+        for (uint32_t r = 0; r < kRows; ++r) {
+          lse.push_back(log_sum_exp(job.exps, r));
+          double total = 0;
+          for (uint32_t s = first; s < last; ++s) total += std::exp(double{out.rows.row(r)[s]});
+          EXPECT_NEAR(lse[r], std::log(total), 1e-5) << name << " " << slots;
+          for (uint32_t s = first; s < last; ++s) {
+            const double share = std::exp(double{out.rows.row(r)[s]}) / total;
+            sum[s - first] += share;
+            highest[s - first] = std::max(highest[s - first], share);
+          }
+        }
+        const Rows part{out.rows.data + first, kRows, last - first, out.rows.stride};
+        VoteJob votes{part, lse, all};
+        add_votes(context, {&votes, 1}, Pooling::kSum);
+        votes.votes = most;
+        add_votes(context, {&votes, 1}, Pooling::kMax);
+        for (uint32_t i = 0; i < last - first; ++i) {
+          ASSERT_NEAR(all[i], sum[i], 1e-5) << name << " " << i;
+          ASSERT_NEAR(most[i], highest[i], 1e-5) << name << " " << i;
+        }
+        all.insert(all.end(), most.begin(), most.end());
+        if (once.empty()) once = all;
+        EXPECT_EQ(all, once) << name;
+      });
+    }
+  }
+}
+
+TEST(Scores, RowsWithoutScoresHaveNoVote) {
+  float largest[2] = {kNone, kNone}, sums[2] = {0, 0};
+  EXPECT_EQ(log_sum_exp({.largest = {largest, 1, 2, 2}, .sums = {sums, 1, 2, 2}}, 0), kNone);
+  everywhere([&](OpContext& context, const std::string& name) {
+    float x[2] = {kNone, kNone}, votes[2] = {1, 2};
+    const float lse[1] = {kNone};
+    const VoteJob job{{x, 1, 2, 2}, lse, votes};
+    add_votes(context, {&job, 1}, Pooling::kSum);
+    EXPECT_EQ(votes[0], 1.0F) << name;
+    EXPECT_EQ(votes[1], 2.0F) << name;
+  });
+}
+
+TEST(Scores, PagesLeftOutAreNotScored) {
+  Random random(19);
+  for (const KvCodec codec : {KvCodec::kKv16, KvCodec::kKv4}) {
+    std::vector<float> decoded;
+    EncodedKeys keys = encode(random, codec, 32, 700, decoded);
+    const Grid raw = filled(random, 2, 32, false);
+    Grid q(2, 32, 0);
+    prepare_queries(keys.layout, raw.rows, 1.0F, q.rows);
+    const auto width = static_cast<uint32_t>(keys.pages.size()) * kPageSlots;
+    Grid all(2, width), some(2, width);
+    const std::vector<const std::byte*> pages(keys.pointers.begin(), keys.pointers.end());
+    std::vector<const std::byte*> left = pages;
+    for (const size_t page : {0u, 4u, 5u, 10u}) left[page] = nullptr;
+    everywhere([&](OpContext& context, const std::string& name) {
+      std::fill(some.numbers.begin(), some.numbers.end(), -77.0F);
+      const ScoreJob jobs[2] = {{{&keys.layout, pages, nullptr, width}, q.rows, all.rows},
+                                {{&keys.layout, left, nullptr, width}, q.rows, some.rows}};
+      scores(context, jobs);
+      for (uint32_t r = 0; r < 2; ++r) {
+        for (uint32_t s = 0; s < width; ++s)
+          ASSERT_EQ(some.rows.row(r)[s], left[s / kPageSlots] == nullptr ? -77.0F : all.rows.row(r)[s]) << name << s;
+      }
+    });
   }
 }
 

@@ -1,8 +1,12 @@
 // Reads of selected pages and slots, of patterns with sinks, and of extra entries, against plain loops.
+#include <algorithm>
 #include <limits>
+#include <numeric>
 #include <random>
 
 #include "attention/one_layer.h"
+#include "attention/select/plain_select.h"
+#include "cache/gather.h"
 #include "kernels/cpu/kv_codec/hadamard.h"
 
 namespace loci::test::selection {
@@ -24,7 +28,7 @@ class SelectedReads : public testing::TestWithParam<KvCodec> {
 
   // The last `rows` positions read through `selection`, by `threads` workers.
   std::vector<float> read(const Selection* selection, const Pattern& pattern, std::span<const ExtraEntry> extras,
-                          uint32_t rows, ReadPhase phase, int threads) {
+                          uint32_t rows, ReadPhase phase, int threads, Isa isa = best_isa()) {
     ThreadPool pool(threads);
     const ModelShape& model = layer_.model();
     const WorkPlan plan = Executor::plan({.rows = rows,
@@ -36,7 +40,7 @@ class SelectedReads : public testing::TestWithParam<KvCodec> {
                                           .precision = ReadPrecision::kFp32},
                                          threads);
     Workspace scratch = std::move(*Workspace::allocate(plan.scratch_bytes));
-    OpContext ops{pool, best_isa(), scratch};
+    OpContext ops{pool, isa, scratch};
     const uint32_t width = model.q_width(), first = kTokens - rows;
     std::vector<float> o(size_t{rows} * width);
     const Read one{.table = &table(),
@@ -104,6 +108,59 @@ TEST_P(SelectedReads, EqualPlainLoops) {
     const std::vector<float> one = read(&selection, {}, {}, rows, phase, 1);
     EXPECT_LT(largest_difference(one, plain), tolerance()) << "tile " << tile << ", parts " << parts;
     for (const int threads : {2, 3, 5}) EXPECT_EQ(read(&selection, {}, {}, rows, phase, threads), one) << threads;
+  }
+}
+
+// Pages, copies and slots whose scores a method knows: keys are not looked at, so these may be wrong.
+TEST_P(SelectedReads, KnownScoresTakeThePlaceOfKeys) {
+  std::mt19937 random(4);
+  const ModelShape& model = layer_.model();
+  const uint32_t pages = (kTokens + 63) / 64, last = kTokens - 1;
+  std::vector<uint64_t> words(kKvHeads, 0b1000'0000'0000'0000'0010'0001);
+  std::vector<uint32_t> elements, counts;
+  for (uint32_t h = 0; h < kKvHeads; ++h) {
+    const size_t before = elements.size();
+    for (uint32_t slot = 64; slot < 5 * 64; ++slot) {
+      if (random() % 3 == 0) elements.push_back(slot);
+    }
+    counts.push_back(static_cast<uint32_t>(elements.size() - before));
+    elements.resize(before + 300);
+  }
+  // 100 entries from slot 400 on, copied.
+  std::vector<std::vector<std::byte>> copied;
+  std::vector<const std::byte*> copies;
+  std::vector<uint32_t> copy_counts(kKvHeads, 100), copied_slots(100);
+  std::iota(copied_slots.begin(), copied_slots.end(), 400u);
+  for (uint32_t h = 0; h < kKvHeads; ++h) {
+    copied.emplace_back(2 * table().layout().bytes);
+    gather_entries(table(), h, copied_slots, copied.back().data(), 0);
+    copies.push_back(copied.back().data());
+  }
+  std::vector<float> scores(kQueryHeads * kTokens), of_copies(kQueryHeads * 128, 0.0F);
+  for (uint32_t h = 0; h < kQueryHeads; ++h) {
+    for (uint32_t j = 0; j < kTokens; ++j) scores[h * kTokens + j] = plain_score(x_, model, last, h, j);
+    for (uint32_t i = 0; i < 100; ++i) of_copies[h * 128 + i] = scores[h * kTokens + 400 + i] * model.score_scale;
+  }
+  Selection selection{
+      .tile = 1,
+      .parts = 1,
+      .pages = {.words = words.data(), .rows = kKvHeads, .width = pages},
+      .slots = {.elements = elements.data(), .counts = counts.data(), .rows = kKvHeads, .capacity = 300},
+      .slot_tile = 0,
+      .copies = {.pages = copies.data(),
+                 .counts = copy_counts.data(),
+                 .scores = {of_copies.data(), kQueryHeads, 128, 128}},
+      .scores = {scores.data(), kQueryHeads, kTokens, kTokens}};
+  const std::vector<float> plain = expected(1, [&](uint32_t, uint32_t h, uint32_t j) {
+    if ((words[0] >> (j / 64) & 1) != 0 || (j >= 400 && j < 500)) return 0.0F;
+    const std::span<const uint32_t> slots = std::as_const(selection.slots).row(h / kGroup);
+    return std::binary_search(slots.begin(), slots.end(), j) ? 0.0F : kUnseen;
+  });
+  const std::vector<float> one = read(&selection, {}, {}, 1, ReadPhase::kDecode, 1);
+  EXPECT_LT(largest_difference(one, plain), tolerance());
+  for (const int threads : {2, 3, 5}) EXPECT_EQ(read(&selection, {}, {}, 1, ReadPhase::kDecode, threads), one);
+  for (const Isa isa : supported_isas()) {
+    EXPECT_LT(largest_difference(read(&selection, {}, {}, 1, ReadPhase::kDecode, 2, isa), one), 1e-5) << to_string(isa);
   }
 }
 

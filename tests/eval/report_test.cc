@@ -87,7 +87,10 @@ TEST(Report, HoldsEverythingAndEndsNoScript) {
   EXPECT_THAT(page, HasSubstr("showPrompts"));
   EXPECT_THAT(page, Not(HasSubstr("alert(1)</script>")));
   EXPECT_THAT(page, HasSubstr("\\u003c/script>\\u003cscript>alert(1)"));
-  for (const char* left : {"@DATA@", "@CHART@", "@SCRIPT@"}) EXPECT_THAT(page, Not(HasSubstr(left)));
+  EXPECT_THAT(page, HasSubstr("\"pareto\":[{\"settings\""));
+  for (const char* left : {"@STYLE@", "@DATA@", "@CHART@", "@COMMON@", "@PARETO@", "@SCRIPT@"}) {
+    EXPECT_THAT(page, Not(HasSubstr(left)));
+  }
   EXPECT_THAT(page, Not(HasSubstr("src=")));  // nothing is fetched
 }
 
@@ -98,6 +101,21 @@ TEST(Report, MarkdownHasARowACell) {
   EXPECT_THAT(text, HasSubstr("- model: needle\n- seed: 1\n"));
   EXPECT_THAT(text, HasSubstr("| `dense` | vt | 4096 | 2 | 100.0 (34.2-100.0) | - | - |"));
   EXPECT_THAT(text, HasSubstr("| `a\\|b` | vt | 8192 | 1 |"));
+}
+
+TEST(Report, MarkdownTellsDepthsFrontierAndMisses) {
+  std::vector<PromptResult> results{result("dense", 4096, 0, 1), result("dense", 4096, 1, 0.5),
+                                    result("kv4", 4096, 0, 0), result("kv4", 4096, 1, 0)};
+  for (PromptResult& r : results) r.needles = {"needle"};
+  results[1].depth = 0.55;
+  results[2].text = "`no`\n# heading";
+  const std::string text = report_markdown({{"model", "needle"}}, results);
+  EXPECT_THAT(text,
+              HasSubstr("### vt by depth, `dense`\n\n| depth | 4096 |\n|---|--:|\n| 0-10% | 100 |\n| 10-20% | |"));
+  EXPECT_THAT(text, HasSubstr("| 50-60% | 50 |"));
+  EXPECT_THAT(text, HasSubstr("## What quality costs\n\n### needle, 4096 tokens"));
+  EXPECT_THAT(text, HasSubstr("- `kv4` vt 4096 #0, 0%: right `ABC `, said `'no' # heading `"));
+  EXPECT_THAT(text, Not(HasSubstr("\n# heading")));
 }
 
 }  // namespace

@@ -3,65 +3,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <fstream>
-#include <nlohmann/json.hpp>
 #include <set>
-#include <sstream>
 
 #include "eval/ruler.h"
+#include "eval/suite_fixture.h"
 
 namespace loci {
 namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-std::string read_shipped(const std::string& name) {
-  std::ifstream file(std::string(LOCI_SOURCE_DIR) + "/" + name, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
-const nlohmann::json& fixtures() {
-  static const nlohmann::json json = nlohmann::json::parse(read_shipped("tests/eval/data/ruler.json"));
-  return json;
-}
-
-const SuiteData& data() {
-  static const SuiteData made({.haystack = fixtures().at("essay").get<std::string>(),
-                               .adjectives = read_shipped("data/words/adjectives.txt"),
-                               .nouns = read_shipped("data/words/nouns.txt"),
-                               .verbs = read_shipped("data/words/verbs.txt")},
-                              *parse_squad(fixtures().at("squad").dump()),
-                              *parse_hotpotqa(fixtures().at("hotpotqa").dump()));
-  return made;
-}
-
-const Task& task(std::string_view name) {
-  for (const Task& t : all_tasks()) {
-    if (t.name == name) return t;
-  }
-  throw std::runtime_error(std::string(name));
-}
-
-// A tokenizer of one token a byte.
-SampleMaker byte_maker(uint64_t seed, SampleOptions options = {}) {
-  options.seed = seed;
-  return SampleMaker(
-      data(), options,
-      [](const Sample& sample) -> Result<std::vector<int32_t>> {
-        const std::string text = sample.prompt + sample.beginning;
-        return std::vector<int32_t>(text.begin(), text.end());
-      },
-      [](std::string_view text) -> Result<uint32_t> { return static_cast<uint32_t>(text.size()); });
-}
-
-size_t occurrences(const std::string& text, const std::string& part) {
-  size_t count = 0;
-  for (size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++count;
-  return count;
-}
 
 TEST(PythonRandom, DrawsWhatCPythonDraws) {
   PythonRandom random(12345678901234);
@@ -123,7 +74,7 @@ TEST(HeldOutWords, AreEveryFifthOfThoseInLowerCase) {
 
 TEST(Ruler, GivesThePublishedPrompts) {
   std::set<std::string> tasks;
-  for (const nlohmann::json& item : fixtures().at("cases")) {
+  for (const nlohmann::json& item : ruler_fixtures().at("cases")) {
     const uint64_t seed = item.at("seed");
     tasks.insert(item.at("task").get<std::string>());
     const Sample sample = task(item.at("task").get<std::string>())
@@ -142,8 +93,14 @@ TEST(Ruler, GivesThePublishedPrompts) {
   EXPECT_EQ(tasks.size(), 13U);
 }
 
+// Of the oldest suites, whose units are small.
+bool fills_to_a_line(const Task& t) {
+  return t.suite == "ruler" || t.suite == "passkey" || t.suite == "kv" || t.suite == "order";
+}
+
 TEST(Suite, EveryPromptFillsItsLengthAndHoldsItsAnswers) {
   for (const Task& t : all_tasks()) {
+    if (!fills_to_a_line(t)) continue;
     SCOPED_TRACE(t.name);
     SampleMaker maker = byte_maker(5);
     const uint32_t length = t.name == "cwe" ? 8000 : t.name == "vt" ? 6000 : 4000;
@@ -168,6 +125,30 @@ TEST(Suite, EveryPromptFillsItsLengthAndHoldsItsAnswers) {
   }
 }
 
+// A unit of theirs may be hundreds of bytes: one update of 46 keys.
+TEST(Suite, PromptsOfAllSuitesFitTheirLength) {
+  for (const Task& t : all_tasks()) {
+    if (fills_to_a_line(t)) continue;
+    SCOPED_TRACE(t.name);
+    SampleMaker maker = byte_maker(5);
+    const uint32_t length = t.name == "pi_keys" ? 20000 : 10000;
+    for (uint32_t index = 0; index < 3; ++index) {
+      const Result<SizedSample> made = maker.make(t, length, index);
+      ASSERT_TRUE(made.ok()) << made.error().message;
+      EXPECT_LE(made->tokens.size() + made->answer_tokens, length);
+      EXPECT_GE(made->tokens.size() + made->answer_tokens, length * 3 / 4);
+      EXPECT_GE(made->sample.depth, 0);
+      EXPECT_LE(made->sample.depth, 1);
+      EXPECT_EQ(made->sample.turns.empty(), t.asking != Asking::kTurns && t.asking != Asking::kRequests);
+      EXPECT_EQ(made->sample.choices.empty(), t.asking != Asking::kChoice);
+      EXPECT_EQ(made->sample.recall.tokens.empty(), t.asking != Asking::kRecall);
+      for (const std::string& needle : made->sample.needles) {
+        EXPECT_NE(made->sample.prompt.find(needle), std::string::npos) << needle;
+      }
+    }
+  }
+}
+
 TEST(Suite, TheSameSeedGivesTheSamePromptWhateverWasMadeBefore) {
   SampleMaker one = byte_maker(5), other = byte_maker(5), third = byte_maker(6);
   const Task& vt = task("vt");
@@ -178,15 +159,37 @@ TEST(Suite, TheSameSeedGivesTheSamePromptWhateverWasMadeBefore) {
   EXPECT_NE(prompt, third.make(vt, 6000, 2)->sample.prompt);
 }
 
+// How a reader who knows them states the answers.
+std::string told(const Task& t, const std::vector<std::string>& answers) {
+  std::string out;
+  for (const std::string& answer : answers) {
+    out += t.scorer == Scorer::kBoxed ? "so it is \\boxed{" + answer + "}." : answer + " ";
+  }
+  return out;
+}
+
 TEST(Suite, AnOracleThatReadsTheNeedlesScoresFully) {
   for (const Task& t : all_tasks()) {
+    if (t.asking == Asking::kRecall) continue;  // which has no text
     SCOPED_TRACE(t.name);
     SampleMaker maker = byte_maker(8);
-    const SizedSample made = *maker.make(t, 8000, 0);
-    std::string said;
-    for (const std::string& answer : made.sample.answers) said += answer + " ";
-    EXPECT_EQ(score_answer(t.scorer, said, made.sample.answers), 1);
-    EXPECT_EQ(score_answer(t.scorer, "", made.sample.answers), 0);
+    const SizedSample made = *maker.make(t, t.name == "pi_keys" ? 20000 : 10000, 0);
+    std::vector<std::vector<std::string>> questions{made.sample.answers};
+    if (!made.sample.turns.empty()) questions.clear();
+    for (const Turn& turn : made.sample.turns) questions.push_back(turn.answers);
+    for (const std::vector<std::string>& answers : questions) {
+      EXPECT_NEAR(score_answer(t.scorer, told(t, answers), answers), 1, 1e-9);
+      EXPECT_EQ(score_answer(t.scorer, "", answers), 0);
+    }
+  }
+}
+
+TEST(Suite, NoTwoTasksShareAName) {
+  std::set<std::string_view> names;
+  for (const Task& t : all_tasks()) {
+    EXPECT_TRUE(names.insert(t.name).second) << t.name;
+    EXPECT_FALSE(t.measures.empty());
+    EXPECT_FALSE(t.source.empty());
   }
 }
 

@@ -58,7 +58,7 @@ TEST(SelectKernels, ScoresAreOneChainPerKey) {
         select_kernels(isa).score_tile(q.data(), rows, dim, keys.data(), scores.data(), stride);
         EXPECT_TRUE(test::same_bits(scores, expected)) << to_string(isa) << " rows " << rows << " dim " << dim;
         std::fill(scores.begin(), scores.end(), 7.0F);
-        select_kernels(isa).score_halves(q.data(), rows, dim, halves.data(), scores.data(), stride);
+        select_kernels(isa).score_halves(q.data(), rows, dim, halves.data(), halves.data(), scores.data(), stride);
         EXPECT_TRUE(test::same_bits(scores, expected)) << to_string(isa) << " halves, rows " << rows << " dim " << dim;
       }
     }
@@ -97,6 +97,40 @@ TEST(SelectKernels, RowLoopsMatchPlainCodeAndEachOther) {
       out = x;
       kernels.scale(out.data(), count, 0.75F);
       for (size_t i = 0; i < count; ++i) EXPECT_EQ(out[i], x[i] * 0.75F);
+    }
+  }
+}
+
+TEST(SelectKernels, ExponentialsOfRowsJoinInOneChain) {
+  test::Rng rng(5);
+  for (const size_t count : kCounts) {
+    for (const size_t rows : {1u, 2u, 5u}) {
+      const size_t stride = count + 3;
+      const std::vector<float> x = test::normals(rng, rows * stride, 3), before = test::normals(rng, count);
+      std::vector<float> offsets = test::normals(rng, rows, 3);
+      offsets[rows - 1] = rows > 1 ? kLargest : offsets[0];  // a row that has no part
+      std::vector<float> sums = before, most = before;
+      const SelectKernels& reference = select_kernels(Isa::kScalar);
+      reference.add_exps(x.data(), rows, stride, offsets.data(), count, sums.data());
+      reference.maximum_exps(x.data(), rows, stride, offsets.data(), count, most.data());
+      for (size_t i = 0; i < count; ++i) {
+        double sum = before[i], largest = before[i];
+        for (size_t r = 0; r < rows; ++r) {
+          const double e = std::exp(double{x[r * stride + i]} - double{offsets[r]});
+          sum += e;
+          largest = std::max(largest, e);
+        }
+        EXPECT_NEAR(sums[i], sum, 1e-5 * (1 + std::abs(sum)));
+        EXPECT_NEAR(most[i], largest, 1e-6 * (1 + std::abs(largest)));
+      }
+      for (const Isa isa : supported_isas()) {
+        std::vector<float> out = before;
+        select_kernels(isa).add_exps(x.data(), rows, stride, offsets.data(), count, out.data());
+        EXPECT_TRUE(test::same_bits(out, sums)) << to_string(isa) << " " << count << " x " << rows;
+        out = before;
+        select_kernels(isa).maximum_exps(x.data(), rows, stride, offsets.data(), count, out.data());
+        EXPECT_TRUE(test::same_bits(out, most)) << to_string(isa) << " " << count << " x " << rows;
+      }
     }
   }
 }

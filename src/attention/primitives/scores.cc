@@ -1,22 +1,63 @@
 #include "attention/primitives/scores.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
+#include <utility>
 
 #include "kernels/cpu/kv_codec/hadamard.h"
 #include "kernels/cpu/kv_codec/kv_codec.h"
+#include "kernels/cpu/math/exp_scalar.h"
 #include "kernels/cpu/select/select_kernels.h"
 
 namespace loci {
 namespace {
 
-constexpr uint32_t kItemTiles = 8;  // that a worker takes at a time
+constexpr uint32_t kItemTiles = kScoreBlock / kPageSlots;
 
 // Up to so many rows, 16-bit keys are multiplied as they come from memory: the read of the next keys overlaps with the
 // products of these. With more rows it pays to decode a page once.
 constexpr uint32_t kFewRows = 8;
 
 uint32_t tiles_of(const Keys& keys) { return (keys.count + kPageSlots - 1) / kPageSlots; }
+
+bool pages_have(const Keys& keys, uint32_t tile) { return tile < tiles_of(keys) && keys.pages[tile] != nullptr; }
+
+// The exponentials of one block. spare [kScoreBlock].
+void add_up(const SelectKernels& kernels, const ScoreJob& job, uint32_t block, float* spare) {
+  const uint32_t begin = std::max(job.exps.first, block * kScoreBlock);
+  Rows largest = job.exps.largest, sums = job.exps.sums;
+  const uint32_t end = std::min({job.exps.last, job.keys.count, (block + 1) * kScoreBlock});
+  for (uint32_t r = 0; r < job.queries.rows; ++r) {
+    const float* row = job.scores.row(r) + begin;
+    const uint32_t count = end > begin ? end - begin : 0;
+    const float most = kernels.largest(row, count);
+    largest.row(r)[block] = most;
+    sums.row(r)[block] = count == 0 ? 0.0F : kernels.exp_sum(row, count, most, spare);
+  }
+}
+
+// Job and block of every item.
+class Items {
+ public:
+  Items(std::span<const ScoreJob> jobs, std::span<uint32_t> first) : first_(first) {
+    uint32_t items = 0;
+    for (size_t j = 0; j < jobs.size(); ++j) {
+      first_[j] = items;
+      items += (tiles_of(jobs[j].keys) + kItemTiles - 1) / kItemTiles;
+    }
+    first_[jobs.size()] = items;
+  }
+  uint32_t count() const { return first_.back(); }
+  std::pair<size_t, uint32_t> at(uint32_t item) const {
+    const auto next = std::upper_bound(first_.begin(), first_.end(), item);
+    const auto job = static_cast<size_t>(next - first_.begin()) - 1;
+    return {job, item - first_[job]};
+  }
+
+ private:
+  std::span<uint32_t> first_;
+};
 
 }  // namespace
 
@@ -38,49 +79,63 @@ size_t scores_scratch_bytes(uint32_t padded_dim, size_t jobs, int threads) {
 
 void scores(OpContext& context, std::span<const ScoreJob> jobs) {
   const Workspace::Mark mark(context.scratch);
-  const std::span<uint32_t> first_item = context.scratch.take<uint32_t>(jobs.size() + 1);
-  uint32_t items = 0, dim = 0;
-  for (size_t j = 0; j < jobs.size(); ++j) {
-    const ScoreJob& job = jobs[j];
+  const Items items(jobs, context.scratch.take<uint32_t>(jobs.size() + 1));
+  uint32_t dim = 0;
+  for (const ScoreJob& job : jobs) {
     const uint32_t tiles = tiles_of(job.keys);
     LOCI_ASSERT(job.keys.pages.empty() || job.keys.pages.size() >= tiles, "every key has a page");
     LOCI_ASSERT(job.queries.stride == job.keys.layout->padded_dim, "queries are prepared and lie without gaps");
     LOCI_ASSERT(job.scores.width >= tiles * kPageSlots && job.scores.rows >= job.queries.rows,
                 "scores have room for whole tiles");
-    first_item[j] = items;
-    items += (tiles + kItemTiles - 1) / kItemTiles;
+    LOCI_ASSERT(job.exps.sums.data == nullptr || size_t{job.exps.sums.width} * kItemTiles >= tiles,
+                "every block has a sum");
     dim = std::max(dim, job.keys.layout->padded_dim);
   }
-  first_item[jobs.size()] = items;
   const size_t tile_floats = size_t{dim} * kPageSlots;
+  static_assert(kCodeGroup * kPageSlots >= kScoreBlock, "a tile has room for a block's scores");
   const std::span<float> decoded = context.scratch.take<float>(tile_floats * static_cast<size_t>(context.pool.size()));
   const SelectKernels& kernels = select_kernels(context.isa);
   const KvDecodeKernels& decode = kv_decode_kernels(context.isa);
 
-  context.pool.parallel_for(items, [&](size_t item, int worker) {
-    const auto next = std::upper_bound(first_item.begin(), first_item.end(), static_cast<uint32_t>(item));
-    const size_t j = static_cast<size_t>(next - first_item.begin()) - 1;
+  context.pool.parallel_for(items.count(), [&](size_t item, int worker) {
+    const auto [j, block] = items.at(static_cast<uint32_t>(item));
     const ScoreJob& job = jobs[j];
-    const uint32_t begin = (static_cast<uint32_t>(item) - first_item[j]) * kItemTiles;
+    const uint32_t begin = block * kItemTiles;
     const uint32_t end = std::min(begin + kItemTiles, tiles_of(job.keys));
     const PageLayout& layout = *job.keys.layout;
-    const bool halves = !job.keys.pages.empty() && layout.codec == KvCodec::kKv16 && job.queries.rows <= kFewRows;
+    const bool pages = !job.keys.pages.empty();
+    const bool halves = pages && layout.codec == KvCodec::kKv16 && job.queries.rows <= kFewRows;
+    float* own = decoded.data() + static_cast<size_t>(worker) * tile_floats;
     for (uint32_t t = begin; t < end; ++t) {
       float* out = job.scores.data + t * kPageSlots;
+      if (pages && job.keys.pages[t] == nullptr) continue;
       if (halves) {
+        // A worker goes on to the next block more often than not.
+        const std::byte* next = job.keys.pages[pages_have(job.keys, t + 1) ? t + 1 : t];
         kernels.score_halves(job.queries.data, job.queries.rows, layout.padded_dim,
-                             reinterpret_cast<const uint16_t*>(job.keys.pages[t]), out, job.scores.stride);
+                             reinterpret_cast<const uint16_t*>(job.keys.pages[t]),
+                             reinterpret_cast<const uint16_t*>(next), out, job.scores.stride);
         continue;
       }
       const float* tile = job.keys.tiles + size_t{t} * layout.padded_dim * kPageSlots;
-      if (!job.keys.pages.empty()) {
-        float* own = decoded.data() + static_cast<size_t>(worker) * tile_floats;
+      if (pages) {
         decode.keys(layout, job.keys.pages[t], own);
         tile = own;
       }
       kernels.score_tile(job.queries.data, job.queries.rows, layout.padded_dim, tile, out, job.scores.stride);
     }
+    if (job.exps.sums.data != nullptr) add_up(kernels, job, block, own);
   });
+}
+
+float log_sum_exp(const ExpSums& exps, size_t r) {
+  const std::span<const float> largest = exps.largest.span(r), sums = exps.sums.span(r);
+  float most = -std::numeric_limits<float>::infinity();
+  for (const float x : largest) most = std::max(most, x);
+  if (most == -std::numeric_limits<float>::infinity()) return most;
+  float sum = 0;
+  for (size_t b = 0; b < sums.size(); ++b) sum += sums[b] * exp_scalar(largest[b] - most);
+  return most + std::log(sum);
 }
 
 size_t largest_scores_scratch_bytes(uint32_t padded_dim, uint32_t queries, int threads) {

@@ -23,7 +23,8 @@
 
 namespace loci {
 
-// Keys in slot order: encoded pages of 64 slots, or fp32 tiles of 64 keys, [tile][padded_dim][64].
+// Keys in slot order: encoded pages of 64 slots, or fp32 tiles of 64 keys, [tile][padded_dim][64]. Where a page is
+// null, nothing is scored.
 struct Keys {
   const PageLayout* layout = nullptr;       // of the pages; for tiles: of the pages they were pooled from
   std::span<const std::byte* const> pages;  // empty: tiles
@@ -31,10 +32,22 @@ struct Keys {
   uint32_t count = 0;
 };
 
+inline constexpr uint32_t kScoreBlock = 512;  // keys that a worker takes at a time
+
+// Exponentials of a row's scores, added up block by block where they are made: what a softmax needs, at no pass of its
+// own. Block b is keys b * kScoreBlock and following; those in [first, last) count.
+struct ExpSums {
+  Rows largest;  // [rows, blocks]: -inf where a block has none
+  Rows sums;     // [rows, blocks]: of exp(score - largest)
+  uint32_t first = 0;
+  uint32_t last = 0;
+};
+
 struct ScoreJob {
   Keys keys;
   Rows queries;  // prepared, without gaps between rows
   Rows scores;
+  ExpSums exps = {};  // without data: not wanted
 };
 
 // Queries as scores() wants them: scaled, padded with zeros to layout.padded_dim, rotated if the keys are.
@@ -42,6 +55,8 @@ struct ScoreJob {
 void prepare_queries(const PageLayout& layout, const Rows& q, float scale, Rows out);
 
 void scores(OpContext& context, std::span<const ScoreJob> jobs);
+// The logarithm of row r's sum of exponentials, for sums that scores() made.
+float log_sum_exp(const ExpSums& exps, size_t r);
 // Bytes of context.scratch that scores() takes.
 size_t scores_scratch_bytes(uint32_t padded_dim, size_t jobs, int threads);
 

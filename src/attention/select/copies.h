@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "base/cpu.h"
 #include "cache/table.h"
 
 namespace loci {
@@ -14,13 +15,15 @@ namespace loci {
 class Copies {
  public:
   // Place i holds the entry at positions[i] of the table's `head_index`-th head, for all i; at most `capacity`.
-  void bring(const Table& table, size_t head_index, std::span<const uint32_t> positions, uint32_t capacity);
+  void bring(const Table& table, size_t head_index, std::span<const uint32_t> positions, uint32_t capacity, Isa isa);
 
   const std::byte* pages() const { return reinterpret_cast<const std::byte*>(lines_.data()); }
 
   static uint64_t bytes(uint32_t page_bytes, uint32_t capacity);
 
  private:
+  void bring_page(const Table& table, size_t head_index, std::span<const uint32_t> positions, size_t page, Isa isa);
+
   struct alignas(64) Line {
     std::byte bytes[64];
   };

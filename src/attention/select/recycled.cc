@@ -10,11 +10,12 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 
 #include "attention/primitives/pool.h"
 #include "attention/primitives/scores.h"
-#include "attention/primitives/softmax.h"
 #include "attention/primitives/top.h"
+#include "attention/primitives/votes.h"
 #include "attention/select/copies.h"
 #include "attention/select/select.h"
 #include "attention/select/similarity.h"
@@ -40,10 +41,12 @@ struct RecycledOptions {
 // Steps after which a list is written anew instead of what happened to it.
 constexpr size_t kMostSwaps = 64;
 
-// A head's list before a step.
+// A head's list before a step, followed from step to step.
 struct List {
   std::vector<uint32_t> positions;  // by place
   std::vector<uint32_t> swaps;      // where the steps since it was written put their entries
+  uint32_t since = 0;               // the sequence's tokens when it was written
+  uint32_t edited = 0;              // and the cache's edits
   bool valid = false;
 };
 
@@ -81,30 +84,33 @@ class Recycled final : public Select {
     const uint64_t lists = SequenceState::kRollback / std::min<uint64_t>(period, kMostSwaps) + 3;
     const uint32_t page = page_layout(KvCodec::kKv16, model_.head_dim).bytes;  // the largest of all codecs
     const uint64_t a_head =
-        4 * (uint64_t{kept} + 1) * lists + 4 * kMostSwaps * versions + Copies::bytes(page, kept + 1);
+        4 * (uint64_t{kept} + 1) * (lists + 1) + 4 * kMostSwaps * versions + Copies::bytes(page, kept + 1);
     return model_.kv_heads * a_head + 4 * (uint64_t{model_.q_width()} * lists + 3);
   }
 
   uint64_t scratch_bytes(const StageBounds& bounds) const override {
-    const uint64_t width = round_up(bounds.tokens, kPageSlots);
+    const uint64_t width = round_up(bounds.tokens, kPageSlots), heads = model_.query_heads;
     const uint32_t kept = std::min(k_, bounds.tokens);
     const uint64_t copied = round_up(uint64_t{kept} + 1, uint64_t{kPageSlots});
     const auto padded = static_cast<uint32_t>(round_up(model_.head_dim, kCodeGroup));
-    const uint64_t refreshing = Workspace::bytes_of<float>(model_.group() * width) +
-                                2 * Workspace::bytes_of<float>(width) + Workspace::bytes_of<uint32_t>(kept) +
-                                Workspace::bytes_of<uint32_t>(1) + observe_scratch_bytes(model_, 1, bounds.threads);
-    const uint64_t dropping = Workspace::bytes_of<float>(model_.query_heads * uint64_t{padded}) +
-                              Workspace::bytes_of<float>(model_.query_heads * copied) +
-                              Workspace::bytes_of<float>(model_.kv_heads * copied) +
-                              scores_scratch_bytes(padded, model_.kv_heads, bounds.threads);
+    const auto sharing = [&](uint64_t slots) {
+      return Workspace::bytes_of<float>(heads * padded) +
+             2 * Workspace::bytes_of<float>(heads * div_up(slots, uint64_t{kScoreBlock})) +
+             Workspace::bytes_of<float>(heads) + scores_scratch_bytes(padded, model_.kv_heads, bounds.threads) +
+             votes_scratch_bytes(model_.query_heads) + Workspace::bytes_of<float>(model_.kv_heads * slots);
+    };
+    const uint64_t refreshing = Workspace::bytes_of<float>(heads * width) +
+                                Workspace::bytes_of<float>(model_.kv_heads * width) +
+                                Workspace::bytes_of<uint32_t>(uint64_t{model_.kv_heads} * kept) +
+                                Workspace::bytes_of<uint32_t>(model_.kv_heads) + sharing(width);
     const uint64_t selections =
-        model_.kv_heads * (Workspace::bytes_of<const std::byte*>(1) + Workspace::bytes_of<uint32_t>(1));
-    return selections + std::max(refreshing, dropping);
+        model_.kv_heads * (Workspace::bytes_of<const std::byte*>(1) + Workspace::bytes_of<uint32_t>(1)) +
+        Workspace::bytes_of<float>(heads * copied);
+    return selections + std::max(refreshing, sharing(copied));
   }
 
  private:
   bool every_step() const { return options_.schedule == Schedule::kFixed && options_.stride == 1; }
-  Pooling group_pooling() const { return options_.group == GroupPool::kMax ? Pooling::kMax : Pooling::kMean; }
 
   static std::string name(const char* what, KvHead head) { return fmt::format("{} {}", what, head.value); }
 
@@ -141,24 +147,71 @@ class Recycled final : public Select {
   void refresh(const View& view, const Table& table) const {
     Workspace& scratch = view.ops.scratch;
     const Workspace::Mark mark(scratch);
-    Rows seen = scratch.rows(model_.group(), observed_width(table));
-    Rows row = scratch.rows(1, seen.width), smooth = scratch.rows(1, seen.width);
+    const auto heads = static_cast<uint32_t>(table.heads().size());
     const uint32_t length = table.length(), kept = std::min(k_, length);
-    Lists top{.elements = scratch.take<uint32_t>(kept).data(),
-              .counts = scratch.take<uint32_t>(1).data(),
-              .rows = 1,
-              .capacity = kept};
-    for (size_t h = 0; h < table.heads().size(); ++h) {
-      observe(view, table, h, view.rows() - 1, 1, seen);
-      pool_rows(view.ops, seen, model_.group(), group_pooling(), row, {&length, 1});
-      if (options_.pool > 1) {
-        pool_window(view.ops, row, static_cast<uint32_t>(options_.pool), Pooling::kMax, smooth, {&length, 1});
-      }
-      top_k(view.ops, options_.pool > 1 ? smooth : row, kept, top, {&length, 1});
-      std::vector<uint32_t> positions;
-      for (const uint32_t slot : top.row(0)) positions.push_back(table.position(SlotId(slot)).value);
+    Rows seen = scratch.rows(size_t{heads} * model_.group(), observed_width(table));
+    Rows shares = scratch.rows(heads, seen.width), smooth = scratch.rows(heads, seen.width);
+    const std::vector<uint32_t> lengths(heads, length);
+    std::vector<std::vector<const std::byte*>> pages(heads);
+    for (uint32_t h = 0; h < heads; ++h) {
+      for (uint32_t slot = 0; slot < length; slot += kPageSlots) pages[h].push_back(table.page_of(SlotId(slot), h));
+    }
+    share_out(view, table, pages, lengths, seen, shares);
+    if (options_.pool > 1)
+      pool_window(view.ops, shares, static_cast<uint32_t>(options_.pool), Pooling::kMax, smooth, lengths);
+    const Lists top{.elements = scratch.take<uint32_t>(size_t{heads} * kept).data(),
+                    .counts = scratch.take<uint32_t>(heads).data(),
+                    .rows = heads,
+                    .capacity = kept};
+    top_k(view.ops, options_.pool > 1 ? smooth : shares, kept, top, lengths);
+    std::vector<uint32_t> positions(kept);
+    for (uint32_t h = 0; h < heads; ++h) {
+      const std::span<const uint32_t> slots = top.row(h);
+      std::transform(slots.begin(), slots.end(), positions.begin(),
+                     [&](uint32_t slot) { return table.position(SlotId(slot)).value; });
       write(view, table.heads()[h], positions, {});
     }
+  }
+
+  // Of the view's last row: its scaled scores against the keys in pages[h] of each head, known [heads * group, slots],
+  // and what shares of attention they stand for, joined over the group: shares [heads, slots], without the mean's
+  // division.
+  void share_out(const View& view, const Table& table, std::span<const std::vector<const std::byte*>> pages,
+                 std::span<const uint32_t> counts, const Rows& known, Rows shares) const {
+    Workspace& scratch = view.ops.scratch;
+    const Workspace::Mark mark(scratch);
+    const PageLayout& layout = table.layout();
+    const uint32_t group = model_.group();
+    const auto blocks = static_cast<uint32_t>(div_up(known.width, kScoreBlock));
+    Rows queries = scratch.rows(known.rows, layout.padded_dim);
+    const ExpSums sums{.largest = scratch.rows(known.rows, blocks), .sums = scratch.rows(known.rows, blocks)};
+    std::fill_n(sums.largest.data, sums.largest.size(), -std::numeric_limits<float>::infinity());
+    std::fill_n(sums.sums.data, sums.sums.size(), 0.0F);
+    const auto of = [group](const Rows& all, size_t h, uint32_t width) {
+      return Rows{all.data + h * group * all.stride, group, width, all.stride};
+    };
+    std::vector<ScoreJob> jobs;
+    for (size_t h = 0; h < pages.size(); ++h) {
+      float* q = const_cast<float*>(view.queries.row(view.rows() - 1)) +
+                 size_t{table.heads()[h].value} * group * model_.head_dim;
+      const Rows own = of(queries, h, queries.width);
+      prepare_queries(layout, {q, group, model_.head_dim, model_.head_dim}, model_.score_scale, own);
+      jobs.push_back({.keys = {.layout = &layout, .pages = pages[h], .tiles = nullptr, .count = counts[h]},
+                      .queries = own,
+                      .scores = of(known, h, known.width),
+                      .exps = {.largest = of(sums.largest, h, blocks),
+                               .sums = of(sums.sums, h, blocks),
+                               .first = 0,
+                               .last = counts[h]}});
+    }
+    scores(view.ops, jobs);
+    const std::span<float> lse = scratch.take<float>(known.rows);
+    for (uint32_t r = 0; r < known.rows; ++r) lse[r] = log_sum_exp(sums, r);
+    std::fill_n(shares.data, shares.size(), 0.0F);
+    std::vector<VoteJob> votes;
+    for (size_t h = 0; h < pages.size(); ++h)
+      votes.push_back({of(known, h, counts[h]), lse.subspan(h * group, group), {shares.row(h), counts[h]}});
+    add_votes(view.ops, votes, options_.group == GroupPool::kMax ? Pooling::kMax : Pooling::kSum);
   }
 
   // A list as of the view's tokens less `swaps`.
@@ -170,25 +223,44 @@ class Recycled final : public Select {
     view.state.store<uint32_t>(name("swaps", head), swaps);
   }
 
-  // The head's list before this step, if every step since it was written is accounted for.
-  List read(const View& view, const Table& table, KvHead head) const {
-    List out;
-    const std::span<const uint32_t> written = view.state.read<uint32_t>(name("list", head));
-    const std::span<const uint32_t> swaps = view.state.read<uint32_t>(name("swaps", head));
-    if (written.empty() || written.size() - 1 > k_ || swaps.size() > kMostSwaps) return out;
-    const uint32_t since = written[0];
-    if (uint64_t{since} + swaps.size() + 1 != view.tokens()) return out;
+  // What the state says about a head's list.
+  struct Written {
+    std::span<const uint32_t> list;  // tokens, then positions
+    std::span<const uint32_t> swaps;
+  };
+
+  Written written(const View& view, KvHead head) const {
+    return {view.state.read<uint32_t>(name("list", head)), view.state.read<uint32_t>(name("swaps", head))};
+  }
+
+  // Brings the head's list to where it is before this step; valid if every step since it was written is accounted for.
+  void follow(const View& view, const Table& table, const Written& written, List& list) const {
+    const bool known = !written.list.empty() && written.list.size() - 1 <= k_ && written.swaps.size() <= kMostSwaps &&
+                       uint64_t{written.list[0]} + written.swaps.size() + 1 == view.tokens();
+    const auto goes_on = [&] {
+      return list.valid && list.since == written.list[0] && list.edited == view.cache.edited() &&
+             list.swaps.size() <= written.swaps.size() &&
+             std::equal(list.swaps.begin(), list.swaps.end(), written.swaps.begin());
+    };
+    if (known && !goes_on()) begin_list(view, table, written.list, list);
+    list.valid = known;
+    while (list.valid && list.swaps.size() < written.swaps.size()) {
+      const auto done = static_cast<uint32_t>(list.swaps.size());
+      list.valid = put(list.positions, written.swaps[done], list.since + done);
+      list.swaps.push_back(written.swaps[done]);
+    }
+  }
+
+  static void begin_list(const View& view, const Table& table, std::span<const uint32_t> written, List& list) {
+    list.since = written[0];
+    list.edited = view.cache.edited();
+    list.swaps.clear();
+    list.positions.clear();
     for (const uint32_t position : written.subspan(1)) {
       // The prompt's end may have taken some away.
-      const uint32_t slot = position < since ? table.slots_before(TokenPos(position)) : table.length();
-      if (slot < table.length() && table.position(SlotId(slot)).value == position) out.positions.push_back(position);
+      const uint32_t slot = position < list.since ? table.slots_before(TokenPos(position)) : table.length();
+      if (slot < table.length() && table.position(SlotId(slot)).value == position) list.positions.push_back(position);
     }
-    for (size_t i = 0; i < swaps.size(); ++i) {
-      if (!put(out.positions, swaps[i], since + static_cast<uint32_t>(i))) return out;
-    }
-    out.swaps.assign(swaps.begin(), swaps.end());
-    out.valid = true;
-    return out;
   }
 
   // An entry comes to a place, or behind all of them.
@@ -199,87 +271,77 @@ class Recycled final : public Select {
     return true;
   }
 
+  // A head of the table during a step.
+  struct Recycling {
+    List* list;  // with the step's own entry, which comes last
+    Copies* copies;
+    Written written;
+    uint32_t place = 0;  // where the step's own entry stays
+  };
+
   // Reads the lists of the table's heads; false if one has none.
   bool recycle(const View& view, size_t t, ReadBuilder& builder) const {
     const Table& table = view.tables()[t];
-    const size_t heads = table.heads().size();
-    std::vector<List> lists;
+    std::vector<Recycling> heads;
     for (const KvHead head : table.heads()) {
-      lists.push_back(read(view, table, head));
-      if (!lists.back().valid) return false;
-      lists.back().positions.push_back(view.first_position);
+      heads.push_back({&view.state.derived<List>(name("list", head)), &view.state.derived<Copies>(name("copies", head)),
+                       written(view, head)});
     }
-    std::vector<Copies*> copies;
-    for (const KvHead head : table.heads()) copies.push_back(&view.state.derived<Copies>(name("copies", head)));
-    view.ops.pool.parallel_for(heads, [&](size_t h, int) { copies[h]->bring(table, h, lists[h].positions, k_ + 1); });
-    std::vector<const std::byte*> pages;
-    std::vector<uint32_t> counts;
-    for (size_t h = 0; h < heads; ++h) {
-      pages.push_back(copies[h]->pages());
-      counts.push_back(static_cast<uint32_t>(lists[h].positions.size()));
+    view.ops.pool.parallel_for(heads.size(), [&](size_t h, int) {
+      List& list = *heads[h].list;
+      follow(view, table, heads[h].written, list);
+      if (!list.valid) return;
+      list.positions.push_back(view.first_position);
+      heads[h].copies->bring(table, h, list.positions, k_ + 1, view.ops.isa);
+      heads[h].place = static_cast<uint32_t>(list.positions.size() - 1);
+    });
+    const bool all = std::all_of(heads.begin(), heads.end(), [](const Recycling& head) { return head.list->valid; });
+    if (all) {
+      std::vector<const std::byte*> pages;
+      std::vector<uint32_t> counts;
+      for (const Recycling& head : heads) {
+        pages.push_back(head.copies->pages());
+        counts.push_back(static_cast<uint32_t>(head.list->positions.size()));
+      }
+      Selection& out = builder.select_copies(view, t, pages, counts);
+      out.copies.scores = view.ops.scratch.rows(heads.size() * model_.group(), width());
+      find_places(view, table, heads, out.copies.scores);
     }
-    builder.select_copies(view, t, pages, counts);
-    drop(view, table, pages, lists);
-    return true;
+    for (size_t h = 0; h < heads.size(); ++h) {
+      if (heads[h].list->valid) heads[h].list->positions.pop_back();
+      if (all) note(view, table.heads()[h], heads[h]);
+    }
+    return all;
   }
 
-  // Where the step's entries stay: at their places behind the lists, or at those of what has the lowest probability.
-  void drop(const View& view, const Table& table, std::span<const std::byte* const> pages,
-            std::span<List> lists) const {
-    std::vector<uint32_t> places;
-    for (const List& list : lists) places.push_back(static_cast<uint32_t>(list.positions.size() - 1));
-    if (std::any_of(places.begin(), places.end(), [&](uint32_t place) { return place >= k_; }))
-      find_lowest(view, table, pages, lists, places);
-    for (size_t h = 0; h < lists.size(); ++h) {
-      List& list = lists[h];
-      list.swaps.push_back(places[h]);
-      if (list.swaps.size() < kMostSwaps) {
-        view.state.store<uint32_t>(name("swaps", table.heads()[h]), list.swaps);
-        continue;
-      }
-      const uint32_t own = list.positions.back();
-      list.positions.pop_back();
-      put(list.positions, places[h], own);
-      write(view, table.heads()[h], list.positions, {});
-    }
+  uint32_t width() const { return static_cast<uint32_t>(round_up(uint64_t{k_} + 1, uint64_t{kPageSlots})); }
+
+  // What a step did to a head's list: its own entry came to a place.
+  void note(const View& view, KvHead head, const Recycling& step) const {
+    std::vector<uint32_t> swaps = step.list->swaps;
+    swaps.push_back(step.place);
+    if (swaps.size() < kMostSwaps) return view.state.store<uint32_t>(name("swaps", head), swaps);
+    std::vector<uint32_t> positions = step.list->positions;
+    put(positions, step.place, view.first_position);
+    write(view, head, positions, {});
   }
 
-  // places[h] of full lists becomes that of the entry to drop.
-  void find_lowest(const View& view, const Table& table, std::span<const std::byte* const> pages,
-                   std::span<const List> lists, std::span<uint32_t> places) const {
-    Workspace& scratch = view.ops.scratch;
-    const Workspace::Mark mark(scratch);
-    const PageLayout& layout = table.layout();
-    const uint32_t group = model_.group();
-    const auto heads = static_cast<uint32_t>(lists.size());
-    const auto width = static_cast<uint32_t>(round_up(uint64_t{k_} + 1, uint64_t{kPageSlots}));
-    Rows queries = scratch.rows(size_t{heads} * group, layout.padded_dim);
-    Rows seen = scratch.rows(size_t{heads} * group, width), shares = scratch.rows(heads, width);
-    std::vector<ScoreJob> jobs;
-    std::vector<std::vector<const std::byte*>> of_head(heads);
-    std::vector<uint32_t> lengths;
-    for (uint32_t h = 0; h < heads; ++h) {
-      const auto count = static_cast<uint32_t>(lists[h].positions.size());
-      float* q = const_cast<float*>(view.queries.row(0)) + size_t{table.heads()[h].value} * group * model_.head_dim;
-      const Rows own{queries.row(size_t{h} * group), group, queries.width, queries.stride};
-      prepare_queries(layout, {q, group, model_.head_dim, model_.head_dim}, model_.score_scale, own);
-      for (uint32_t i = 0; i < count; i += kPageSlots) {
-        of_head[h].push_back(pages[h] + size_t{i / kPageSlots} * layout.bytes);
-      }
-      jobs.push_back({.keys = {.layout = &layout, .pages = of_head[h], .tiles = nullptr, .count = count},
-                      .queries = own,
-                      .scores = {seen.row(size_t{h} * group), group, width, width}});
-      lengths.insert(lengths.end(), group, count);
-    }
-    scores(view.ops, jobs);
-    softmax(view.ops, seen, lengths);
+  // Scores the heads' copies, as the read wants them, and finds where the steps' entries stay: behind the lists, or, if
+  // those are full, in the place of what has the lowest probability.
+  void find_places(const View& view, const Table& table, std::span<Recycling> heads, const Rows& known) const {
+    const Workspace::Mark mark(view.ops.scratch);
+    Rows shares = view.ops.scratch.rows(heads.size(), known.width);
+    std::vector<std::vector<const std::byte*>> pages(heads.size());
     std::vector<uint32_t> counts;
-    for (const List& list : lists) counts.push_back(static_cast<uint32_t>(list.positions.size()));
-    pool_rows(view.ops, seen, group, group_pooling(), shares, counts);
-    for (uint32_t h = 0; h < heads; ++h) {
-      if (places[h] < k_) continue;
-      places[h] = lowest(shares.row(h), lists[h].positions);
+    for (size_t h = 0; h < heads.size(); ++h) {
+      counts.push_back(static_cast<uint32_t>(heads[h].list->positions.size()));
+      for (uint32_t i = 0; i < counts[h]; i += kPageSlots)
+        pages[h].push_back(heads[h].copies->pages() + size_t{i / kPageSlots} * table.layout().bytes);
     }
+    share_out(view, table, pages, counts, known, shares);
+    view.ops.pool.parallel_for(heads.size(), [&](size_t h, int) {
+      if (heads[h].place >= k_) heads[h].place = lowest(shares.row(h), heads[h].list->positions);
+    });
   }
 
   // Of all but the last, which is the step's own, and the sequence's first.

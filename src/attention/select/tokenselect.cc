@@ -15,15 +15,16 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 
 #include "attention/primitives/pool.h"
 #include "attention/primitives/scores.h"
 #include "attention/primitives/softmax.h"
 #include "attention/primitives/top.h"
+#include "attention/primitives/votes.h"
 #include "attention/select/page_means.h"
 #include "attention/select/select.h"
 #include "attention/select/similarity.h"
-#include "attention/stages/observe.h"
 #include "base/checked.h"
 
 namespace loci {
@@ -58,22 +59,17 @@ class TokenSelect final : public Select {
   void name_reads(const View& view, ReadBuilder& builder) const override {
     LOCI_ASSERT(view.rows() == 1, "decode steps have one row");
     if (read_always() >= view.tokens()) return;
-    // The scores of all keys, if this step chooses by them: those that are read need not be computed again.
-    Rows known;
-    if (!reusable(view, builder)) {
-      if (!pooled_) known = view.ops.scratch.rows(model_.query_heads, round_up(view.tokens(), kPageSlots));
-      choose(view, builder, known);
+    const bool fresh = !reusable(view, builder);
+    if (fresh) {
+      view.state.store<float>("query", {view.queries.row(0), model_.q_width()});
+      view.state.store<uint32_t>("chosen", std::array{view.tokens(), view.cache.edited()});
     }
     // Behind the list, everything is read.
     const uint32_t edge = view.state.read<uint32_t>("chosen")[0] - local_;
-    for (size_t t = 0; t < view.tables().size(); ++t) {
-      const Table& table = view.tables()[t];
-      if (!builder.mine(t) || table.length() <= read_always()) continue;
-      if (pooled_) {
-        name_pages(view, t, middle(table, edge), builder);
-      } else {
-        name_tokens(view, t, middle(table, edge), known, builder);
-      }
+    if (pooled_) {
+      read_pages(view, edge, fresh, builder);
+    } else {
+      read_tokens(view, edge, fresh, builder);
     }
   }
 
@@ -91,16 +87,17 @@ class TokenSelect final : public Select {
     const uint32_t list = std::min(k_, bounds.tokens);
     const uint64_t masks =
         model_.kv_heads * Workspace::bytes_of<uint64_t>(Masks::words_of(static_cast<uint32_t>(pages)));
+    const auto padded = static_cast<uint32_t>(round_up(model_.head_dim, kCodeGroup));
     if (!pooled_) {
       const uint64_t selections =
           model_.kv_heads * (Workspace::bytes_of<uint32_t>(capacity(bounds.tokens)) + Workspace::bytes_of<uint32_t>(1));
-      const uint64_t scores = Workspace::bytes_of<float>(model_.query_heads * width) +
-                              model_.kv_heads * Workspace::bytes_of<float>(model_.group() * capacity(bounds.tokens));
-      return masks + selections + scores + Workspace::bytes_of<float>(model_.group() * width) +
-             2 * Workspace::bytes_of<float>(width) + Workspace::bytes_of<uint32_t>(list) +
-             Workspace::bytes_of<uint32_t>(1) + observe_scratch_bytes(model_, 1, bounds.threads);
+      const uint64_t sums = Workspace::bytes_of<float>(model_.query_heads * div_up(width, uint64_t{kScoreBlock}));
+      return masks + selections + Workspace::bytes_of<float>(model_.query_heads * width) +
+             Workspace::bytes_of<float>(uint64_t{model_.query_heads} * padded) + 2 * sums +
+             Workspace::bytes_of<float>(model_.query_heads) + 2 * Workspace::bytes_of<float>(width) +
+             votes_scratch_bytes(model_.query_heads) + Workspace::bytes_of<uint32_t>(list) +
+             Workspace::bytes_of<uint32_t>(1) + scores_scratch_bytes(padded, model_.kv_heads, bounds.threads);
     }
-    const auto padded = static_cast<uint32_t>(round_up(model_.head_dim, kCodeGroup));
     const uint64_t jobs = model_.kv_heads * (page_width / kPageSlots);
     return masks + Workspace::bytes_of<float>(uint64_t{model_.query_heads} * padded) +
            Workspace::bytes_of<float>(model_.query_heads * page_width) + Workspace::bytes_of<float>(page_width) +
@@ -140,57 +137,140 @@ class TokenSelect final : public Select {
     return cosine.value() >= theta_;
   }
 
-  void choose(const View& view, const ReadBuilder& builder, const Rows& known) const {
-    view.state.store<float>("query", {view.queries.row(0), model_.q_width()});
-    view.state.store<uint32_t>("chosen", std::array{view.tokens(), view.cache.edited()});
-    const uint32_t edge = view.tokens() - local_;
-    if (!pooled_) return choose_tokens(view, builder, edge, known);
+  // The tables that choose from a list.
+  template <typename Body>
+  void for_chosen(const View& view, const ReadBuilder& builder, const Body& body) const {
     for (size_t t = 0; t < view.tables().size(); ++t) {
-      const Table& table = view.tables()[t];
-      if (builder.mine(t)) choose_pages(view, table, middle(table, edge));
+      if (builder.mine(t) && view.tables()[t].length() > read_always()) body(t, view.tables()[t]);
     }
   }
 
-  // The list "tokens": the positions of most votes, over all heads that ask. known [query_heads, slots] gets the
-  // scores.
+  void read_pages(const View& view, uint32_t edge, bool fresh, ReadBuilder& builder) const {
+    for (size_t t = 0; t < view.tables().size() && fresh; ++t) {
+      const Table& table = view.tables()[t];
+      if (builder.mine(t)) choose_pages(view, table, middle(table, edge));
+    }
+    for_chosen(view, builder, [&](size_t t, const Table& table) { name_pages(view, t, middle(table, edge), builder); });
+  }
+
+  // Every key that is read is scored here, whatever for: the read then goes over values alone.
+  void read_tokens(const View& view, uint32_t edge, bool fresh, ReadBuilder& builder) const {
+    Workspace& scratch = view.ops.scratch;
+    const auto width = static_cast<uint32_t>(round_up(view.tokens(), kPageSlots));
+    const Rows known = scratch.rows(model_.query_heads, width);
+    if (fresh) {
+      choose_tokens(view, builder, edge, known);
+    } else {
+      const Workspace::Mark mark(scratch);
+      score(view, builder, edge, known, {});
+    }
+    for_chosen(view, builder, [&](size_t t, const Table& table) {
+      name_tokens(view, t, middle(table, edge), builder).scores = of_table(view, builder, t, known);
+    });
+  }
+
+  // Scores of all keys, or, without sums, of the pages that a list reads; sums [query_heads, blocks] are over each
+  // table's middle. known [query_heads, slots]: tables behind one another.
+  void score(const View& view, const ReadBuilder& builder, uint32_t edge, const Rows& known,
+             const ExpSums& sums) const {
+    const uint32_t group = model_.group();
+    const auto padded = static_cast<uint32_t>(round_up(model_.head_dim, kCodeGroup));
+    Rows queries = view.ops.scratch.rows(model_.query_heads, padded);
+    std::vector<ScoreJob> jobs;
+    std::vector<std::vector<const std::byte*>> pages(model_.kv_heads);
+    uint32_t row = 0;
+    for (size_t t = 0; t < view.tables().size(); ++t) {
+      const Table& table = view.tables()[t];
+      if (!builder.mine(t)) continue;
+      const Middle from = middle(table, edge);
+      const std::vector<bool> wanted =
+          sums.sums.data == nullptr ? pages_of_list(view, table, from) : std::vector<bool>();
+      for (size_t h = 0; h < table.heads().size(); ++h, row += group) {
+        const Rows own = rows_of(queries, row, group);
+        float* q = const_cast<float*>(view.queries.row(0)) + size_t{table.heads()[h].value} * group * model_.head_dim;
+        prepare_queries(table.layout(), {q, group, model_.head_dim, model_.head_dim}, 1.0F, own);
+        std::vector<const std::byte*>& keys = pages[row / group];
+        for (uint32_t page = 0; page * kPageSlots < table.length(); ++page) {
+          const bool skip = !wanted.empty() && !wanted[page];
+          keys.push_back(skip ? nullptr : table.page_of(SlotId(page * kPageSlots), h));
+        }
+        jobs.push_back({.keys = {.layout = &table.layout(), .pages = keys, .tiles = nullptr, .count = table.length()},
+                        .queries = own,
+                        .scores = rows_of(known, row, group),
+                        .exps = {.largest = rows_of(sums.largest, row, group),
+                                 .sums = rows_of(sums.sums, row, group),
+                                 .first = from.first,
+                                 .last = from.last}});
+      }
+    }
+    scores(view.ops, jobs);
+  }
+
+  static Rows rows_of(const Rows& all, uint32_t first, uint32_t count) {
+    return all.data == nullptr ? Rows{} : Rows{all.data + size_t{first} * all.stride, count, all.width, all.stride};
+  }
+
+  // Those of known that belong to table t.
+  Rows of_table(const View& view, const ReadBuilder& builder, size_t t, const Rows& known) const {
+    size_t before = 0;
+    for (size_t i = 0; i < t; ++i) before += builder.mine(i) ? view.tables()[i].heads().size() : 0;
+    return rows_of(known, static_cast<uint32_t>(before) * model_.group(),
+                   static_cast<uint32_t>(view.tables()[t].heads().size()) * model_.group());
+  }
+
+  std::vector<bool> pages_of_list(const View& view, const Table& table, Middle from) const {
+    std::vector<bool> out(div_up(table.length(), kPageSlots), false);
+    for (uint32_t page = 0; page < out.size(); ++page) {
+      out[page] = page * kPageSlots < from.first || (page + 1) * kPageSlots > from.last;
+    }
+    for (const uint32_t position : view.state.read<uint32_t>("tokens")) {
+      const uint32_t slot = table.slots_before(TokenPos(position));
+      if (slot < table.length()) out[slot / kPageSlots] = true;
+    }
+    return out;
+  }
+
+  // The list "tokens": the positions of most votes, over all heads that ask.
   void choose_tokens(const View& view, const ReadBuilder& builder, uint32_t edge, const Rows& known) const {
     Workspace& scratch = view.ops.scratch;
     const Workspace::Mark mark(scratch);
-    const auto width = static_cast<uint32_t>(round_up(view.tokens(), kPageSlots));
-    Rows votes = scratch.rows(1, width), of_head = scratch.rows(1, width);
-    Rows shares = scratch.rows(model_.group(), width);
-    std::fill_n(votes.data, width, 0.0F);
+    const auto blocks = static_cast<uint32_t>(div_up(known.width, kScoreBlock));
+    const ExpSums sums{.largest = scratch.rows(model_.query_heads, blocks),
+                       .sums = scratch.rows(model_.query_heads, blocks)};
+    std::fill_n(sums.largest.data, sums.largest.size(), -std::numeric_limits<float>::infinity());
+    std::fill_n(sums.sums.data, sums.sums.size(), 0.0F);
+    Rows votes = scratch.rows(1, known.width), by_slot = scratch.rows(1, known.width);
+    const std::span<float> lse = scratch.take<float>(model_.query_heads);
+    score(view, builder, edge, known, sums);
+    for (uint32_t row = 0; row < model_.query_heads; ++row) lse[row] = log_sum_exp(sums, row);
+    std::fill_n(votes.data, known.width, 0.0F);
     for (size_t t = 0; t < view.tables().size(); ++t) {
       const Table& table = view.tables()[t];
       const Middle from = middle(table, edge);
-      const uint32_t count = from.last - from.first;
-      if (!builder.mine(t) || count == 0) continue;
-      const std::vector<uint32_t> lengths(model_.group(), count);
-      for (size_t h = 0; h < table.heads().size(); ++h) {
-        const Rows scores = of_group(known, table.heads()[h]);
-        observe_scores(view, table, h, 0, 1, 1.0F, first_whole(table, from), scores);
-        view.ops.pool.parallel_for(shares.rows, [&](size_t g, int) {
-          std::copy_n(scores.row(g) + from.first, count, shares.data + g * width);
-        });
-        const Rows candidates{shares.data, shares.rows, count, width};
-        softmax(view.ops, candidates, lengths);
-        pool_rows(view.ops, candidates, model_.group(), Pooling::kSum, {of_head.data, 1, count, width},
-                  std::span(lengths).first(1));
-        add_votes(table, from, of_head.data, votes.data);
+      if (!builder.mine(t) || from.last == from.first) continue;
+      Rows of = of_table(view, builder, t, known);
+      const std::span<const float> own = lse.subspan((of.data - known.data) / known.stride, of.rows);
+      of = {of.data + from.first, of.rows, from.last - from.first, of.stride};
+      // Votes are for positions.
+      if (table.affine()) {
+        const VoteJob job{of, own, {votes.data + from.first, of.width}};
+        add_votes(view.ops, {&job, 1}, Pooling::kSum);
+        continue;
       }
+      std::fill_n(by_slot.data, of.width, 0.0F);
+      const VoteJob job{of, own, {by_slot.data, of.width}};
+      add_votes(view.ops, {&job, 1}, Pooling::kSum);
+      for (uint32_t i = 0; i < of.width; ++i)
+        votes.data[table.position(SlotId(from.first + i)).value] += by_slot.data[i];
     }
     const uint32_t candidates = edge - sinks_, wanted = std::min(k_, candidates);
     Lists top{.elements = scratch.take<uint32_t>(wanted).data(),
               .counts = scratch.take<uint32_t>(1).data(),
               .rows = 1,
               .capacity = wanted};
-    top_k(view.ops, {votes.data + sinks_, 1, candidates, width}, wanted, top);
+    top_k(view.ops, {votes.data + sinks_, 1, candidates, known.width}, wanted, top);
     const std::span<uint32_t> to = view.state.write<uint32_t>("tokens", wanted);
     for (uint32_t i = 0; i < wanted; ++i) to[i] = top.elements[i] + sinks_;
-  }
-
-  Rows of_group(const Rows& known, KvHead head) const {
-    return {known.data + size_t{head.value} * model_.group() * known.stride, model_.group(), known.width, known.stride};
   }
 
   // The first slot of whole pages behind the middle.
@@ -198,47 +278,28 @@ class TokenSelect final : public Select {
     return std::min(table.length(), static_cast<uint32_t>(round_up(from.last, kPageSlots)));
   }
 
-  // Votes by slot become votes by position.
-  static void add_votes(const Table& table, Middle from, const float* of_head, float* votes) {
-    for (uint32_t slot = from.first; slot < from.last; ++slot) {
-      const uint32_t position = table.affine() ? slot : table.position(SlotId(slot)).value;
-      votes[position] += of_head[slot - from.first];
-    }
-  }
-
   // Whole pages of sinks and behind the middle, and the list's tokens, with the rests of pages at the middle's ends.
-  void name_tokens(const View& view, size_t t, Middle from, const Rows& known, ReadBuilder& builder) const {
+  Selection& name_tokens(const View& view, size_t t, Middle from, ReadBuilder& builder) const {
     const Table& table = view.tables()[t];
     const uint32_t length = table.length(), whole = first_whole(table, from);
-    std::vector<uint32_t> slots;
-    for (uint32_t slot = from.first / kPageSlots * kPageSlots; slot < from.first; ++slot) slots.push_back(slot);
-    const uint32_t before = static_cast<uint32_t>(slots.size());
-    for (const uint32_t position : view.state.read<uint32_t>("tokens")) {
-      const uint32_t slot = table.slots_before(TokenPos(position));
-      const bool in_middle = slot >= from.first && slot < from.last && slots.size() < before + size_t{k_};
-      if (in_middle && table.position(SlotId(slot)).value == position && (slots.empty() || slots.back() < slot))
-        slots.push_back(slot);
-    }
-    for (uint32_t slot = from.last; slot < whole; ++slot) slots.push_back(slot);
     Selection& out = builder.select_pages(view, t, 1);
     builder.add_slots(view, t, capacity(length));
+    const std::span<uint32_t> slots = out.slots.room(0);
+    uint32_t count = 0;
+    for (uint32_t slot = from.first / kPageSlots * kPageSlots; slot < from.first; ++slot) slots[count++] = slot;
+    const uint64_t most = count + uint64_t{k_};
+    for (const uint32_t position : view.state.read<uint32_t>("tokens")) {
+      const uint32_t slot = table.slots_before(TokenPos(position));
+      if (slot < from.first || slot >= from.last || count == most) continue;
+      if (table.position(SlotId(slot)).value == position) slots[count++] = slot;
+    }
+    for (uint32_t slot = from.last; slot < whole; ++slot) slots[count++] = slot;
     for (size_t h = 0; h < table.heads().size(); ++h) {
       mark(out.pages.row(h), 0, from.first / kPageSlots);
       mark(out.pages.row(h), static_cast<uint32_t>(div_up(whole, kPageSlots)),
            static_cast<uint32_t>(div_up(length, kPageSlots)));
-      std::copy(slots.begin(), slots.end(), out.slots.room(h).begin());
-      out.slots.counts[h] = static_cast<uint32_t>(slots.size());
-    }
-    if (known.data != nullptr && from.last > from.first) out.scores = scores_of(view, table, slots, known);
-  }
-
-  // Of the listed slots, by query head of the table.
-  Rows scores_of(const View& view, const Table& table, std::span<const uint32_t> slots, const Rows& known) const {
-    const uint32_t group = model_.group();
-    Rows out = view.ops.scratch.rows(table.heads().size() * group, std::max<size_t>(slots.size(), 1));
-    for (uint32_t row = 0; row < out.rows; ++row) {
-      const float* from = known.row(size_t{table.heads()[row / group].value} * group + row % group);
-      for (size_t i = 0; i < slots.size(); ++i) out.row(row)[i] = from[slots[i]];
+      if (h > 0) std::copy_n(slots.begin(), count, out.slots.room(h).begin());
+      out.slots.counts[h] = count;
     }
     return out;
   }

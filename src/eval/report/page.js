@@ -1,32 +1,8 @@
 'use strict';
-const data = JSON.parse(document.getElementById('data').textContent);
 const {settings, cells, results} = data;
-const colors = ['#1b4f9c', '#c4541a', '#2c7a4b', '#8a3c93', '#8c6d1f', '#0f7f8c', '#b02a4b', '#555e6b'];
-const unique = values => [...new Set(values)];
 const plans = unique(cells.map(c => c.plan)), tasks = unique(cells.map(c => c.task));
 const lengths = unique(cells.map(c => c.length)).sort((a, b) => a - b);
 const color = plan => colors[plans.indexOf(plan) % colors.length];
-const mean = values => values.reduce((a, b) => a + b, 0) / values.length;
-const lengthText = n => n % 1024 === 0 ? n / 1024 + 'K' : String(n);
-const percent = x => (100 * x).toFixed(1);
-const bytes = n => n >= 2 ** 30 ? (n / 2 ** 30).toFixed(2) + ' GiB' : n >= 2 ** 20 ? (n / 2 ** 20).toFixed(1) + ' MiB'
-                                                                                     : (n / 1024).toFixed(0) + ' KiB';
-
-function element(tag, parent, text, cls) {
-  const e = document.createElement(tag);
-  if (text !== undefined) e.textContent = text;
-  if (cls) e.className = cls;
-  if (parent) parent.appendChild(e);
-  return e;
-}
-
-function chart(parent, title, config) {
-  const box = element('div', parent, undefined, 'chart');
-  element('h3', box, title);
-  const canvas = element('canvas', element('div', box));
-  config.options = {animation: false, maintainAspectRatio: false, ...config.options};
-  return new Chart(canvas, config);
-}
 
 function header() {
   document.getElementById('title').textContent = 'Loci evaluation: ' + settings.model;
@@ -47,6 +23,14 @@ function accuracyLines(task) {
   return sets;
 }
 
+function legend() {
+  for (const plan of plans) {
+    const item = element('span', document.getElementById('legend'), undefined, 'plan');
+    element('span', item, '● ').style.color = color(plan);
+    element('code', item, plan);
+  }
+}
+
 function accuracy() {
   for (const task of tasks) {
     chart(document.getElementById('accuracy'), task, {
@@ -54,7 +38,7 @@ function accuracy() {
       data: {labels: lengths.map(lengthText), datasets: accuracyLines(task)},
       options: {
         scales: {y: {min: 0, max: 100}},
-        plugins: {legend: {labels: {filter: item => item.text !== '', boxWidth: 14}}, tooltip: {filter: item => item.dataset.label !== ''}}
+        plugins: {legend: {display: false}, tooltip: {filter: item => item.dataset.label !== ''}}
       }
     });
   }
@@ -98,35 +82,8 @@ function heatMaps() {
   for (const task of tasks) for (const plan of plans) heatMap(document.getElementById('heat'), plan, task);
 }
 
-// Means over tasks that every plan has at this length, so that dots can be compared.
-function dots(x) {
-  return plans.map(plan => ({
-    label: plan, backgroundColor: color(plan), pointRadius: 5, clip: false,
-    data: lengths.flatMap(n => {
-      const shared = tasks.filter(t => plans.every(p => cells.some(c => c.plan === p && c.task === t && c.length === n)));
-      const mine = cells.filter(c => c.plan === plan && c.length === n && shared.includes(c.task));
-      return mine.length ? [{x: mean(mine.map(x)), y: 100 * mean(mine.map(c => c.score.mean)), n}] : [];
-    })
-  }));
-}
-
 function pareto() {
-  const parts = [['score against cache (MiB)', c => c.kv_bytes / 2 ** 20],
-                 ['score against decoding (tokens/s)', c => c.time.decode_tok_s],
-                 ['score against reading (tokens/s)', c => c.time.prefill_tok_s]];
-  for (const [title, x] of parts) {
-    chart(document.getElementById('pareto'), title, {
-      type: 'scatter',
-      data: {datasets: dots(x)},
-      options: {
-        scales: {y: {min: 0, max: 100, ticks: {stepSize: 20}}, x: {min: 0}},
-        plugins: {
-          legend: {labels: {boxWidth: 14}},
-          tooltip: {callbacks: {label: i => `${i.dataset.label}, ${lengthText(i.raw.n)}: ${i.raw.y.toFixed(1)}% at ${i.raw.x.toFixed(1)}`}}
-        }
-      }
-    });
-  }
+  for (const group of data.pareto) paretoGroup(document.getElementById('pareto'), group, lengthText(group.length), color);
 }
 
 function cellTable() {
@@ -187,6 +144,7 @@ function promptFilters() {
 }
 
 header();
+legend();
 accuracy();
 heatMaps();
 pareto();

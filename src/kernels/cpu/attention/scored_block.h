@@ -6,6 +6,26 @@
 
 namespace loci {
 
+// Halves of single slots, where they are.
+template <typename Vec16>
+struct PlacedValues {
+  static constexpr size_t kGroupBytes = size_t{kPageSlots} * kCodeGroup * 2;
+
+  const std::byte* const* values;
+  const std::byte* const* next_values;
+
+  Vec16 value(size_t slot, size_t d) const {
+    const size_t offset = d / kCodeGroup * kGroupBytes + d % kCodeGroup * 2;
+    if (d % kCodeGroup == 0) __builtin_prefetch(next_values[slot] + offset, 0, 2);
+    return Vec16::load_half(reinterpret_cast<const uint16_t*>(values[slot] + offset));
+  }
+};
+
+template <typename Vec16, int kRows, int kVectors>
+void fold_scored_places(const BlockRead& b, const std::byte* const* values, const std::byte* const* next_values) {
+  fold_entries<Vec16, PlacedValues<Vec16>, kRows, kVectors, true>(b, {values, next_values});
+}
+
 template <typename Vec16, int kRows, int kVectors>
 void fold_scored_tile(const BlockRead& b) {
   fold_entries<Vec16, DecodedEntries<Vec16>, kRows, kVectors, true>(
@@ -18,7 +38,8 @@ void fold_scored_halves(const BlockRead& b) {
 }
 
 template <typename Vec16, int kRows, int kVectors>
-inline constexpr ScoredKernels kScoredKernels = {{decode_values<Vec16>, fold_scored_tile<Vec16, kRows, kVectors>},
-                                                 {nullptr, fold_scored_halves<Vec16, kRows, kVectors>}};
+inline constexpr ScoredKernels kScoredKernels = {
+    {decode_values<Vec16>, fold_scored_tile<Vec16, kRows, kVectors>, nullptr},
+    {nullptr, fold_scored_halves<Vec16, kRows, kVectors>, fold_scored_places<Vec16, kRows, kVectors>}};
 
 }  // namespace loci

@@ -18,14 +18,22 @@ struct FloatLoops {
   static Vec16 load_keys(const float* keys) { return Vec16::load(keys); }
   static Vec16 load_keys(const uint16_t* halves) { return Vec16::load_half(halves); }
 
-  template <int R, typename Key>
-  static void score_rows(const float* q, size_t dim, const Key* keys, float* scores, size_t stride) {
+  // kFetch: also asks for what lies `to_next` keys further on.
+  template <int R, bool kFetch, typename Key>
+  static void score_rows(const float* q, size_t dim, const Key* keys, ptrdiff_t to_next, float* scores, size_t stride) {
     for (size_t slot = 0; slot < kTileKeys; slot += 16 * kVectors) {
       Vec16 sum[R][kVectors];
       for (auto& row : sum) {
         for (Vec16& x : row) x = Vec16::broadcast(0.0F);
       }
-      const auto key = [&](size_t d, size_t v) { return load_keys(keys + d * kTileKeys + slot + v * 16); };
+      const auto key = [&](size_t d, size_t v) {
+        const Key* at = keys + d * kTileKeys + slot + v * 16;
+        // Into the second level: the first can have too few lines under way to keep memory busy.
+        if constexpr (kFetch) {
+          if (v % 2 == 0) __builtin_prefetch(at + to_next, 0, 2);
+        }
+        return load_keys(at);
+      };
       multiply_tile<Vec16, R, kVectors>(q, dim, key, dim, sum);
       for (int r = 0; r < R; ++r) {
         for (int v = 0; v < kVectors; ++v) sum[r][v].store(scores + size_t(r) * stride + slot + size_t(v) * 16);
@@ -33,11 +41,12 @@ struct FloatLoops {
     }
   }
 
-  template <typename Key>
-  static void score_tile(const float* q, size_t rows, size_t dim, const Key* keys, float* scores, size_t stride) {
+  // Calls row_tile<R>(row) for runs of R rows.
+  template <typename RowTile>
+  static void walk_rows(size_t rows, const RowTile& row_tile) {
     size_t row = 0;
     const auto take = [&]<int R>() {
-      score_rows<R>(q + row * dim, dim, keys, scores + row * stride, stride);
+      row_tile.template operator()<R>(row);
       row += R;
     };
     while (row + kRows <= rows) take.template operator()<kRows>();
@@ -46,6 +55,23 @@ struct FloatLoops {
     }
     while (row + 2 <= rows) take.template operator()<2>();
     while (row < rows) take.template operator()<1>();
+  }
+
+  static void score_tile(const float* q, size_t rows, size_t dim, const float* keys, float* scores, size_t stride) {
+    walk_rows(rows, [&]<int R>(size_t row) {
+      score_rows<R, false>(q + row * dim, dim, keys, 0, scores + row * stride, stride);
+    });
+  }
+
+  static void score_halves(const float* q, size_t rows, size_t dim, const uint16_t* keys, const uint16_t* next,
+                           float* scores, size_t stride) {
+    walk_rows(rows, [&]<int R>(size_t row) {
+      if (row == 0) {
+        score_rows<R, true>(q, dim, keys, next - keys, scores, stride);
+      } else {
+        score_rows<R, false>(q + row * dim, dim, keys, 0, scores + row * stride, stride);
+      }
+    });
   }
 
   // The last, partial vector of a row, with `fill` in the lanes that do not exist.
@@ -87,6 +113,32 @@ struct FloatLoops {
     return sum(total);
   }
 
+  template <bool kMax>
+  static Vec16 joined(Vec16 a, Vec16 b) {
+    if constexpr (kMax) {
+      return max(b, a);
+    } else {
+      return a + b;
+    }
+  }
+
+  template <bool kMax>
+  static void join_exps(const float* x, size_t rows, size_t stride, const float* offsets, size_t count, float* into) {
+    size_t i = 0;
+    for (; i + 16 <= count; i += 16) {
+      Vec16 all = Vec16::load(into + i);
+      for (size_t r = 0; r < rows; ++r)
+        all = joined<kMax>(all, exp(Vec16::load(x + r * stride + i) - Vec16::broadcast(offsets[r])));
+      all.store(into + i);
+    }
+    if (i == count) return;
+    const size_t left = count - i;
+    Vec16 all = load_tail(into + i, left, 0.0F);
+    for (size_t r = 0; r < rows; ++r)
+      all = joined<kMax>(all, exp(load_tail(x + r * stride + i, left, 0.0F) - Vec16::broadcast(offsets[r])));
+    store_tail(all, left, into + i);
+  }
+
   static void scale(float* x, size_t count, float factor) {
     const Vec16 f = Vec16::broadcast(factor);
     size_t i = 0;
@@ -104,15 +156,6 @@ struct FloatLoops {
     size_t i = 0;
     for (; i + 16 <= count; i += 16) max(Vec16::load(x + i), Vec16::load(into + i)).store(into + i);
     for (; i < count; ++i) into[i] = x[i] > into[i] ? x[i] : into[i];
-  }
-
-  template <bool kMax>
-  static Vec16 joined(Vec16 a, Vec16 b) {
-    if constexpr (kMax) {
-      return max(b, a);
-    } else {
-      return a + b;
-    }
   }
 
   template <bool kMax>
@@ -136,10 +179,12 @@ template <typename Loops>
 constexpr SelectKernels select_table(decltype(SelectKernels::count_keys) count_keys,
                                      decltype(SelectKernels::collect) collect,
                                      decltype(SelectKernels::mark_at_least) mark_at_least) {
-  return {.score_tile = Loops::template score_tile<float>,
-          .score_halves = Loops::template score_tile<uint16_t>,
+  return {.score_tile = Loops::score_tile,
+          .score_halves = Loops::score_halves,
           .largest = Loops::largest_of,
           .exp_sum = Loops::exp_sum,
+          .add_exps = Loops::template join_exps<false>,
+          .maximum_exps = Loops::template join_exps<true>,
           .scale = Loops::scale,
           .add = Loops::add,
           .maximum = Loops::maximum,

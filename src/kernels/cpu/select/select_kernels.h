@@ -36,13 +36,19 @@ inline constexpr size_t kBinCopies = 4;
 struct SelectKernels {
   // scores[r * stride + i] = query r . key i for the 64 keys of a tile. q [rows, dim], keys [dim][64].
   void (*score_tile)(const float* q, size_t rows, size_t dim, const float* keys, float* scores, size_t stride);
-  // The same, keys being half-precision floats; they are converted once per few rows, on the way to the product.
-  void (*score_halves)(const float* q, size_t rows, size_t dim, const uint16_t* keys, float* scores, size_t stride);
+  // The same, keys being half-precision floats; they are converted once per few rows, on the way to the product. `next`
+  // is the tile to be read after it, to be fetched meanwhile; never null.
+  void (*score_halves)(const float* q, size_t rows, size_t dim, const uint16_t* keys, const uint16_t* next,
+                       float* scores, size_t stride);
 
   // The largest of x; -inf if there is none. NaN counts as absent.
   float (*largest)(const float* x, size_t count);
   // out = exp(x - offset); returns the sum. In place is fine.
   float (*exp_sum)(const float* x, size_t count, float offset, float* out);
+  // To into[i] is added (with it is compared) exp(x[r * stride + i] - offsets[r]), one chain over the rows in ascending
+  // order.
+  void (*add_exps)(const float* x, size_t rows, size_t stride, const float* offsets, size_t count, float* into);
+  void (*maximum_exps)(const float* x, size_t rows, size_t stride, const float* offsets, size_t count, float* into);
   void (*scale)(float* x, size_t count, float factor);
 
   // into += x; into = the larger of both.
