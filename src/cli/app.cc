@@ -22,6 +22,7 @@ constexpr const char* kExamples =
     "  loci demo                                   find a fact in 32K tokens of a novel\n"
     "  loci chat -m smollm2                        talk to a small model\n"
     "  loci run -m smollm2 -f notes.txt -p 'What is to be done by Friday?'\n"
+    "  loci serve -m smollm2                       an OpenAI-protocol server on 127.0.0.1:8080\n"
     "  loci COMMAND --help                         what a command does, with examples\n";
 
 void declare(const Command& app, Choice& choice, std::string& log_level) {
@@ -30,6 +31,7 @@ void declare(const Command& app, Choice& choice, std::string& log_level) {
       .type("LEVEL");
   add_run(app, choice);
   add_chat(app, choice);
+  add_serve(app, choice);
   add_bench(app, choice);
   add_eval(app, choice);
   add_explain(app, choice);

@@ -397,6 +397,7 @@ void add_bench(const Command& app, Choice& choice) {
   // `loci bench attention` needs no model.
   const Option model = command.option("--model").required(false);
   add_bench_attention(command, choice);
+  add_bench_serve(command, choice);
   set_action(command, choice, options, bench, [model] { require_options({model}, 1, 1); });
 }
 

@@ -95,6 +95,12 @@ void for_each_table(LayerId layer, std::span<const Claim> claims, const Visit& v
   }
 }
 
+LayerBytes layer_bytes(LayerId layer, const Claim& claim) {
+  const PlanLayout& layout = claim.sequence->plan->layout;
+  return layout.stages->layer_bytes(layout.layers[layer.value], layer, claim.prompt, claim.most_fed,
+                                    layout.chunking.most_span());
+}
+
 // Bytes that the claims take of `layer` from now on, if nothing is given back.
 template <typename Shared>
 uint64_t grown_bytes(const PagePool& pool, LayerId layer, std::span<const Claim> claims, const Shared& shared) {
@@ -120,30 +126,23 @@ uint64_t own_bytes(const PagePool& pool, LayerId layer, std::span<const Claim> c
 }
 
 // The most that claims hold of `layer` by the plan, each by itself: no bound for what was edited for an earlier prompt.
-uint64_t peak_bytes(const Core& core, LayerId layer, std::span<const Claim> claims) {
-  const EngineLayout& layout = core.layout();
+uint64_t peak_bytes(LayerId layer, std::span<const Claim> claims) {
   uint64_t bytes = 0;
   for (const Claim& claim : claims) {
     if (claim.sequence->cache.edited() > 0) return UINT64_MAX;
-    const LayerBytes one = core.stages().layer_bytes(layout.layers[layer.value], layer, claim.prompt, claim.most_fed,
-                                                     layout.chunking.most_span());
+    const LayerBytes one = layer_bytes(layer, claim);
     bytes += std::max(one.reading, one.writing);
   }
   return bytes;
 }
 
 // What compacting takes on top, a layer at a time.
-uint64_t copied_bytes(const Core& core, std::span<const Claim> claims) {
-  const EngineLayout& layout = core.layout();
+uint64_t copied_bytes(std::span<const Claim> claims) {
   uint64_t bytes = 0;
   for (const Claim& claim : claims) {
     uint64_t most = 0;
-    for (uint32_t i = 0; i < layout.layers.size(); ++i) {
-      most = std::max(most, core.stages()
-                                .layer_bytes(layout.layers[i], LayerId(i), claim.prompt, claim.most_fed,
-                                             layout.chunking.most_span())
-                                .copied);
-    }
+    const auto layers = static_cast<uint32_t>(claim.sequence->plan->layout.layers.size());
+    for (uint32_t i = 0; i < layers; ++i) most = std::max(most, layer_bytes(LayerId(i), claim).copied);
     bytes += most;
   }
   return bytes;
@@ -155,7 +154,7 @@ Status fits(const Core& core, std::span<const Claim> claims, std::span<const Cla
   const CacheLayout& layout = core.cache_layout();
   const PagePool& pool = core.pages();
   const PoolCounters counters = pool.counters();
-  const uint64_t copied = copied_bytes(core, claims);
+  const uint64_t copied = copied_bytes(claims);
   // Mostly there is room enough even if nobody gives anything back.
   uint64_t most = counters.bytes_in_use + copied;
   for (uint32_t i = 0; i < layout.layers(); ++i) {
@@ -175,7 +174,7 @@ Status fits(const Core& core, std::span<const Claim> claims, std::span<const Cla
     const uint64_t grown = own_bytes(pool, layer, claims, known) +
                            grown_bytes(pool, layer, claims,
                                        [&](PageGroup group, PageId page) { return prefix.outsiders(group, page) > 1; });
-    needed += std::min(peak_bytes(core, layer, claims), grown);
+    needed += std::min(peak_bytes(layer, claims), grown);
   }
   if (others + needed <= counters.budget_bytes) return {};
   const auto mib = [](uint64_t bytes) { return static_cast<double>(bytes) / 0x1p20; };

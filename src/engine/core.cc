@@ -34,9 +34,7 @@ Result<std::unique_ptr<Core>> Core::load(const ModelFile& file, const EngineOpti
       std::unique_ptr<Core>(new Core(std::move(model), std::move(layout), std::move(threads), std::move(scratch), isa));
   core->fingerprint_ = std::move(fingerprint);
   if (options.prefix_cache) {
-    PrefixSeed seed{.model = core->fingerprint_, .plan = core->layout_.attention.prompt_part().canonical(), .salt = ""};
-    LOCI_TRY(core->prefix_,
-             PrefixStore::make(*core->cache_layout_, std::move(seed), core->layout_.attention.request_data()));
+    LOCI_TRY(core->prefix_, PrefixStore::make(*core->pages_, core->fingerprint_));
   }
   return core;
 }
@@ -48,17 +46,69 @@ Core::Core(Model model, EngineLayout layout, std::unique_ptr<ThreadPool> threads
       scratch_(std::move(scratch)),
       isa_(isa),
       pages_(std::make_unique<PagePool>(layout_.memory.kv_bytes + layout_.fork_bytes)),
-      cache_layout_(std::make_unique<CacheLayout>(layout_.layers, *pages_)) {}
+      plan_(std::make_shared<const BoundPlan>(layout_, *pages_)) {
+  plans_[plan_->canonical] = plan_;
+}
+
+// Scratch for passes in which the plan takes part: one plan's prompts and decode steps of any plans.
+Status Core::make_room(const PlanLayout& plan) {
+  const uint32_t rows = std::max(layout_.pass_rows, plan.chunking.most_rows() + layout_.batch);
+  const uint64_t prompt = std::max(layout_.prompt_scratch_bytes, plan.prompt_scratch_bytes);
+  const uint64_t step = std::max(layout_.step_scratch_bytes, plan.step_scratch_bytes);
+  const uint64_t state = std::max(layout_.state_bytes, plan.state_bytes);
+  const uint64_t scratch =
+      pass_scratch_bytes(model_.config(), layout_, rows, prompt + layout_.batch * step) + layout_.fork_bytes;
+  MemoryPlan memory = layout_.memory;
+  memory.scratch_bytes = std::max(memory.scratch_bytes, scratch);
+  memory.state_bytes = layout_.batch * state;
+  memory.total_bytes = memory.weights_bytes + memory.kv_bytes + memory.state_bytes + memory.scratch_bytes;
+  if (memory.total_bytes > memory.available_bytes) {
+    const auto mib = [](uint64_t bytes) { return static_cast<double>(bytes) / 0x1p20; };
+    return fail(
+        ErrorCode::kLimit,
+        "passes under this plan need {:.1f} MiB of scratch and state, which makes {:.1f} MiB in all, but {:.1f} "
+        "MiB are available; lower the batch or the context, or choose methods with smaller cells",
+        mib(memory.scratch_bytes + memory.state_bytes), mib(memory.total_bytes), mib(memory.available_bytes));
+  }
+  if (memory.scratch_bytes > scratch_.capacity()) {
+    LOCI_TRY(scratch_, Workspace::allocate(memory.scratch_bytes));
+  }
+  layout_.pass_rows = rows;
+  layout_.prompt_scratch_bytes = prompt;
+  layout_.step_scratch_bytes = step;
+  layout_.state_bytes = state;
+  layout_.memory = memory;
+  return {};
+}
+
+Result<std::shared_ptr<const BoundPlan>> Core::bind(const std::string& attention) {
+  LOCI_TRY(const AttentionPlan parsed, AttentionPlan::parse(attention));
+  const auto found = plans_.find(parsed.canonical());
+  if (found != plans_.end()) return found->second;
+  LOCI_TRY(PlanLayout made,
+           lay_out_plan(model_.config(), fingerprint_, attention, layout_.context, layout_.chunk, layout_.threads));
+  LOCI_CHECK(make_room(made));
+  if (plans_.size() >= kMostPlans) {
+    std::erase_if(plans_, [&](const auto& entry) { return entry.second != plan_ && entry.second.use_count() == 1; });
+  }
+  if (plans_.size() >= kMostPlans) {
+    return fail(ErrorCode::kLimit, "{} attention plans are in use, at most {} may be; use one of them", plans_.size(),
+                kMostPlans);
+  }
+  auto plan = std::make_shared<const BoundPlan>(std::move(made), *pages_);
+  plans_[plan->canonical] = plan;
+  return plan;
+}
 
 void Core::begin_prompt(Sequence& sequence, RequestFacts facts) {
   sequence.facts = std::move(facts);
   sequence.decode_from = sequence.facts.prompt_tokens;
-  stages().narrow(sequence.cache, Phase::kPrefill, sequence.facts);
+  sequence.plan->layout.stages->narrow(sequence.cache, Phase::kPrefill, sequence.facts);
 }
 
 uint32_t Core::adopt_prefix(Sequence& sequence) {
   if (prefix_ == nullptr || sequence.cache.tokens() > 0) return 0;
-  return prefix_->adopt(sequence, layout_.chunking);
+  return prefix_->adopt(sequence);
 }
 
 // Pages that only the prefix cache holds are the first to go when the pool runs out.
@@ -91,11 +141,11 @@ Status Core::end_pass(std::span<const Feed> feeds, std::span<const BatchItem> it
   for (size_t i = 0; i < feeds.size(); ++i) {
     Sequence& sequence = *feeds[i].sequence;
     sequence.cache.end_pass(feeds[i].tokens);
-    if (prefix_ != nullptr) prefix_->remember(sequence, layout_.chunking);
+    if (prefix_ != nullptr) prefix_->remember(sequence);
     if (items[i].prompt_ends) {
       for (const KeptEntries& kept : batch.edits()[i])
         LOCI_CHECK(evicting([&] { return sequence.cache.keep(kept.layer, kept.heads, kept.slots); }));
-      stages().narrow(sequence.cache, Phase::kDecode, sequence.facts);
+      sequence.plan->layout.stages->narrow(sequence.cache, Phase::kDecode, sequence.facts);
     }
     sequence.cache.release_passed();
   }
@@ -118,7 +168,8 @@ Status Core::forward(std::span<const Feed> feeds, const Cancelled& cancelled, co
     SequenceCache& cache = feed.sequence->cache;
     LOCI_ASSERT(feed.tokens > 0 && feed.tokens <= feed.sequence->unfed(), "a feed takes tokens that the sequence has");
     const bool decode = feed.tokens == 1 && cache.tokens() >= feed.sequence->decode_from;
-    items.push_back({.cache = &cache,
+    items.push_back({.stages = feed.sequence->plan->layout.stages.get(),
+                     .cache = &cache,
                      .state = &feed.sequence->state,
                      .facts = &feed.sequence->facts,
                      .first_row = rows,
@@ -144,7 +195,7 @@ Status Core::forward(std::span<const Feed> feeds, const Cancelled& cancelled, co
   model_.embed(ops, ids, x);
   {
     const Workspace::Mark layers(scratch_);
-    Batch batch(ops, model_.config(), executor_, layout_.work, stages(), items, tap_);
+    Batch batch(ops, model_.config(), executor_, layout_.work, items, tap_);
     batch.watch(listener_);
     const Status done = run_layers(batch, x, cancelled);
     if (!done.ok()) {

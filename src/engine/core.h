@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <functional>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -44,7 +45,13 @@ class Core {
   // From now on `tap` is called in every pass; null: nobody is. It outlives the passes.
   void listen(Tap* tap) { tap_ = tap; }
 
-  Sequence new_sequence() const { return Sequence(*cache_layout_); }
+  // Makes a plan beside the engine's own, or finds it made. kInvalidArgument or kNotFound if it is none or not of this
+  // model; kLimit if its scratch or its methods' state do not fit the memory limit.
+  Result<std::shared_ptr<const BoundPlan>> bind(const std::string& attention);
+  // The engine's own.
+  const std::shared_ptr<const BoundPlan>& plan() const { return plan_; }
+
+  Sequence new_sequence() const { return Sequence(plan_); }
   // Before the first pass over tokens that were added to a sequence: up to `facts.prompt_tokens` they are a prompt,
   // what follows are decode steps.
   void begin_prompt(Sequence& sequence, RequestFacts facts);
@@ -56,8 +63,9 @@ class Core {
 
   const Model& model() const { return model_; }
   const EngineLayout& layout() const { return layout_; }
-  const Stages& stages() const { return *layout_.stages; }
-  const CacheLayout& cache_layout() const { return *cache_layout_; }
+  // Of the engine's own plan.
+  const Stages& stages() const { return *plan_->layout.stages; }
+  const CacheLayout& cache_layout() const { return plan_->cache; }
   const std::string& fingerprint() const { return fingerprint_; }
   const PrefixStore* prefix_store() const { return prefix_.get(); }
   PagePool& pages() { return *pages_; }
@@ -67,8 +75,10 @@ class Core {
   ThreadPool& threads() { return *threads_; }
 
  private:
-  Core(Model model, EngineLayout layout, std::unique_ptr<ThreadPool> threads, Workspace scratch, Isa isa);
+  static constexpr size_t kMostPlans = 64;  // made at once; those that no sequence uses give way
 
+  Core(Model model, EngineLayout layout, std::unique_ptr<ThreadPool> threads, Workspace scratch, Isa isa);
+  Status make_room(const PlanLayout& plan);
   Status evicting(const std::function<Status()>& allocate);
   Status reserve(std::span<const Feed> feeds);
   void abandon(std::span<const Feed> feeds);
@@ -85,7 +95,8 @@ class Core {
   Executor executor_;
   ReadListener* listener_ = nullptr;
   std::unique_ptr<PagePool> pages_;
-  std::unique_ptr<CacheLayout> cache_layout_;
+  std::shared_ptr<const BoundPlan> plan_;
+  std::map<std::string, std::shared_ptr<const BoundPlan>> plans_;  // by canonical form
   std::unique_ptr<PrefixStore> prefix_;
   Tap* tap_ = nullptr;
 };

@@ -1,5 +1,4 @@
 #include "attention/attention_table.h"
-#include "engine/chat_prompt.h"
 #include "engine/engine_state.h"
 #include "engine/fingerprint.h"
 #include "engine/scheduler.h"
@@ -8,38 +7,6 @@
 #include "ops/kernel_table.h"
 
 namespace loci {
-namespace {
-
-ModelInfo describe(const ModelFile& file, const Core& core, const Tokenizer& tokenizer) {
-  const ModelMeasure& measured = core.model().measured();
-  const ModelConfig& config = measured.config;
-  ModelInfo info;
-  info.name = config.name;
-  info.architecture = config.architecture;
-  info.format = file.format();
-  info.parameters = measured.parameters;
-  info.layers = config.layers;
-  info.hidden = config.hidden;
-  info.query_heads = config.query_heads;
-  info.kv_heads = config.kv_heads;
-  info.head_dim = config.head_dim;
-  info.vocabulary = config.vocabulary;
-  info.trained_context = config.trained_context;
-  info.context = core.layout().context;
-  info.attention = core.layout().attention.canonical();
-  info.tokenizer = tokenizer.kind();
-  info.weights_bytes = measured.weights_bytes;
-  info.macs_per_token = measured.macs_per_token;
-  info.head_macs = measured.head_macs;
-  info.attention_macs_per_slot = uint64_t{2} * config.q_width() * config.layers;
-  for (const LayerShape& layer : core.layout().layers) {
-    info.kv_bytes_per_token += uint64_t{page_layout(layer.codec, layer.head_dim).bytes} * layer.kv_heads / kPageSlots;
-  }
-  return info;
-}
-
-}  // namespace
-
 const char* to_string(Finish finish) {
   switch (finish) {
     case Finish::kLength:
@@ -60,18 +27,8 @@ Engine& Engine::operator=(Engine&&) noexcept = default;
 Engine::~Engine() = default;
 
 Result<Engine> Engine::load(const std::string& path, const EngineOptions& options) {
-  LOCI_TRY(const std::unique_ptr<ModelFile> file, open_model_file(path));
-  auto state = std::make_unique<State>();
-  LOCI_TRY(state->tokenizer, Tokenizer::load(*file));
-  state->chat_template = load_chat_template(*file);
-  LOCI_TRY(state->core, Core::load(*file, options));
-  if (state->tokenizer->vocab_size() > state->core->model().config().vocabulary) {
-    return fail(ErrorCode::kCorrupt, "the tokenizer has {} tokens, but the embedding only {} rows",
-                state->tokenizer->vocab_size(), state->core->model().config().vocabulary);
-  }
-  state->info = describe(*file, *state->core, *state->tokenizer);
-  state->info.has_chat_template = state->chat_template.has_value();
-  return Engine(std::move(state));
+  LOCI_TRY(LoadedModel model, load_model(path, options));
+  return Engine(std::make_unique<State>(State{std::move(model)}));
 }
 
 Result<MemoryPlan> Engine::plan(const std::string& path, const EngineOptions& options) {
@@ -115,11 +72,7 @@ Result<std::string> Engine::detokenize(std::span<const TokenId> tokens, bool spe
 }
 
 Result<ChatPrompt> Engine::chat_prompt(std::span<const ChatMessage> messages, bool add_generation_prompt) const {
-  if (!state_->chat_template) {
-    return fail(ErrorCode::kUnsupported, "the model has no chat template; give it raw text");
-  }
-  if (!state_->chat_template->ok()) return state_->chat_template->error();
-  return make_chat_prompt(**state_->chat_template, *state_->tokenizer, messages, add_generation_prompt);
+  return chat_prompt_of(*state_, messages, add_generation_prompt);
 }
 
 Result<Completion> Engine::generate(const Request& request) { return std::move(generate(std::span(&request, 1))[0]); }

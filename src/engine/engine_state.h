@@ -1,22 +1,13 @@
 // What an Engine owns.
 #pragma once
 
-#include <memory>
-#include <optional>
-
-#include "engine/core.h"
+#include "engine/loaded_model.h"
+#include "engine/sequence.h"
 #include "loci/loci.h"
-#include "text/chat_template.h"
-#include "text/tokenizer.h"
 
 namespace loci {
 
-struct Engine::State {
-  std::unique_ptr<Tokenizer> tokenizer;
-  std::optional<Result<ChatTemplate>> chat_template;
-  std::unique_ptr<Core> core;
-  ModelInfo info;
-};
+struct Engine::State : LoadedModel {};
 
 struct Session::State {
   Engine::State* engine;

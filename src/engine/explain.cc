@@ -124,9 +124,7 @@ std::vector<float> kept_shares(const SequenceCache& cache, LayerId layer, KvHead
 Status run_alone(Core& core, Generation& generation) {
   while (!generation.done()) {
     Sequence& sequence = generation.sequence();
-    const uint32_t fed = sequence.cache.tokens();
-    const uint32_t rows =
-        fed >= sequence.decode_from ? 1 : core.layout().chunking.rows(fed, sequence.decode_from - fed, 0);
+    const uint32_t rows = sequence.next_rows(0);
     const Feed feed{&sequence, rows, rows == sequence.unfed() ? Feed::Logits::kLast : Feed::Logits::kNone};
     LOCI_CHECK(core.forward(
         std::span(&feed, 1), [&] { return generation.cancelled(); },

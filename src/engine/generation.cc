@@ -44,6 +44,8 @@ Result<Generation> Generation::begin(Core& core, const Tokenizer& tokenizer, con
   // A sequence whose every token was fed has no logits to go on from: its last token is fed again.
   if (sequence.unfed() == 0 && !sequence.trim(sequence.cache.tokens() - 1)) sequence.clear();
   out.prompt_end_ = static_cast<uint32_t>(sequence.tokens.size());
+  out.prompt_count_ = static_cast<uint32_t>(request.prompt.size());
+  if (empty) sequence.salt = request.salt;
   const uint64_t most =
       std::min<uint64_t>(core.layout().context, uint64_t{sequence.tokens.size()} + request.max_new_tokens);
   out.most_tokens_ = static_cast<uint32_t>(most);
@@ -56,10 +58,25 @@ Result<Generation> Generation::begin(Core& core, const Tokenizer& tokenizer, con
   return out;
 }
 
+Result<Generation> Generation::fork(const Generation& origin, const Request& request, Sequence& sequence) {
+  LOCI_CHECK(check(request.sampling));
+  LOCI_TRY(StopStrings stops, StopStrings::make(request.stop));
+  Generation out(*origin.tokenizer_, request, sequence, std::move(stops));
+  out.prompt_begin_ = origin.prompt_begin_;
+  out.prompt_tokens_before_ = origin.prompt_tokens_before_;
+  out.prompt_end_ = origin.prompt_end_;
+  out.prompt_count_ = origin.prompt_count_;
+  out.most_tokens_ = origin.most_tokens_;
+  out.cached_ = origin.prompt_count_;
+  out.started_ = origin.started_;
+  return out;
+}
+
 Generation::Generation(const Tokenizer& tokenizer, const Request& request, Sequence& sequence, StopStrings stops)
     : tokenizer_(&tokenizer),
       request_(&request),
       sequence_(&sequence),
+      edits_(request.sampling),
       sampler_(request.sampling),
       stops_(std::move(stops)),
       decoder_(tokenizer),
@@ -92,16 +109,26 @@ Status Generation::take(std::span<const float> logits) {
     finish(Finish::kLength);
     return {};
   }
-  LOCI_TRY(const TokenId token, sampler_.sample(logits, sequence_->tokens, sequence_->tokens.size()));
+  Constraint* const constraint = request_->constraint.get();
+  LOCI_TRY(const TokenId token,
+           sampler_.sample(edits_.apply(logits, constraint), sequence_->tokens, sequence_->tokens.size()));
   if (!request_->ignore_eos && tokenizer_->is_end(token)) {
     finish(Finish::kEnd);
     return {};
   }
+  if (request_->on_token) {
+    LOCI_TRY(const TokenLogprob chance, logprob_of(logits, token, request_->top_logprobs));
+    request_->on_token(chance);
+  }
+  edits_.count(token);
+  if (constraint != nullptr) constraint->accept(token);
   generated_.push_back(token);
   sequence_->tokens.push_back(token);
   show(stops_.push(decoder_.push(token)));
   if (stops_.match()) {
     finish(Finish::kStop);
+  } else if (constraint != nullptr && constraint->complete()) {
+    finish(Finish::kEnd);
   } else if (sequence_->tokens.size() >= most_tokens_) {
     finish(Finish::kLength);
   }
@@ -110,7 +137,7 @@ Status Generation::take(std::span<const float> logits) {
 
 void Generation::passed() {
   if (!request_->on_progress) return;
-  const uint32_t total = static_cast<uint32_t>(request_->prompt.size());
+  const uint32_t total = prompt_count_;
   const uint32_t fed = std::max(sequence_->cache.tokens(), prompt_begin_) - prompt_begin_;
   request_->on_progress({.prompt_done = std::min(fed, total),
                          .prompt_total = total,
@@ -134,12 +161,19 @@ void Generation::withdraw() {
   sequence_->remembered_blocks = std::min(sequence_->remembered_blocks, prompt_begin_ / kPageSlots);
 }
 
+void Generation::restart(Core& core) {
+  sequence_->clear();
+  const RequestFacts facts = sequence_->facts;
+  core.begin_prompt(*sequence_, facts);
+  core.adopt_prefix(*sequence_);
+}
+
 Completion Generation::complete() {
   Completion out;
   out.text = std::move(text_);
   out.tokens = std::move(generated_);
   out.finish = finish_.value_or(Finish::kLength);
-  out.prompt_tokens = static_cast<uint32_t>(request_->prompt.size());
+  out.prompt_tokens = prompt_count_;
   out.cached_tokens = cached_;
   out.prefill_seconds = seconds(first_token_ - started_);
   out.decode_seconds = seconds(last_token_ - first_token_);

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "engine/core.h"
+#include "engine/logit_edits.h"
 #include "engine/sampler.h"
 #include "engine/stop_strings.h"
 #include "loci/loci.h"
@@ -21,6 +22,10 @@ class Generation {
   // from the prefix cache, unless `adopt` is false.
   static Result<Generation> begin(Core& core, const Tokenizer& tokenizer, const Request& request, Sequence& sequence,
                                   bool adopt = true);
+
+  // The same request's next choice, on a fork of its sequence that has read the prompt: nothing is read again.
+  // `request` and `sequence` outlive it.
+  static Result<Generation> fork(const Generation& origin, const Request& request, Sequence& sequence);
 
   bool done() const { return finish_.has_value(); }
   // Set if the generation cannot go on.
@@ -40,6 +45,8 @@ class Generation {
   void cancel();
   // Before the first pass: takes the request's prompt out of the sequence.
   void withdraw();
+  // Gives back every page; what was read and generated so far is to be fed anew, with the same outcome.
+  void restart(Core& core);
   Completion complete();
 
  private:
@@ -52,6 +59,7 @@ class Generation {
   const Tokenizer* tokenizer_;
   const Request* request_;
   Sequence* sequence_;
+  LogitEdits edits_;
   Sampler sampler_;
   StopStrings stops_;
   StreamDecoder decoder_;
@@ -62,6 +70,7 @@ class Generation {
   uint32_t most_tokens_ = 0;   // that the sequence can come to
   uint32_t prompt_begin_ = 0;  // tokens of the sequence before this request
   uint32_t prompt_end_ = 0;
+  uint32_t prompt_count_ = 0;          // tokens that the request brought
   uint32_t prompt_tokens_before_ = 0;  // what the sequence called its prompt
   uint32_t cached_ = 0;
   uint32_t decode_steps_ = 0;

@@ -30,9 +30,8 @@ Result<Chunking> cut_prompts(const AttentionPlan& attention, uint32_t chunk, uin
   return out;
 }
 
-// Needs everything of `out` that is known before the stages.
-Status make_stages(const ModelMeasure& model, const std::string& fingerprint, EngineLayout& out) {
-  const ModelConfig& config = model.config;
+Result<Stages> make_stages(const ModelConfig& config, const std::string& fingerprint, uint32_t context,
+                           const AttentionPlan& attention) {
   ModelShape shape{.layers = config.layers,
                    .query_heads = config.query_heads,
                    .kv_heads = config.kv_heads,
@@ -41,18 +40,16 @@ Status make_stages(const ModelMeasure& model, const std::string& fingerprint, En
                    .windows = {},
                    .fingerprint = fingerprint};
   for (uint32_t i = 0; i < config.layers; ++i) shape.windows.push_back(config.layer_window(i));
-  const MethodContext context{
-      .model = shape, .context = out.context, .profile = [&](std::string_view kind, const std::string& name) {
+  const MethodContext method_context{
+      .model = shape, .context = context, .profile = [&](std::string_view kind, const std::string& name) {
         return find_profile(std::string(kind), name, fingerprint);
       }};
-  LOCI_TRY(Stages stages, Stages::make(out.attention, shape, context));
-  out.stages = std::make_shared<const Stages>(std::move(stages));
-  return {};
+  return Stages::make(attention, shape, method_context);
 }
 
 }  // namespace
 
-uint64_t sequence_bytes(const EngineLayout& layout, uint32_t prompt, uint32_t total) {
+uint64_t sequence_bytes(const PlanLayout& layout, uint32_t prompt, uint32_t total) {
   return layout.stages->page_bytes(layout.layers, prompt, total, layout.chunking.most_span());
 }
 
@@ -63,13 +60,39 @@ Result<Activations> parse_activations(const std::string& name) {
   return fail(ErrorCode::kInvalidArgument, "unknown activations '{}'; use int16, int8 or f32", name);
 }
 
+Result<PlanLayout> lay_out_plan(const ModelConfig& config, const std::string& fingerprint, const std::string& attention,
+                                uint32_t context, uint32_t chunk, int threads) {
+  PlanLayout out;
+  LOCI_TRY(out.attention, AttentionPlan::parse(attention));
+  LOCI_CHECK(
+      out.attention.check({.layers = config.layers, .kv_heads = config.kv_heads, .query_heads = config.query_heads}));
+  LOCI_TRY(out.chunking, cut_prompts(out.attention, chunk, context));
+  LOCI_TRY(Stages stages, make_stages(config, fingerprint, context, out.attention));
+  out.stages = std::make_shared<const Stages>(std::move(stages));
+  for (uint32_t i = 0; i < config.layers; ++i) {
+    out.layers.push_back({.kv_heads = config.kv_heads,
+                          .head_dim = config.head_dim,
+                          .codec = out.attention.codec(LayerId{i}),
+                          .window = config.layer_window(i),
+                          .classes = out.stages->classes(LayerId{i})});
+  }
+  const StageBounds prompt{.rows = out.chunking.most_rows(), .tokens = context, .threads = threads};
+  const StageBounds step{.rows = 1, .tokens = context, .threads = threads};
+  out.prompt_scratch_bytes = out.stages->scratch_bytes(prompt);
+  out.step_scratch_bytes = out.stages->scratch_bytes(step);
+  out.state_bytes = out.stages->state_bytes(step);
+  return out;
+}
+
+uint64_t pass_scratch_bytes(const ModelConfig& config, const EngineLayout& layout, uint32_t rows, uint64_t methods) {
+  return Model::scratch_bytes(config, rows, layout.logit_rows, layout.threads, layout.work.scratch_bytes + methods);
+}
+
 Result<EngineLayout> lay_out(const ModelMeasure& model, const std::string& fingerprint, const EngineOptions& options,
                              int threads) {
   const ModelConfig& config = model.config;
   EngineLayout out;
-  LOCI_TRY(out.attention, AttentionPlan::parse(options.attention));
-  LOCI_CHECK(
-      out.attention.check({.layers = config.layers, .kv_heads = config.kv_heads, .query_heads = config.query_heads}));
+  out.threads = threads;
   LOCI_TRY(out.activations, parse_activations(options.activations));
   out.context = options.context == 0 ? config.trained_context : options.context;
   if (out.context > config.trained_context) {
@@ -85,19 +108,13 @@ Result<EngineLayout> lay_out(const ModelMeasure& model, const std::string& finge
     return fail(ErrorCode::kInvalidArgument, "the batch is {} sequences, but must lie in 1..{}", options.batch,
                 kMostPassRows);
   }
+  out.chunk = options.chunk;
   out.batch = options.batch;
-  LOCI_TRY(out.chunking, cut_prompts(out.attention, options.chunk, out.context));
+  LOCI_TRY(static_cast<PlanLayout&>(out),
+           lay_out_plan(config, fingerprint, options.attention, out.context, out.chunk, threads));
   out.pass_rows = out.chunking.most_rows() + out.batch;
   out.logit_rows = static_cast<uint32_t>(
       std::clamp<uint64_t>(kLogitBytes / (uint64_t{config.vocabulary} * sizeof(float)), 1, kMostLogitRows));
-  LOCI_CHECK(make_stages(model, fingerprint, out));
-  for (uint32_t i = 0; i < config.layers; ++i) {
-    out.layers.push_back({.kv_heads = config.kv_heads,
-                          .head_dim = config.head_dim,
-                          .codec = out.attention.codec(LayerId{i}),
-                          .window = config.layer_window(i),
-                          .classes = out.stages->classes(LayerId{i})});
-  }
   out.work =
       Executor::plan({.rows = out.pass_rows,
                       .reads = out.batch,
@@ -109,14 +126,11 @@ Result<EngineLayout> lay_out(const ModelMeasure& model, const std::string& finge
                      threads);
   MemoryPlan& memory = out.memory;
   memory.weights_bytes = model.weights_bytes;
-  memory.kv_bytes = out.batch * sequence_bytes(out, out.context, out.context);
+  memory.kv_bytes = options.kv_bytes > 0 ? options.kv_bytes : out.batch * sequence_bytes(out, out.context, out.context);
   out.fork_bytes = out.batch * CacheLayout::sequence_bytes(out.layers, kPageSlots, kPageSlots);
-  const StageBounds prompt{.rows = out.chunking.most_rows(), .tokens = out.context, .threads = threads};
-  const StageBounds step{.rows = 1, .tokens = out.context, .threads = threads};
-  memory.state_bytes = out.batch * out.stages->state_bytes(step);
-  memory.scratch_bytes = Model::scratch_bytes(
-      config, out.pass_rows, out.logit_rows, threads,
-      out.work.scratch_bytes + out.stages->scratch_bytes(prompt) + out.batch * out.stages->scratch_bytes(step));
+  memory.state_bytes = out.batch * out.state_bytes;
+  memory.scratch_bytes =
+      pass_scratch_bytes(config, out, out.pass_rows, out.prompt_scratch_bytes + out.batch * out.step_scratch_bytes);
   memory.scratch_bytes += out.fork_bytes;
   memory.total_bytes = memory.weights_bytes + memory.kv_bytes + memory.state_bytes + memory.scratch_bytes;
   memory.available_bytes = options.memory_limit_bytes > 0 ? options.memory_limit_bytes : available_memory_bytes();

@@ -19,24 +19,20 @@ std::string text_of(const RequestFacts& facts, Set<RequestData> declared) {
 
 }  // namespace
 
-Result<std::unique_ptr<PrefixStore>> PrefixStore::make(const CacheLayout& layout, PrefixSeed seed,
-                                                       Set<RequestData> declared) {
+Result<std::unique_ptr<PrefixStore>> PrefixStore::make(PagePool& pool, std::string model) {
   LOCI_TRY(const KeyedHasher::Secret secret, KeyedHasher::random_secret());
-  return std::unique_ptr<PrefixStore>(
-      new PrefixStore(layout, std::move(seed), declared, std::make_unique<KeyedHasher>(secret)));
+  return std::unique_ptr<PrefixStore>(new PrefixStore(pool, std::move(model), std::make_unique<KeyedHasher>(secret)));
 }
 
-PrefixStore::PrefixStore(const CacheLayout& layout, PrefixSeed seed, Set<RequestData> declared,
-                         std::unique_ptr<const BlockHasher> hasher)
-    : layout_(layout),
-      seed_(std::move(seed)),
-      declared_(declared),
+PrefixStore::PrefixStore(PagePool& pool, std::string model, std::unique_ptr<const BlockHasher> hasher)
+    : pool_(pool),
+      model_(std::move(model)),
       index_(std::move(hasher), [this](PrefixIndex::Handle handle) { drop(handle); }) {}
 
 PrefixSeed PrefixStore::seed_of(const Sequence& sequence) const {
-  PrefixSeed seed = seed_;
-  seed.plan += text_of(sequence.facts, declared_);
-  return seed;
+  return {.model = model_,
+          .plan = sequence.plan->prefix_key + text_of(sequence.facts, sequence.plan->prefix_data),
+          .salt = sequence.salt};
 }
 
 PrefixIndex::Handle PrefixStore::hold(const SequenceCache& cache, uint32_t block) {
@@ -49,7 +45,7 @@ PrefixIndex::Handle PrefixStore::hold(const SequenceCache& cache, uint32_t block
   }
   for (const SharedStripe& stripe : cache.block_pages(block)) {
     blocks_[handle].stripes.push_back({stripe.group, {stripe.pages.begin(), stripe.pages.end()}});
-    for (const PageId page : stripe.pages) layout_.pool().retain(stripe.group, page);
+    for (const PageId page : stripe.pages) pool_.retain(stripe.group, page);
   }
   return handle;
 }
@@ -57,14 +53,16 @@ PrefixIndex::Handle PrefixStore::hold(const SequenceCache& cache, uint32_t block
 void PrefixStore::drop(PrefixIndex::Handle handle) {
   Block& block = blocks_[handle];
   for (const Block::Stripe& stripe : block.stripes) {
-    for (const PageId page : stripe.pages) layout_.pool().release(stripe.group, page);
+    for (const PageId page : stripe.pages) pool_.release(stripe.group, page);
   }
   block.stripes.clear();
   free_.push_back(handle);
 }
 
-uint32_t PrefixStore::adopt(Sequence& sequence, const Chunking& chunking) {
-  const uint32_t most = chunking.most_shared(static_cast<uint32_t>(sequence.tokens.size()));
+uint32_t PrefixStore::adopt(Sequence& sequence) {
+  const Chunking& chunking = sequence.plan->layout.chunking;
+  const uint32_t most =
+      chunking.most_shared(std::min(sequence.prompt_tokens, static_cast<uint32_t>(sequence.tokens.size())));
   PrefixIndex::Match match = index_.longest(seed_of(sequence), std::span(sequence.tokens).first(most));
   const uint32_t tokens = static_cast<uint32_t>(match.tokens) / chunking.cell * chunking.cell / kPageSlots * kPageSlots;
   match.blocks.resize(tokens / kPageSlots);
@@ -78,7 +76,8 @@ uint32_t PrefixStore::adopt(Sequence& sequence, const Chunking& chunking) {
   return tokens;
 }
 
-void PrefixStore::remember(Sequence& sequence, const Chunking& chunking) {
+void PrefixStore::remember(Sequence& sequence) {
+  const Chunking& chunking = sequence.plan->layout.chunking;
   // What is read after an edit has seen less than the prompt that the index names.
   if (!sequence.cache.shareable() || sequence.cache.edited() > 0) return;
   // The last cell may have been cut short by the prompt's end.

@@ -1,5 +1,5 @@
-// Pages of finished prompts, kept for later prompts that begin alike. Binds the prefix index to the page pool: a block
-// of the index is one stripe of every layer, on which it holds references.
+// Pages of finished prompts, kept for later prompts that begin alike, of all plans of an engine. Binds the prefix index
+// to the page pool: a block of the index is one stripe of every layer, on which it holds references.
 #pragma once
 
 #include <cstdint>
@@ -14,15 +14,14 @@ namespace loci {
 
 class PrefixStore {
  public:
-  // `seed` names what must agree besides the tokens and what requests declare of `declared`.
-  static Result<std::unique_ptr<PrefixStore>> make(const CacheLayout& layout, PrefixSeed seed,
-                                                   Set<RequestData> declared);
+  // `model` is the model's fingerprint; `pool` outlives the store.
+  static Result<std::unique_ptr<PrefixStore>> make(PagePool& pool, std::string model);
 
   // Lets a sequence of which nothing is fed begin with the longest known prefix of its tokens, short of the last ones
   // that must be fed, in whole cells. Returns its tokens.
-  uint32_t adopt(Sequence& sequence, const Chunking& chunking);
+  uint32_t adopt(Sequence& sequence);
   // Remembers the whole prompt blocks and cells that `sequence` has fed. Call it before anything is given back.
-  void remember(Sequence& sequence, const Chunking& chunking);
+  void remember(Sequence& sequence);
   // Gives up the block that was used longest ago; false if there is none.
   bool evict_one() { return index_.evict_one(); }
   // Every page of every block, once for each reference held.
@@ -35,6 +34,7 @@ class PrefixStore {
     }
   }
   const PrefixStats& stats() const { return index_.stats(); }
+  size_t blocks() const { return index_.size(); }
 
  private:
   struct Block {
@@ -45,15 +45,13 @@ class PrefixStore {
     std::vector<Stripe> stripes;  // table by table
   };
 
-  PrefixStore(const CacheLayout& layout, PrefixSeed seed, Set<RequestData> declared,
-              std::unique_ptr<const BlockHasher> hasher);
+  PrefixStore(PagePool& pool, std::string model, std::unique_ptr<const BlockHasher> hasher);
   PrefixSeed seed_of(const Sequence& sequence) const;
   PrefixIndex::Handle hold(const SequenceCache& cache, uint32_t block);
   void drop(PrefixIndex::Handle handle);
 
-  const CacheLayout& layout_;
-  PrefixSeed seed_;
-  Set<RequestData> declared_;
+  PagePool& pool_;
+  std::string model_;
   std::vector<Block> blocks_;
   std::vector<PrefixIndex::Handle> free_;
   PrefixIndex index_;

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 namespace loci {
 namespace {
@@ -76,6 +77,16 @@ Status check(const Sampling& s) {
   if (!(s.min_p >= 0.0F && s.min_p <= 1.0F)) return fail(kCode, "min_p is {}, it must lie in [0, 1]", s.min_p);
   if (!(s.repetition_penalty > 0.0F) || std::isinf(s.repetition_penalty)) {
     return fail(kCode, "the repetition penalty is {}, it must be a positive number (1: off)", s.repetition_penalty);
+  }
+  for (const auto& [name, penalty] : {std::pair{"presence", s.presence_penalty}, {"frequency", s.frequency_penalty}}) {
+    if (!(penalty >= -2.0F && penalty <= 2.0F))
+      return fail(kCode, "the {} penalty is {}, it must lie in [-2, 2]", name, penalty);
+  }
+  for (const LogitBias& bias : s.logit_bias) {
+    if (bias.token < 0 || !(bias.bias >= -100.0F && bias.bias <= 100.0F)) {
+      return fail(kCode, "the bias of token {} is {}, it must lie in [-100, 100] and the token in the vocabulary",
+                  bias.token, bias.bias);
+    }
   }
   return {};
 }

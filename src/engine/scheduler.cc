@@ -44,8 +44,8 @@ Status Scheduler::pass(std::span<Job> jobs) {
   uint32_t prompt_rows = 0;
   for (Job& job : jobs) {
     if (job.generation->unfed() <= 1) continue;
-    const uint32_t taken =
-        core_.layout().chunking.rows(job.generation->sequence().cache.tokens(), job.generation->unfed(), prompt_rows);
+    const uint32_t taken = job.generation->sequence().plan->layout.chunking.rows(
+        job.generation->sequence().cache.tokens(), job.generation->unfed(), prompt_rows);
     if (taken == 0) continue;
     prompt_rows += taken;
     feed(job, taken);

@@ -27,19 +27,12 @@ Status check_length(const Core& core, size_t tokens) {
               core.layout().context);
 }
 
-// Of the tokens that were not fed: what one forward pass takes. A chunk ends where decode steps begin.
-uint32_t next_feed(const Core& core, const Sequence& sequence) {
-  const uint32_t fed = sequence.cache.tokens();
-  if (fed >= sequence.decode_from) return 1;
-  return core.layout().chunking.rows(fed, std::min(sequence.unfed(), sequence.decode_from - fed), 0);
-}
-
 // Feeds all of `sequence`; scores[i] is of its token i + 1.
 Status score_window(Core& core, Sequence& sequence, std::span<TokenScore> scores, const ScoreOptions& options,
                     const std::function<void()>& passed) {
   while (sequence.unfed() > 0) {
     const uint32_t fed = sequence.cache.tokens();
-    const Feed feed{&sequence, next_feed(core, sequence), Feed::Logits::kAll};
+    const Feed feed{&sequence, sequence.next_rows(0), Feed::Logits::kAll};
     LOCI_CHECK(core.forward(
         std::span(&feed, 1), [&] { return options.cancelled != nullptr && options.cancelled->load(); },
         [&](size_t, uint32_t first_row, const Rows& logits) -> Status {
@@ -114,7 +107,7 @@ class ProbedGeneration {
   }
 
   Status forward(Sequence& sequence, const std::function<Status(std::span<const float>)>& on_last_row) {
-    const uint32_t tokens = next_feed(core_, sequence);
+    const uint32_t tokens = sequence.next_rows(0);
     const bool last = tokens == sequence.unfed();
     const Feed feed{&sequence, tokens, last ? Feed::Logits::kLast : Feed::Logits::kNone};
     return core_.forward(

@@ -4,24 +4,28 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <memory>
+#include <string>
 #include <vector>
 
 #include "attention/stages/model_shape.h"
 #include "attention/stages/sequence_state.h"
 #include "cache/sequence_cache.h"
+#include "engine/bound_plan.h"
 #include "loci/types.h"
 
 namespace loci {
 
 struct Sequence {
-  explicit Sequence(const CacheLayout& layout) : cache(layout) {}
-  explicit Sequence(SequenceCache begun) : cache(std::move(begun)) {}
+  explicit Sequence(std::shared_ptr<const BoundPlan> of) : plan(std::move(of)), cache(plan->cache) {}
+  Sequence(std::shared_ptr<const BoundPlan> of, SequenceCache begun) : plan(std::move(of)), cache(std::move(begun)) {}
 
   // The same sequence, to go its own way; pages are shared until one of the two writes.
   Sequence fork() const {
-    Sequence copy(cache.fork());
+    Sequence copy(plan, cache.fork());
     copy.state = state;
     copy.facts = facts;
+    copy.salt = salt;
     copy.tokens = tokens;
     copy.prompt_tokens = prompt_tokens;
     copy.decode_from = decode_from;
@@ -29,9 +33,19 @@ struct Sequence {
     return copy;
   }
 
+  // Rows of it that a pass takes in which `prompt_rows_used` rows of prompts are taken: one of a decode step, or a
+  // chunk, which ends where decode steps begin. 0: not in this pass.
+  uint32_t next_rows(uint32_t prompt_rows_used) const {
+    const uint32_t fed = cache.tokens();
+    if (fed >= decode_from) return 1;
+    return plan->layout.chunking.rows(fed, std::min(unfed(), decode_from - fed), prompt_rows_used);
+  }
+
+  std::shared_ptr<const BoundPlan> plan;
   SequenceCache cache;
   SequenceState state;
   RequestFacts facts;  // of the request that feeds it
+  std::string salt;    // prompts share pages only with those of the same salt
   // All tokens, of which the first cache.tokens() have been fed. The last generated one is fed with what follows it.
   std::vector<TokenId> tokens;
   // Tokens before the first generated one: only their blocks may be shared by prefix, since entries born in decode

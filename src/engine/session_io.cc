@@ -80,11 +80,12 @@ Status write_table(SessionWriter& writer, uint32_t layer, size_t index, const Ta
 // Reads the tables of one layer.
 class LayerReader {
  public:
-  LayerReader(Core& core, const SessionReader& reader, const SequenceCache& empty, uint32_t layer, uint32_t tokens)
+  LayerReader(Core& core, const BoundPlan& plan, const SessionReader& reader, const SequenceCache& empty,
+              uint32_t layer, uint32_t tokens)
       : core_(core),
         reader_(reader),
         empty_(empty),
-        shape_(core.cache_layout().shape(LayerId(layer))),
+        shape_(plan.cache.shape(LayerId(layer))),
         layer_(layer),
         tokens_(tokens) {}
 
@@ -224,8 +225,7 @@ Status write_state(SessionWriter& writer, const SequenceState& state) {
   return {};
 }
 
-Status read_state(const SessionReader& reader, const EngineLayout& layout, uint32_t tokens, SequenceState& state) {
-  const uint64_t most = layout.stages->state_bytes({.rows = 1, .tokens = layout.context, .threads = 1});
+Status read_state(const SessionReader& reader, uint64_t most, uint32_t tokens, SequenceState& state) {
   uint64_t bytes = 0;
   for (const SessionReader::Section& section : reader.sections()) {
     if (!std::string_view(section.name).starts_with(kStatePrefix)) continue;
@@ -267,7 +267,7 @@ Status check_head(const Head& head, const SessionHeader& file, const Core& core)
 }  // namespace
 
 Status save_sequence(const Core& core, const Sequence& sequence, const std::string& path) {
-  SessionHeader header{core.fingerprint(), core.layout().attention.canonical(), sequence.tokens};
+  SessionHeader header{core.fingerprint(), sequence.plan->canonical, sequence.tokens};
   LOCI_TRY(SessionWriter writer, SessionWriter::begin(path, std::move(header)));
   const Head head{.prompt_tokens = sequence.prompt_tokens,
                   .fed_tokens = sequence.cache.tokens(),
@@ -277,7 +277,7 @@ Status save_sequence(const Core& core, const Sequence& sequence, const std::stri
                   .reserved = 0,
                   .seed = sequence.facts.seed};
   LOCI_CHECK(writer.section(kHeadSection, std::as_bytes(std::span(&head, 1))));
-  for (uint32_t layer = 0; layer < core.cache_layout().layers(); ++layer) {
+  for (uint32_t layer = 0; layer < sequence.plan->cache.layers(); ++layer) {
     const std::vector<uint32_t> words = describe(sequence.cache, LayerId(layer));
     LOCI_CHECK(writer.section(fmt::format("layer/{}/tables", layer), std::as_bytes(std::span(words))));
     const std::span<const Table> tables = sequence.cache.tables(LayerId(layer));
@@ -287,24 +287,27 @@ Status save_sequence(const Core& core, const Sequence& sequence, const std::stri
   return writer.commit();
 }
 
-Result<Sequence> load_sequence(Core& core, const std::string& path) {
+Result<Sequence> load_sequence(Core& core, const std::string& path, std::shared_ptr<const BoundPlan> plan) {
+  if (plan == nullptr) plan = core.plan();
   LOCI_TRY(const SessionReader reader, SessionReader::open(path));
-  LOCI_CHECK(reader.expect(core.fingerprint(), core.layout().attention.canonical()));
-  Sequence sequence = core.new_sequence();
+  LOCI_CHECK(reader.expect(core.fingerprint(), plan->canonical));
+  Sequence sequence(plan);
   sequence.tokens = reader.header().tokens;
   LOCI_TRY(const std::span<const std::byte> bytes, reader.section(kHeadSection, sizeof(Head)));
   Head head;
   std::memcpy(&head, bytes.data(), sizeof head);
   LOCI_CHECK(check_head(head, reader.header(), core));
   SequenceCache::Saved saved{.tables = {}, .patterns = {}, .tokens = head.fed_tokens, .edited = head.edited_tokens};
-  for (uint32_t layer = 0; layer < core.cache_layout().layers(); ++layer) {
+  for (uint32_t layer = 0; layer < plan->cache.layers(); ++layer) {
     saved.tables.emplace_back();
     saved.patterns.emplace_back();
-    LOCI_CHECK(LayerReader(core, reader, sequence.cache, layer, head.fed_tokens)
+    LOCI_CHECK(LayerReader(core, *plan, reader, sequence.cache, layer, head.fed_tokens)
                    .read(saved.tables.back(), saved.patterns.back()));
   }
   sequence.cache.restore(std::move(saved));
-  LOCI_CHECK(read_state(reader, core.layout(), head.fed_tokens, sequence.state));
+  const uint64_t most_state =
+      plan->layout.stages->state_bytes({.rows = 1, .tokens = core.layout().context, .threads = 1});
+  LOCI_CHECK(read_state(reader, most_state, head.fed_tokens, sequence.state));
   sequence.facts = {
       .prompt_tokens = head.facts_prompt, .total_tokens = head.facts_total, .seed = head.seed, .task = {}, .spans = {}};
   sequence.prompt_tokens = head.prompt_tokens;

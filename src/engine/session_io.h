@@ -10,7 +10,8 @@ namespace loci {
 
 // Writes `sequence` to `path`, whole or not at all.
 Status save_sequence(const Core& core, const Sequence& sequence, const std::string& path);
-// kInvalidArgument if another model or plan wrote the file, kCorrupt if its sections do not fit its header.
-Result<Sequence> load_sequence(Core& core, const std::string& path);
+// A sequence under `plan` (null: the engine's). kInvalidArgument if another model or plan wrote the file, kCorrupt if
+// its sections do not fit its header.
+Result<Sequence> load_sequence(Core& core, const std::string& path, std::shared_ptr<const BoundPlan> plan = nullptr);
 
 }  // namespace loci

@@ -1,5 +1,7 @@
 #include "model/batch.h"
 
+#include <algorithm>
+
 #include "ops/rope.h"
 
 namespace loci {
@@ -11,13 +13,12 @@ size_t batch_scratch_bytes(const ModelConfig& config, size_t rows) {
   return bytes;
 }
 
-Batch::Batch(OpContext& ops, const ModelConfig& config, Executor& executor, const WorkPlan& plan, const Stages& stages,
+Batch::Batch(OpContext& ops, const ModelConfig& config, Executor& executor, const WorkPlan& plan,
              std::span<const BatchItem> items, Tap* tap)
     : ops_(ops),
       config_(config),
       executor_(executor),
       plan_(plan),
-      stages_(stages),
       items_(items),
       tap_(tap),
       selections_(items.size()),
@@ -91,8 +92,8 @@ void Batch::name_reads(LayerId layer, const Rows& q) {
   for (size_t i = 0; i < items_.size(); ++i) {
     const BatchItem& item = items_[i];
     const LayerPass of = pass(i, layer, q);
-    stages_.name_reads(of, selections_[i]);
-    stages_.add_entries(of, by_head);
+    item.stages->name_reads(of, selections_[i]);
+    item.stages->add_entries(of, by_head);
     const std::span<const Table> tables = item.cache->tables(layer);
     for (size_t t = 0; t < tables.size(); ++t) {
       const Selection& selection = selections_[i][t];
@@ -139,7 +140,8 @@ class Batch::ItemReader final : public TapReader {
 // Room for the reads' lse, if anybody asks for it.
 std::span<float> Batch::take_lse(LayerId layer) {
   const size_t count = size_t{rows_} * config_.query_heads;
-  if (stages_.mixes(layer)) return ops_.scratch.take<float>(count);
+  const auto mixes = [&](const BatchItem& item) { return item.stages->mixes(layer); };
+  if (std::any_of(items_.begin(), items_.end(), mixes)) return ops_.scratch.take<float>(count);
   if (tap_ == nullptr) return {};
   tapped_lse_.resize(count);
   return tapped_lse_;
@@ -154,13 +156,13 @@ void Batch::after_read(LayerId layer, const Rows& q, Rows out, std::span<float> 
       const Rows o{out.row(item.first_row), item.rows, out.width, out.stride};
       const std::span<float> own =
           lse.subspan(size_t{item.first_row} * config_.query_heads, size_t{item.rows} * config_.query_heads);
-      stages_.mix(of, o, own);
+      item.stages->mix(of, o, own);
       if (tap_ != nullptr) {
         ItemReader reader(*this, i, layer, q);
-        tap_->after_read(stages_.watch(of), o, own, reader);
+        tap_->after_read(item.stages->watch(of), o, own, reader);
       }
     }
-    stages_.after_prompt(of, edits_[i]);
+    item.stages->after_prompt(of, edits_[i]);
   }
 }
 
@@ -170,7 +172,7 @@ Rows Batch::attend(LayerId layer, const Rows& q, const Rows& k, const Rows& v) {
   const Workspace::Mark scratch(ops_.scratch);
   for (size_t i = 0; tap_ != nullptr && i < items_.size(); ++i) {
     const LayerPass of = pass(i, layer, q);
-    tap_->before_read(stages_.watch(of), of.queries);
+    tap_->before_read(items_[i].stages->watch(of), of.queries);
   }
   name_reads(layer, q);
   const std::span<float> lse = take_lse(layer);

@@ -16,8 +16,9 @@
 
 namespace loci {
 
-// Consecutive rows of one sequence.
+// Consecutive rows of one sequence, which is read under a plan of its own.
 struct BatchItem {
+  const Stages* stages = nullptr;
   SequenceCache* cache = nullptr;
   SequenceState* state = nullptr;
   const RequestFacts* facts = nullptr;
@@ -31,7 +32,7 @@ struct BatchItem {
 class Batch {
  public:
   // Takes the rotary tables of all rows from the scratch. `items` cover the rows in order. `tap` may be null.
-  Batch(OpContext& ops, const ModelConfig& config, Executor& executor, const WorkPlan& plan, const Stages& stages,
+  Batch(OpContext& ops, const ModelConfig& config, Executor& executor, const WorkPlan& plan,
         std::span<const BatchItem> items, Tap* tap = nullptr);
 
   OpContext& ops() { return ops_; }
@@ -63,7 +64,6 @@ class Batch {
   const ModelConfig& config_;
   Executor& executor_;
   const WorkPlan& plan_;
-  const Stages& stages_;
   std::span<const BatchItem> items_;
   Tap* tap_;
   uint32_t rows_ = 0;

@@ -64,9 +64,8 @@ inline Sequence begin(Core& core, std::vector<TokenId> tokens, uint32_t prompt, 
 
 // Rows that the sequence brings into its next pass.
 inline uint32_t next_rows(const Core& core, const Sequence& sequence, uint32_t used = 0) {
-  const uint32_t fed = sequence.cache.tokens();
-  if (fed >= sequence.decode_from) return sequence.unfed() > 0 ? 1 : 0;
-  return core.layout().chunking.rows(fed, sequence.decode_from - fed, used);
+  (void)core;
+  return sequence.unfed() > 0 ? sequence.next_rows(used) : 0;
 }
 
 inline void feed(Core& core, std::span<Sequence* const> sequences, std::span<const uint32_t> rows,

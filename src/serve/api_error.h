@@ -1,0 +1,28 @@
+// What goes wrong with a request, in the shape that OpenAI's clients expect.
+#pragma once
+
+#include <string>
+
+#include "serve/http.h"
+
+namespace loci {
+
+struct Error;
+
+struct ApiError {
+  int status = 400;
+  std::string message;
+  std::string type = "invalid_request_error";
+  std::string param = {};  // the field; empty: null
+  std::string code = {};   // empty: null
+
+  std::string json() const;  // {"error": {...}}
+};
+
+// An engine's error: the client's fault or ours.
+ApiError api_error(const Error& error);
+
+HttpReply json_reply(int status, std::string json);
+HttpReply error_reply(const ApiError& error);
+
+}  // namespace loci

@@ -1,0 +1,56 @@
+// The requests of /v1/chat/completions and /v1/completions, read and checked: everything that does not need the model.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "loci/loci.h"
+#include "serve/api_error.h"
+
+namespace loci {
+
+struct RequestLimits {
+  uint32_t vocabulary = 0;
+  uint32_t context = 0;
+  uint32_t choices = 16;  // of one prompt, and prompts times choices
+  size_t messages = 4096;
+  size_t text_bytes = size_t{16} << 20;  // of one string
+};
+
+struct CompletionRequest {
+  bool chat = true;
+  std::string model;
+  std::vector<ChatMessage> messages;                                     // of a chat
+  std::vector<std::variant<std::string, std::vector<TokenId>>> prompts;  // else
+  Sampling sampling;                                                     // seed: of the first choice
+  bool seeded = false;
+  std::optional<uint32_t> max_tokens;
+  uint32_t choices = 1;
+  std::vector<std::string> stop;
+  bool ignore_eos = false;
+  bool logprobs = false;
+  uint32_t top_logprobs = 0;
+  bool stream = false;
+  bool stream_usage = false;
+  bool echo = false;
+  std::string attention;  // a plan; empty: the server's
+  std::string cache_salt;
+  std::string task;
+  nlohmann::json response_format;  // null, or an object whose "type" is json_object or json_schema
+  nlohmann::json tools;            // null, or an array
+  nlohmann::json tool_choice;      // null, a string or an object that names a function
+
+  bool has_tools() const { return chat && !tools.is_null() && tool_choice != "none"; }
+  bool must_call() const { return has_tools() && (tool_choice == "required" || tool_choice.is_object()); }
+};
+
+// `body` is a JSON object.
+std::variant<CompletionRequest, ApiError> read_chat_request(const nlohmann::json& body, const RequestLimits& limits);
+std::variant<CompletionRequest, ApiError> read_completion_request(const nlohmann::json& body,
+                                                                  const RequestLimits& limits);
+
+}  // namespace loci

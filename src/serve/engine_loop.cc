@@ -1,0 +1,184 @@
+#include "serve/engine_loop.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace loci {
+
+EngineLoop::EngineLoop(LoadedModel model, Options options)
+    : model_(std::move(model)),
+      options_(std::move(options)),
+      batcher_(*model_.core, *model_.tokenizer),
+      last_end_(Clock::now()),
+      thread_([this] { run(); }) {}
+
+EngineLoop::~EngineLoop() { stop(); }
+
+void EngineLoop::stop() {
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  wake_.notify_all();
+  if (thread_.joinable()) thread_.join();
+}
+
+Result<std::vector<EngineLoop::Ticket>> EngineLoop::submit(std::vector<Submission> submissions) {
+  std::vector<Ticket> tickets;
+  {
+    const std::lock_guard lock(mutex_);
+    if (stop_) return fail(ErrorCode::kCancelled, "the server is shutting down");
+    if (waiting_ + submissions.size() > options_.most_waiting) {
+      return fail(ErrorCode::kLimit, "{} requests are waiting, of {} that may; try again later", waiting_,
+                  options_.most_waiting);
+    }
+    waiting_ += submissions.size();
+    open_ += submissions.size();
+    for (Submission& submission : submissions) {
+      tickets.push_back(next_ticket_++);
+      inbox_.emplace_back(tickets.back(), std::move(submission));
+    }
+  }
+  wake_.notify_one();
+  return tickets;
+}
+
+void EngineLoop::cancel(Ticket ticket) {
+  {
+    const std::lock_guard lock(mutex_);
+    cancellations_.push_back(ticket);
+  }
+  wake_.notify_one();
+}
+
+uint32_t EngineLoop::retry_after_seconds() const {
+  const std::lock_guard lock(mutex_);
+  return static_cast<uint32_t>(std::clamp(std::ceil(seconds_per_request_), 1.0, 60.0));
+}
+
+size_t EngineLoop::waiting() const {
+  const std::lock_guard lock(mutex_);
+  return waiting_;
+}
+
+size_t EngineLoop::open() const {
+  const std::lock_guard lock(mutex_);
+  return open_;
+}
+
+void EngineLoop::begin(Ticket ticket, Submission submission) {
+  BatchRequest& request = submission.request;
+  const auto choices = static_cast<uint32_t>(request.choices.size());
+  const auto left_queue = std::make_shared<bool>(false);
+  // The counts that others see follow the request from here on.
+  const auto leave_queue = [this, left_queue] {
+    if (*left_queue) return;
+    *left_queue = true;
+    const std::lock_guard lock(mutex_);
+    --waiting_;
+  };
+  request.on_admitted = [leave_queue, told = std::move(request.on_admitted)] {
+    leave_queue();
+    if (told) told();
+  };
+  request.on_done = [this, ticket, leave_queue, told = std::move(request.on_done)](uint32_t choice,
+                                                                                   Result<Completion> done) {
+    const auto found = live_.find(ticket);
+    if (found != live_.end() && --found->second.choices == 0) {
+      live_.erase(found);
+      leave_queue();
+      const std::lock_guard lock(mutex_);
+      --open_;
+      const Clock::time_point now = Clock::now();
+      seconds_per_request_ += 0.1 * (std::chrono::duration<double>(now - last_end_).count() - seconds_per_request_);
+      last_end_ = now;
+    }
+    if (options_.log != nullptr) options_.log->on_done(ticket, choice, done);
+    told(choice, std::move(done));
+  };
+  live_[ticket] = {.id = 0, .deadline = submission.deadline, .choices = choices};
+  if (!submission.attention.empty()) {
+    Result<std::shared_ptr<const BoundPlan>> plan = model_.core->bind(submission.attention);
+    if (!plan.ok()) {
+      const auto done = request.on_done;
+      for (uint32_t c = 0; c < choices; ++c) done(c, plan.error());
+      return;
+    }
+    request.plan = std::move(*plan);
+  }
+  if (options_.log != nullptr) {
+    options_.log->on_submit(batcher_.passes(), ticket, request,
+                            request.plan == nullptr ? model_.core->plan()->canonical : request.plan->canonical);
+  }
+  live_[ticket].id = batcher_.submit(std::move(request));
+}
+
+void EngineLoop::cancel_live(Ticket ticket) {
+  const auto found = live_.find(ticket);
+  if (found == live_.end()) return;
+  if (options_.log != nullptr) options_.log->on_cancel(batcher_.passes(), ticket);
+  batcher_.cancel(found->second.id);
+}
+
+void EngineLoop::cancel_late() {
+  const Clock::time_point now = Clock::now();
+  std::vector<Ticket> late;
+  for (const auto& [ticket, live] : live_) {
+    if (live.deadline <= now) late.push_back(ticket);
+  }
+  for (const Ticket ticket : late) cancel_live(ticket);
+}
+
+// What others left since the last pass.
+void EngineLoop::take_in() {
+  std::deque<std::pair<Ticket, Submission>> submissions;
+  std::deque<Ticket> cancellations;
+  {
+    const std::lock_guard lock(mutex_);
+    submissions.swap(inbox_);
+    cancellations.swap(cancellations_);
+  }
+  for (auto& [ticket, submission] : submissions) begin(ticket, std::move(submission));
+  for (const Ticket ticket : cancellations) cancel_live(ticket);
+  cancel_late();
+}
+
+void EngineLoop::pass() {
+  LoopListener::Pass pass;
+  pass.begin = Clock::now();
+  const uint64_t before = batcher_.passes();
+  pass.report = batcher_.step();
+  if (options_.log != nullptr && batcher_.passes() > before) options_.log->on_pass(pass.report);
+  if (options_.listener == nullptr) return;
+  pass.end = Clock::now();
+  pass.running = batcher_.running();
+  pass.waiting = batcher_.waiting();
+  pass.pages = model_.core->pages().counters();
+  if (const PrefixStore* prefix = model_.core->prefix_store()) {
+    pass.prefix = prefix->stats();
+    pass.prefix_blocks = prefix->blocks();
+  }
+  options_.listener->on_pass(pass);
+}
+
+void EngineLoop::run() {
+  for (;;) {
+    {
+      std::unique_lock lock(mutex_);
+      if (batcher_.idle()) {
+        wake_.wait(lock, [&] { return stop_ || !inbox_.empty() || !cancellations_.empty(); });
+      }
+      if (stop_) break;
+    }
+    take_in();
+    pass();
+  }
+  take_in();
+  while (!live_.empty()) {
+    const Ticket ticket = live_.begin()->first;
+    cancel_live(ticket);
+    live_.erase(ticket);
+  }
+}
+
+}  // namespace loci
