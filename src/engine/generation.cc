@@ -165,7 +165,11 @@ void Generation::restart(Core& core) {
   sequence_->clear();
   const RequestFacts facts = sequence_->facts;
   core.begin_prompt(*sequence_, facts);
+  // Entries that another prompt left may stand for those of this one, but not for those born in decode steps.
+  const std::vector<TokenId> generated(sequence_->tokens.begin() + prompt_end_, sequence_->tokens.end());
+  sequence_->tokens.resize(prompt_end_);
   core.adopt_prefix(*sequence_);
+  sequence_->tokens.insert(sequence_->tokens.end(), generated.begin(), generated.end());
 }
 
 Completion Generation::complete() {

@@ -61,8 +61,7 @@ void PrefixStore::drop(PrefixIndex::Handle handle) {
 
 uint32_t PrefixStore::adopt(Sequence& sequence) {
   const Chunking& chunking = sequence.plan->layout.chunking;
-  const uint32_t most =
-      chunking.most_shared(std::min(sequence.prompt_tokens, static_cast<uint32_t>(sequence.tokens.size())));
+  const uint32_t most = chunking.most_shared(static_cast<uint32_t>(sequence.tokens.size()));
   PrefixIndex::Match match = index_.longest(seed_of(sequence), std::span(sequence.tokens).first(most));
   const uint32_t tokens = static_cast<uint32_t>(match.tokens) / chunking.cell * chunking.cell / kPageSlots * kPageSlots;
   match.blocks.resize(tokens / kPageSlots);
