@@ -226,7 +226,8 @@ class SelfTest(unittest.TestCase):
         for folder in ("work", "tmp", "home"):
             line = f'open("/{folder}/x/model.gguf");\n'
             self.assertEqual(1, len(self.check({"src/base/x.cc": line})), line)
-        self.assertEqual([], self.check({"src/base/x.cc": '// a/work/b and "work/x" are fine, so are http://x/tmp/y and "/' + 'home/user"\n'}))
+            self.assertEqual([], self.check({"src/base/x.cc": f'// a/{folder}/b, "{folder}/x" and http://x/{folder}/y\n'}))
+        self.assertEqual([], self.check({"src/base/x.cc": '"/{}/user"\n'.format("home")}))
 
 
 def main(arguments):

@@ -15,6 +15,9 @@ import sys
 
 import numpy as np
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools", "needle"))
+from book import PLAIN, read  # noqa: E402
+
 VOCABULARY = 4096
 FILES = (
     "war-and-peace.txt",
@@ -33,8 +36,6 @@ FILES = (
     "4300.txt",  # Ulysses
     "599.txt",  # Vanity Fair
 )
-PLAIN = {"\u201c": '"', "\u201d": '"', "\u2018": "'", "\u2019": "'", "\u2014": "--", "\u2013": "-", "\u2026": "...",
-         "\ufeff": "", "\u00a0": " ", "_": ""}
 # Words of the prompts: they are to be few tokens each.
 TEMPLATES = [
     "Some special magic numbers are hidden within the following text. Make sure to memorize it. I will quiz you about the numbers afterwards.\n",
@@ -68,15 +69,6 @@ def collapse(text):
 
 def paragraphs(text):
     return "\n".join(collapse(part) for part in re.split(r"\n\s*\n", text) if part.strip())
-
-
-def read(path):
-    with open(path, "rb") as file:
-        data = file.read()
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
 
 
 def read_words(path):

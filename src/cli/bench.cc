@@ -340,13 +340,10 @@ Result<int> bench(const Console& console, const BenchCommand& command) {
     console.write_json(rows_json(rows, engine.info(), roof, threads, load_seconds));
     return kExitOk;
   }
-  console.print(
-      "{}, {}, {} threads, loaded in {:.2f} s. Roof: read {} GB/s ({} with one thread), int8 {} GMAC/s, "
-      "bf16 {} GMAC/s, fp32 {} GMAC/s\n\n{}",
-      engine.info().name, engine.info().attention, threads, load_seconds,
-      format_number(roof.read_bytes_per_second / 1e9), format_number(roof.read_one_thread_bytes_per_second / 1e9),
-      format_number(roof.int8_macs_per_second / 1e9), format_number(roof.bf16_macs_per_second / 1e9),
-      format_number(roof.f32_macs_per_second / 1e9), rows_table(rows));
+  console.print("{}, {}, {} threads, loaded in {:.2f} s. Roof: read {} GB/s ({} with one thread), {}\n\n{}",
+                engine.info().name, engine.info().attention, threads, load_seconds,
+                format_number(roof.read_bytes_per_second / 1e9),
+                format_number(roof.read_one_thread_bytes_per_second / 1e9), compute_rates(roof), rows_table(rows));
   return kExitOk;
 }
 

@@ -107,11 +107,8 @@ void print_outcomes(const Console& console, const std::vector<Outcome>& outcomes
                format_number(o.decode_tok_s), fmt::format("{:.0f}%", o.decode_roof_share * 100),
                format_bytes(o.kv_bytes)});
   }
-  console.print(
-      "{}\nroof: read {} GB/s, int8 {} GMAC/s, bf16 {} GMAC/s, fp32 {} GMAC/s ('loci bench --help' says what the "
-      "shares mean)\n",
-      table.text(), format_number(roof.read_bytes_per_second / 1e9), format_number(roof.int8_macs_per_second / 1e9),
-      format_number(roof.bf16_macs_per_second / 1e9), format_number(roof.f32_macs_per_second / 1e9));
+  console.print("{}\nroof: read {} GB/s, {} ('loci bench --help' says what the shares mean)\n", table.text(),
+                format_number(roof.read_bytes_per_second / 1e9), compute_rates(roof));
 }
 
 nlohmann::ordered_json outcomes_json(const Haystack& haystack, const std::vector<Outcome>& outcomes, const Roof& roof) {

@@ -1,6 +1,10 @@
 #include "cli/workload.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+
+#include "base/quantity.h"
 
 namespace loci {
 namespace {
@@ -45,6 +49,13 @@ double prefill_roof_share(const Workload& work, const Roof& roof, bool f32_activ
 double decode_roof_share(const Workload& work, const Roof& roof, double seconds) {
   if (seconds <= 0) return 0;
   return work.bytes / seconds / roof.read_bytes_per_second;
+}
+
+std::string compute_rates(const Roof& roof) {
+  std::string out = fmt::format("int8 {} GMAC/s", format_number(roof.int8_macs_per_second / 1e9));
+  if (roof.bf16_macs_per_second > 0)
+    out += fmt::format(", bf16 {} GMAC/s", format_number(roof.bf16_macs_per_second / 1e9));
+  return out + fmt::format(", fp32 {} GMAC/s", format_number(roof.f32_macs_per_second / 1e9));
 }
 
 }  // namespace loci

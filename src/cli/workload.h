@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "kernels/cpu/roof/roof.h"
 #include "loci/loci.h"
@@ -26,5 +27,9 @@ Workload decode_workload(const ModelInfo& info, uint32_t steps, uint32_t depth);
 double prefill_roof_share(const Workload& work, const Roof& roof, bool f32_activations, double seconds);
 // Share that a decode reached: bytes read per second over the measured read bandwidth.
 double decode_roof_share(const Workload& work, const Roof& roof, double seconds);
+
+// "int8 630 GMAC/s, fp32 164 GMAC/s": the rates of arithmetic that were measured. bf16 only where its instructions are
+// used.
+std::string compute_rates(const Roof& roof);
 
 }  // namespace loci

@@ -167,5 +167,12 @@ TEST(Workload, SharesOfTheRoof) {
   EXPECT_EQ(decode_roof_share(work, roof, 0), 0);
 }
 
+TEST(Workload, RatesThatWereNotMeasuredAreNotPrinted) {
+  Roof roof{.int8_macs_per_second = 630e9, .f32_macs_per_second = 164e9};
+  EXPECT_EQ(compute_rates(roof), "int8 630 GMAC/s, fp32 164 GMAC/s");
+  roof.bf16_macs_per_second = 235e9;
+  EXPECT_EQ(compute_rates(roof), "int8 630 GMAC/s, bf16 235 GMAC/s, fp32 164 GMAC/s");
+}
+
 }  // namespace
 }  // namespace loci

@@ -52,7 +52,7 @@ TEST(Conflicts, BothRatesAreOfTheSamePrompts) {
   EXPECT_EQ(score_answer(Scorer::kBegins, "Par", {"Paris"}), 0);
 }
 
-// A stub that always prefers memory's claim has ratio 1, one that always prefers A about a half.
+// Who always prefers memory's claim has ratio 1, who always prefers A about a half.
 TEST(KnowledgeClash, OptionsHoldBothClaims) {
   int memory_is_a = 0;
   for (uint32_t i = 0; i < 96; ++i) {
