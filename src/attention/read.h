@@ -18,7 +18,8 @@ namespace loci {
 struct EntryCopies {
   const std::byte** pages = nullptr;  // per row: consecutive pages of the table's layout. Null: none
   uint32_t* counts = nullptr;         // per row: entries
-  // Scaled scores by place, where a method knows them, in the rows of Selection::scores. Keys are not read then.
+  // Scaled scores by place, where a method knows them, in the rows of Selection::scores, with columns for whole pages.
+  // Keys are not read then.
   Rows scores = {};
 };
 
@@ -35,7 +36,7 @@ struct Selection {
   uint32_t slot_tile = 0;
   EntryCopies copies = {};
   // Unscaled scores by slot, where a method knows those of all that is selected: row r * (group / parts) + query head
-  // of its part. Keys are not read then. Tiles of one position; without data: not known.
+  // of its part, with columns for whole pages. Keys are not read then. Tiles of one position; without data: not known.
   Rows scores = {};
 
   size_t row(size_t head_index, uint32_t part, uint32_t tile_index, uint32_t tiles) const {

@@ -133,7 +133,10 @@ void TileList::add_selections(const Read& read, const Sizes& sizes, const ReadKe
           tile.slots = selection.slots.row(selection.slot_row(h, part, position, first, read.rows));
         tile.scores = scores_of(selection, selection.scores, row, heads);
         tile.copy_scores = scores_of(selection, selection.copies.scores, row, heads);
-        gathers_ = gathers_ || !tile.slots.empty();
+        LOCI_ASSERT(tile.scores.data == nullptr || tile.scores.width >= round_up(read.table->length(), kPageSlots),
+                    "scores have columns for whole pages");
+        LOCI_ASSERT(tile.copy_scores.data == nullptr || tile.copy_scores.width >= round_up(tile.copy_count, kPageSlots),
+                    "scores of copies have columns for whole pages");
         tile.items = std::max(1u, static_cast<uint32_t>(div_up(tile.blocks(), kItemBlocks)));
         add(tile);
         position = next;
@@ -145,7 +148,6 @@ void TileList::add_selections(const Read& read, const Sizes& sizes, const ReadKe
 void TileList::fill(std::span<const Read> reads, const Sizes& sizes, Isa isa) {
   tiles_.clear();
   pages_.clear();
-  gathers_ = false;
   most_rows_ = 0;
   for (const Read& read : reads) {
     const ReadKernel& kernel = read_kernel(isa, read.table->layout().codec, read.phase, sizes.precision);
@@ -171,8 +173,11 @@ TileBlock TileList::block(const Tile& tile, uint32_t block) const {
 
 uint64_t TileList::bytes(const Tile& tile) const {
   const uint64_t page = tile.read->table->layout().bytes;
-  const uint64_t pages = tile.selected ? tile.page_count : tile.blocks();
-  return pages * page + (tile.slots.size() + tile.copy_count) * page / kPageSlots;
+  if (!tile.selected) return tile.blocks() * page;
+  // Half of an entry is its key, which is not read where the score is known.
+  const uint64_t paged = tile.scores.data == nullptr ? page : page / 2;
+  const uint64_t copied = tile.copy_scores.data == nullptr ? page : page / 2;
+  return tile.page_count * paged + (tile.slots.size() * paged + tile.copy_count * copied) / kPageSlots;
 }
 
 uint64_t TileList::visible(const Tile& tile) const {

@@ -96,7 +96,6 @@ class TileList {
   uint64_t items() const { return tiles_.empty() ? 0 : tiles_.back().items_before + tiles_.back().items; }
   size_t most_rows() const { return most_rows_; }  // of a tile
   TileBlock block(const Tile& tile, uint32_t block) const;
-  bool gathers() const { return gathers_; }
   // Bytes of the entries that the tile walks over, and pairs of a row and an entry that it sees.
   uint64_t bytes(const Tile& tile) const;
   uint64_t visible(const Tile& tile) const;
@@ -109,7 +108,6 @@ class TileList {
   std::vector<Tile> tiles_;
   std::vector<uint32_t> pages_;  // of selected tiles
   size_t most_rows_ = 0;
-  bool gathers_ = false;
 };
 
 }  // namespace loci

@@ -111,7 +111,8 @@ TEST_P(SelectedReads, EqualPlainLoops) {
   }
 }
 
-// Pages, copies and slots whose scores a method knows: keys are not looked at, so these may be wrong.
+// Pages, copies and slots whose scores a method knows: keys are not looked at, so the scores here are not theirs. The
+// lists go over several items, so workers begin inside of them.
 TEST_P(SelectedReads, KnownScoresTakeThePlaceOfKeys) {
   std::mt19937 random(4);
   const ModelShape& model = layer_.model();
@@ -120,11 +121,13 @@ TEST_P(SelectedReads, KnownScoresTakeThePlaceOfKeys) {
   std::vector<uint32_t> elements, counts;
   for (uint32_t h = 0; h < kKvHeads; ++h) {
     const size_t before = elements.size();
-    for (uint32_t slot = 64; slot < 5 * 64; ++slot) {
-      if (random() % 3 == 0) elements.push_back(slot);
+    for (uint32_t slot = 64; slot < 23 * 64; ++slot) {
+      const bool elsewhere = slot / 64 == 5 || (slot >= 400 && slot < 500);
+      if (!elsewhere && random() % 8 != 0) elements.push_back(slot);
     }
     counts.push_back(static_cast<uint32_t>(elements.size() - before));
-    elements.resize(before + 300);
+    ASSERT_GT(counts.back(), 2 * kItemBlocks * 64);
+    elements.resize(before + kTokens);
   }
   // 100 entries from slot 400 on, copied.
   std::vector<std::vector<std::byte>> copied;
@@ -136,25 +139,31 @@ TEST_P(SelectedReads, KnownScoresTakeThePlaceOfKeys) {
     gather_entries(table(), h, copied_slots, copied.back().data(), 0);
     copies.push_back(copied.back().data());
   }
-  std::vector<float> scores(kQueryHeads * kTokens), of_copies(kQueryHeads * 128, 0.0F);
+  const uint32_t width = pages * 64;
+  std::vector<float> scores(kQueryHeads * width), biases(kQueryHeads * width), of_copies(kQueryHeads * 128, 0.0F);
+  std::normal_distribution<float> normal;
+  for (float& bias : biases) bias = normal(random);
   for (uint32_t h = 0; h < kQueryHeads; ++h) {
-    for (uint32_t j = 0; j < kTokens; ++j) scores[h * kTokens + j] = plain_score(x_, model, last, h, j);
-    for (uint32_t i = 0; i < 100; ++i) of_copies[h * 128 + i] = scores[h * kTokens + 400 + i] * model.score_scale;
+    for (uint32_t j = 0; j < kTokens; ++j) {
+      scores[h * width + j] = plain_score(x_, model, last, h, j) + biases[h * width + j] / model.score_scale;
+    }
+    for (uint32_t i = 0; i < 100; ++i) of_copies[h * 128 + i] = scores[h * width + 400 + i] * model.score_scale;
   }
   Selection selection{
       .tile = 1,
       .parts = 1,
       .pages = {.words = words.data(), .rows = kKvHeads, .width = pages},
-      .slots = {.elements = elements.data(), .counts = counts.data(), .rows = kKvHeads, .capacity = 300},
+      .slots = {.elements = elements.data(), .counts = counts.data(), .rows = kKvHeads, .capacity = kTokens},
       .slot_tile = 0,
       .copies = {.pages = copies.data(),
                  .counts = copy_counts.data(),
                  .scores = {of_copies.data(), kQueryHeads, 128, 128}},
-      .scores = {scores.data(), kQueryHeads, kTokens, kTokens}};
+      .scores = {scores.data(), kQueryHeads, width, width}};
   const std::vector<float> plain = expected(1, [&](uint32_t, uint32_t h, uint32_t j) {
-    if ((words[0] >> (j / 64) & 1) != 0 || (j >= 400 && j < 500)) return 0.0F;
+    const float bias = biases[h * width + j];
+    if ((words[0] >> (j / 64) & 1) != 0 || (j >= 400 && j < 500)) return bias;
     const std::span<const uint32_t> slots = std::as_const(selection.slots).row(h / kGroup);
-    return std::binary_search(slots.begin(), slots.end(), j) ? 0.0F : kUnseen;
+    return std::binary_search(slots.begin(), slots.end(), j) ? bias : kUnseen;
   });
   const std::vector<float> one = read(&selection, {}, {}, 1, ReadPhase::kDecode, 1);
   EXPECT_LT(largest_difference(one, plain), tolerance());

@@ -33,7 +33,9 @@ void add_up(const SelectKernels& kernels, const ScoreJob& job, uint32_t block, f
     const uint32_t count = end > begin ? end - begin : 0;
     const float most = kernels.largest(row, count);
     largest.row(r)[block] = most;
-    sums.row(r)[block] = count == 0 ? 0.0F : kernels.exp_sum(row, count, most, spare);
+    // A block without a number has no part: exp(-inf - -inf) would be none either.
+    const bool any = most > -std::numeric_limits<float>::infinity();
+    sums.row(r)[block] = any ? kernels.exp_sum(row, count, most, spare) : 0.0F;
   }
 }
 

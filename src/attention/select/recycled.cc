@@ -84,7 +84,7 @@ class Recycled final : public Select {
     const uint64_t lists = SequenceState::kRollback / std::min<uint64_t>(period, kMostSwaps) + 3;
     const uint32_t page = page_layout(KvCodec::kKv16, model_.head_dim).bytes;  // the largest of all codecs
     const uint64_t a_head =
-        4 * (uint64_t{kept} + 1) * (lists + 1) + 4 * kMostSwaps * versions + Copies::bytes(page, kept + 1);
+        4 * (uint64_t{kept} + 1) * (lists + 1) + 4 * kMostSwaps * (versions + 1) + Copies::bytes(page, kept + 1);
     return model_.kv_heads * a_head + 4 * (uint64_t{model_.q_width()} * lists + 3);
   }
 
@@ -154,7 +154,11 @@ class Recycled final : public Select {
     const std::vector<uint32_t> lengths(heads, length);
     std::vector<std::vector<const std::byte*>> pages(heads);
     for (uint32_t h = 0; h < heads; ++h) {
-      for (uint32_t slot = 0; slot < length; slot += kPageSlots) pages[h].push_back(table.page_of(SlotId(slot), h));
+      pages[h].reserve(div_up(length, kPageSlots));
+      for (uint32_t slot = 0; slot < length; slot += kPageSlots) {
+        LOCI_ASSERT(table.stripe_present(slot / kPageSlots), "what is observed is there as a whole");
+        pages[h].push_back(table.page_of(SlotId(slot), h));
+      }
     }
     share_out(view, table, pages, lengths, seen, shares);
     if (options_.pool > 1)
@@ -256,6 +260,8 @@ class Recycled final : public Select {
     list.edited = view.cache.edited();
     list.swaps.clear();
     list.positions.clear();
+    list.positions.reserve(written.size());  // the list and a step's own entry
+    list.swaps.reserve(kMostSwaps);
     for (const uint32_t position : written.subspan(1)) {
       // The prompt's end may have taken some away.
       const uint32_t slot = position < list.since ? table.slots_before(TokenPos(position)) : table.length();

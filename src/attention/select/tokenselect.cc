@@ -182,6 +182,10 @@ class TokenSelect final : public Select {
     for (size_t t = 0; t < view.tables().size(); ++t) {
       const Table& table = view.tables()[t];
       if (!builder.mine(t)) continue;
+      if (sums.sums.data == nullptr && table.length() <= read_always()) {  // read as a dense step does
+        row += group * static_cast<uint32_t>(table.heads().size());
+        continue;
+      }
       const Middle from = middle(table, edge);
       const std::vector<bool> wanted =
           sums.sums.data == nullptr ? pages_of_list(view, table, from) : std::vector<bool>();
@@ -190,8 +194,10 @@ class TokenSelect final : public Select {
         float* q = const_cast<float*>(view.queries.row(0)) + size_t{table.heads()[h].value} * group * model_.head_dim;
         prepare_queries(table.layout(), {q, group, model_.head_dim, model_.head_dim}, 1.0F, own);
         std::vector<const std::byte*>& keys = pages[row / group];
+        keys.reserve(div_up(table.length(), kPageSlots));
         for (uint32_t page = 0; page * kPageSlots < table.length(); ++page) {
           const bool skip = !wanted.empty() && !wanted[page];
+          LOCI_ASSERT(skip || table.stripe_present(page), "what is scored is there as a whole");
           keys.push_back(skip ? nullptr : table.page_of(SlotId(page * kPageSlots), h));
         }
         jobs.push_back({.keys = {.layout = &table.layout(), .pages = keys, .tiles = nullptr, .count = table.length()},
@@ -291,6 +297,8 @@ class TokenSelect final : public Select {
     for (const uint32_t position : view.state.read<uint32_t>("tokens")) {
       const uint32_t slot = table.slots_before(TokenPos(position));
       if (slot < from.first || slot >= from.last || count == most) continue;
+      // A saved list comes from a file: an entry is named once, in ascending order.
+      if (count > 0 && slots[count - 1] >= slot) continue;
       if (table.position(SlotId(slot)).value == position) slots[count++] = slot;
     }
     for (uint32_t slot = from.last; slot < whole; ++slot) slots[count++] = slot;

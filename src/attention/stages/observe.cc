@@ -8,14 +8,10 @@
 
 namespace loci {
 
-uint32_t observed_width(const Table& table) { return static_cast<uint32_t>(round_up(table.length(), kPageSlots)); }
+namespace {
 
-void observe_scores(const View& view, const Table& table, size_t head_index, uint32_t first, uint32_t count, Rows out) {
-  observe_scores(view, table, head_index, first, count, view.model.score_scale, table.length(), out);
-}
-
-void observe_scores(const View& view, const Table& table, size_t head_index, uint32_t first, uint32_t count,
-                    float scale, uint32_t slots, Rows out) {
+// Of rows against every slot, scaled, without masking.
+void score_rows(const View& view, const Table& table, size_t head_index, uint32_t first, uint32_t count, Rows out) {
   const ModelShape& model = view.model;
   const uint32_t group = model.group();
   const PageLayout& layout = table.layout();
@@ -25,22 +21,27 @@ void observe_scores(const View& view, const Table& table, size_t head_index, uin
   const size_t column = size_t{table.heads()[head_index].value} * group * model.head_dim;
   for (uint32_t i = 0; i < count; ++i) {
     float* row = const_cast<float*>(view.queries.row(first + i)) + column;
-    prepare_queries(layout, {row, group, model.head_dim, model.head_dim}, scale,
+    prepare_queries(layout, {row, group, model.head_dim, model.head_dim}, model.score_scale,
                     {queries.row(size_t{i} * group), group, queries.width, queries.stride});
   }
   std::vector<const std::byte*> pages;
-  for (uint32_t slot = 0; slot < slots; slot += kPageSlots) {
+  for (uint32_t slot = 0; slot < table.length(); slot += kPageSlots) {
     LOCI_ASSERT(table.stripe_present(slot / kPageSlots), "what is observed is there as a whole");
     pages.push_back(table.page_of(SlotId(slot), head_index));
   }
-  const ScoreJob job{
-      .keys = {.layout = &layout, .pages = pages, .tiles = nullptr, .count = slots}, .queries = queries, .scores = out};
+  const ScoreJob job{.keys = {.layout = &layout, .pages = pages, .tiles = nullptr, .count = table.length()},
+                     .queries = queries,
+                     .scores = out};
   scores(view.ops, std::span(&job, 1));
 }
 
+}  // namespace
+
+uint32_t observed_width(const Table& table) { return static_cast<uint32_t>(round_up(table.length(), kPageSlots)); }
+
 void observe(const View& view, const Table& table, size_t head_index, uint32_t first, uint32_t count, Rows out,
              std::span<float> lse) {
-  observe_scores(view, table, head_index, first, count, out);
+  score_rows(view, table, head_index, first, count, out);
   const uint32_t group = view.model.group();
   std::vector<uint32_t> lengths(size_t{count} * group);
   for (uint32_t i = 0; i < count; ++i) {

@@ -18,12 +18,7 @@ namespace loci {
 // Columns of rows over this table.
 uint32_t observed_width(const Table& table);
 
-// Scores of rows against every slot, scaled, without masking.
-void observe_scores(const View& view, const Table& table, size_t head_index, uint32_t first, uint32_t count, Rows out);
-// The same with a scale of the method's own, against the first `slots` alone.
-void observe_scores(const View& view, const Table& table, size_t head_index, uint32_t first, uint32_t count,
-                    float scale, uint32_t slots, Rows out);
-// Their softmax over what each row sees; lse, if not empty, [count * group].
+// The rows' probabilities; lse, if not empty, [count * group].
 void observe(const View& view, const Table& table, size_t head_index, uint32_t first, uint32_t count, Rows out,
              std::span<float> lse = {});
 
