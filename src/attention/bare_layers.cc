@@ -59,26 +59,31 @@ Profile made_up_profile(std::string_view kind, const ModelShape& model, uint64_t
   return out;
 }
 
-// Entries that a decode step's row reads, over the heads of the table.
-uint64_t entries_read(const Read& read) {
+// Bytes of the entries that a decode step's row reads, over the heads of the table. Of an entry whose score is known
+// the key is not read.
+uint64_t bytes_read(const Read& read) {
   const Table& table = *read.table;
   const auto heads = static_cast<uint32_t>(table.heads().size());
   const TokenPos end = read.first_position + 1u;
   if (read.selection == nullptr) {
     const uint32_t sinks = table.slots_before(TokenPos(std::min(read.slots.sinks, end.value)));
     const uint32_t oldest = table.slots_before(TokenPos(read.slots.oldest(read.first_position.value)));
-    return uint64_t{heads} * (sinks + table.slots_before(end) - std::min(oldest, table.slots_before(end)));
+    const uint64_t entries = sinks + table.slots_before(end) - std::min(oldest, table.slots_before(end));
+    return heads * entries * table.layout().bytes / kPageSlots;
   }
   const Selection& selection = *read.selection;
-  uint64_t count = 0;
+  uint64_t halves = 0;
+  const uint64_t listed = selection.scores.data == nullptr ? 2 : 1;
+  const uint64_t copied = selection.copies.scores.data == nullptr ? 2 : 1;
   for (size_t row = 0; row < size_t{heads} * selection.parts; ++row) {
     if (selection.pages.words != nullptr) {
-      for (const uint64_t word : selection.pages.row(row)) count += kPageSlots * uint64_t(std::popcount(word));
+      for (const uint64_t word : selection.pages.row(row))
+        halves += listed * kPageSlots * uint64_t(std::popcount(word));
     }
-    if (selection.copies.pages != nullptr) count += selection.copies.counts[row];
-    if (selection.slots.elements != nullptr) count += selection.slots.counts[row];
+    if (selection.copies.pages != nullptr) halves += copied * selection.copies.counts[row];
+    if (selection.slots.elements != nullptr) halves += listed * selection.slots.counts[row];
   }
-  return count / selection.parts;
+  return halves / selection.parts * table.layout().bytes / kPageSlots / 2;
 }
 
 struct BareSequence {
@@ -283,7 +288,7 @@ void BareLayers::State::run_layer(LayerId layer, BareStep& out) {
       extras.emplace_back();
       for (size_t h = 0; h < tables[t].heads().size() && !by_head.empty(); ++h)
         extras.back().push_back(by_head[tables[t].heads()[h].value]);
-      out.read_bytes += entries_read(reads.back()) * tables[t].layout().bytes / kPageSlots;
+      out.read_bytes += bytes_read(reads.back());
     }
   }
   for (size_t r = 0; r < reads.size(); ++r) reads[r].extras = extras[r];
