@@ -198,7 +198,7 @@ def tasks_of(loci, suites):
     listing = json.loads(subprocess.run([str(loci), "eval", "list", "--json"], capture_output=True, text=True, check=True).stdout)
     for suite in suites:
         name, _, tasks = suite.partition(":")
-        yield from tasks.split(",") if tasks else [task["name"] for task in listing if task["suite"] == name]
+        yield from tasks.split(",") if tasks else [task["task"] for task in listing if task["suite"] == name]
 
 
 def run_suite(step, plans, options, deadline):
