@@ -26,7 +26,7 @@
 namespace loci {
 namespace {
 
-constexpr uint32_t kRowsAtOnce = 16;   // of probabilities, per query head
+constexpr uint32_t kRowsAtOnce = 8;    // of probabilities, per query head: they stay in cache
 constexpr uint32_t kMeansAtOnce = 32;  // pooled queries
 constexpr uint32_t kColumnsAtOnce = 2048;
 // A cell with fewer blocks of rows is read as a whole: judging it costs a block's rows of scores.
