@@ -21,7 +21,7 @@ import time
 
 LEAST_KILLS, MOST_RUNS = 3, 60
 RUN = ["--suite", "ruler:niah_single_1,vt", "mqar:mqar_sparse", "sort:sort_20", "scbench:kv_turns,kv_requests",
-       "--lengths", "896", "--prompts", "2", "--plans", "store=kv4", "dense"]
+       "--lengths", "1152", "--prompts", "2", "--plans", "store=kv4", "dense"]
 
 
 def untimed(path):
