@@ -65,11 +65,12 @@ class MemoryPictureTest : public testing::Test {
   std::vector<Completion> completions_;
 };
 
-constexpr const char* kPlans[] = {"dense", "store=kv4", "retain=snapkv(budget=48,window=8)",
-                                  "retain=streaming(sinks=4,window=64)", "retain=duo(ratio=0.5,sinks=4,window=32)"};
+constexpr const char* kWatchedPlans[] = {"dense", "store=kv4", "retain=snapkv(budget=48,window=8)",
+                                         "retain=streaming(sinks=4,window=64)",
+                                         "retain=duo(ratio=0.5,sinks=4,window=32)"};
 
 TEST_F(MemoryPictureTest, NumbersAgreeWithTheCompletion) {
-  for (const std::string plan : kPlans) {
+  for (const std::string plan : kWatchedPlans) {
     watch(request(plan), 16);
     ASSERT_EQ(completions_.size(), 1u);
     const Completion& done = completions_[0];
@@ -134,7 +135,7 @@ TEST_F(MemoryPictureTest, ChoicesHaveTheirOwn) {
 }
 
 TEST_F(MemoryPictureTest, LookingChangesNoToken) {
-  for (const std::string plan : kPlans) {
+  for (const std::string plan : kWatchedPlans) {
     run(request(plan));
     EXPECT_TRUE(pictures_.empty());
     const std::vector<TokenId> unseen = completions_.at(0).tokens;

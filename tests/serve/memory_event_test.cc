@@ -9,29 +9,29 @@ namespace {
 
 using nlohmann::json;
 
-std::variant<CompletionRequest, ApiError> read(const char* memory, bool stream = true) {
+std::variant<CompletionRequest, ApiError> read_asking(const char* memory, bool stream = true) {
   return read_completion_request({{"prompt", "a"}, {"stream", stream}, {"memory", json::parse(memory)}},
                                  {.vocabulary = 1000, .context = 100});
 }
 
 TEST(MemoryField, IsReadWithItsDefaults) {
-  const auto asked = std::get<CompletionRequest>(read(R"({"every": 3, "stretches": 64})")).memory;
+  const auto asked = std::get<CompletionRequest>(read_asking(R"({"every": 3, "stretches": 64})")).memory;
   ASSERT_TRUE(asked);
   EXPECT_EQ(asked->every, 3u);
   EXPECT_EQ(asked->stretches, 64u);
-  const auto plain = std::get<CompletionRequest>(read("{}")).memory;
+  const auto plain = std::get<CompletionRequest>(read_asking("{}")).memory;
   ASSERT_TRUE(plain);
   EXPECT_EQ(plain->every, 16u);
   EXPECT_EQ(plain->stretches, 0u);
-  EXPECT_FALSE(std::get<CompletionRequest>(read("null")).memory);
+  EXPECT_FALSE(std::get<CompletionRequest>(read_asking("null")).memory);
 }
 
 TEST(MemoryField, WhatIsWrongIsNamed) {
-  EXPECT_EQ(std::get<ApiError>(read(R"({"every": 0})")).param, "memory.every");
-  EXPECT_EQ(std::get<ApiError>(read(R"({"stretches": 257})")).param, "memory.stretches");
-  EXPECT_EQ(std::get<ApiError>(read(R"({"of": "alice"})")).param, "memory.of");
-  EXPECT_EQ(std::get<ApiError>(read("true")).param, "memory");
-  EXPECT_EQ(std::get<ApiError>(read("{}", false)).param, "memory");
+  EXPECT_EQ(std::get<ApiError>(read_asking(R"({"every": 0})")).param, "memory.every");
+  EXPECT_EQ(std::get<ApiError>(read_asking(R"({"stretches": 257})")).param, "memory.stretches");
+  EXPECT_EQ(std::get<ApiError>(read_asking(R"({"of": "alice"})")).param, "memory.of");
+  EXPECT_EQ(std::get<ApiError>(read_asking("true")).param, "memory");
+  EXPECT_EQ(std::get<ApiError>(read_asking("{}", false)).param, "memory");
 }
 
 TEST(MemoryEvent, TellsSharesInPercent) {

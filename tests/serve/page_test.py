@@ -236,7 +236,7 @@ class Chat(Page):
             self.tab.key("Tab")
         self.tab.key("ArrowDown")
         self.tab.key("ArrowRight")
-        self.assertIn("Layer 1, KV head 1:", self.tab.js("document.activeElement.parentElement.querySelector('.readout').textContent"))
+        self.assertIn("Layer 1, KV head 1:", self.tab.js("document.activeElement.closest('.picture').querySelector('.readout').textContent"))
         self.assertIn("Layer 1, KV head 1:", self.tab.js("pictures.a.readout.textContent"))
 
     def test_an_answer_can_be_stopped(self):
