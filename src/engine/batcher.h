@@ -33,6 +33,7 @@ struct BatchRequest {
   std::shared_ptr<const BoundPlan> plan;  // null: the engine's own
   std::string tenant;                     // in whose name; empty is a tenant too
   std::function<void()> on_admitted = {};
+  MemoryWatch memory = {};  // of every choice
   // Once for every choice: its completion, cancelled ones included, or why there is none. Calls no function of the
   // batcher, nor do the others.
   std::function<void(uint32_t choice, Result<Completion> done)> on_done;

@@ -9,6 +9,7 @@
 
 #include "engine/core.h"
 #include "engine/logit_edits.h"
+#include "engine/memory_picture.h"
 #include "engine/sampler.h"
 #include "engine/stop_strings.h"
 #include "loci/loci.h"
@@ -48,6 +49,8 @@ class Generation {
   // Gives back every page; what was read and generated so far is to be fed anew, with the same outcome.
   void restart(Core& core);
   Completion complete();
+  // Of an on-going or ended generation, for whoever `watch` names. Between passes.
+  void show_memory(const MemoryWatch& watch, uint32_t choice) const;
 
  private:
   using Clock = std::chrono::steady_clock;

@@ -1,6 +1,7 @@
 #include "serve/answer.h"
 
 #include "base/error.h"
+#include "serve/memory_event.h"
 
 namespace loci {
 namespace {
@@ -99,6 +100,16 @@ void CompletionAnswer::on_text(uint32_t index, std::string_view text) {
     return;
   }
   choice.text += piece;
+}
+
+// A piece without choices, which clients that know nothing of it pass over.
+void CompletionAnswer::on_memory(uint32_t index, const MemoryPicture& picture) {
+  if (failed_ || !streaming_) return;
+  ordered_json out = envelope(request_.chat ? "chat.completion.chunk" : "text_completion");
+  out["choices"] = ordered_json::array();
+  if (request_.stream_usage) out["usage"] = nullptr;
+  out["memory"] = memory_json(index, picture);
+  send(out);
 }
 
 std::string CompletionAnswer::piece(TokenId token) const {

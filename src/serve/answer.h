@@ -55,6 +55,7 @@ class CompletionAnswer {
   void admitted();
   void on_token(uint32_t choice, const TokenLogprob& token);
   void on_text(uint32_t choice, std::string_view text);
+  void on_memory(uint32_t choice, const MemoryPicture& picture);
   void on_done(uint32_t choice, Result<Completion> done);
 
  private:

@@ -7,6 +7,7 @@
 #include "attention/registry/registry.h"
 #include "base/error.h"
 #include "io/bounded_json.h"
+#include "serve/page.h"
 #include "serve/request_log.h"
 #include "text/json_grammar.h"
 
@@ -37,6 +38,7 @@ struct App::Route {
 
 std::span<const App::Route> App::routes() {
   static constexpr Route kRoutes[] = {
+      {"GET", "/", false, &App::page},
       {"GET", "/health", false, &App::health},
       {"GET", "/ready", false, &App::ready},
       {"GET", "/metrics", true, &App::metrics},
@@ -46,6 +48,8 @@ std::span<const App::Route> App::routes() {
       {"GET", "/v1/attention_plans", true, &App::plans},
       {"POST", "/v1/chat/completions", true, &App::completions},
       {"POST", "/v1/completions", true, &App::completions},
+      {"POST", "/v1/chat/completions/tokens", true, &App::completions},
+      {"POST", "/v1/completions/tokens", true, &App::completions},
   };
   return kRoutes;
 }
@@ -293,6 +297,8 @@ void App::model(const Asked& asked) {
 
 void App::plans(const Asked& asked) { reply(asked, json_reply(200, registry_json(built_in_registry()).dump())); }
 
+void App::page(const Asked& asked) { reply(asked, page_reply()); }
+
 void App::completions(const Asked& asked) {
   const auto busy = [&](std::string message, uint32_t seconds, const char* cause) {
     metrics_.on_refusal(cause);
@@ -311,7 +317,7 @@ void App::completions(const Asked& asked) {
     if (const auto refusal = use_.begin(*asked.key, std::chrono::steady_clock::now()))
       return busy(refusal->why, refusal->retry_after_seconds, "key");
   }
-  const bool chat = asked.route->path == "/v1/chat/completions";
+  const bool chat = asked.route->path.starts_with("/v1/chat/completions");
   auto kept = std::make_shared<Asked>(asked);
   if (!worker_.post([this, kept, chat] { read_completion(kept, chat); })) {
     if (asked.key != nullptr) use_.end(*asked.key, 0, std::chrono::steady_clock::now());
@@ -341,7 +347,18 @@ void App::read_completion(const std::shared_ptr<Asked>& asked, bool chat) {
   asked->request.body = {};
   std::vector<BatchRequest> batch;
   if (const auto error = make_requests(request, *asked, grammar, batch)) return fail_with(*error);
+  if (asked->route->path.ends_with("/tokens")) return count_tokens(*asked, batch);
   submit(asked, std::move(request), std::move(batch));
+}
+
+// What the request would read, of a request that is not made.
+void App::count_tokens(const Asked& asked, const std::vector<BatchRequest>& batch) {
+  uint64_t tokens = 0;
+  for (const BatchRequest& one : batch) tokens += one.choices.front().prompt.size();
+  if (asked.key != nullptr) use_.end(*asked.key, 0, std::chrono::steady_clock::now());
+  const ordered_json out = {
+      {"object", "prompt_tokens"}, {"prompt_tokens", tokens}, {"context_length", loop_->model().info.context}};
+  reply(asked, json_reply(200, out.dump()));
 }
 
 namespace {
@@ -508,6 +525,7 @@ void App::submit(const std::shared_ptr<Asked>& asked, CompletionRequest request,
                  {"ms", millis(asked->begun, done.ended)}});
   };
   const bool logprobs = request.logprobs;
+  const std::optional<MemoryWatch> memory = request.memory;
   const uint32_t choices = request.choices;
   const auto answer = std::make_shared<CompletionAnswer>(asked->exchange, std::move(request), std::move(head),
                                                          *loop_->model().tokenizer, on_end);
@@ -535,6 +553,12 @@ void App::submit(const std::shared_ptr<Asked>& asked, CompletionRequest request,
           answer->on_token(choice, token);
         };
       }
+    }
+    if (memory) {
+      batch[p].memory = *memory;
+      batch[p].memory.on_picture = [answer, first](uint32_t choice, const MemoryPicture& picture) {
+        answer->on_memory(first + choice, picture);
+      };
     }
     batch[p].on_admitted = [answer] { answer->admitted(); };
     batch[p].on_done = [answer, first](uint32_t choice, Result<Completion> done) {

@@ -75,6 +75,7 @@ class App final : public HttpHandler, public LoopListener {
   void models(const Asked& asked);
   void model(const Asked& asked);
   void plans(const Asked& asked);
+  void page(const Asked& asked);
   void completions(const Asked& asked);
 
   // In the worker's thread.
@@ -84,6 +85,7 @@ class App final : public HttpHandler, public LoopListener {
                                        std::shared_ptr<GrammarMasks>& out);
   std::optional<ApiError> make_requests(CompletionRequest& request, const Asked& asked,
                                         const std::shared_ptr<GrammarMasks>& grammar, std::vector<BatchRequest>& out);
+  void count_tokens(const Asked& asked, const std::vector<BatchRequest>& batch);
   void submit(const std::shared_ptr<Asked>& asked, CompletionRequest request, std::vector<BatchRequest> batch);
 
   AppOptions options_;

@@ -6,6 +6,7 @@
 #include "attention/plan/plan.h"
 #include "base/error.h"
 #include "serve/fields.h"
+#include "serve/memory_event.h"
 
 namespace loci {
 namespace {
@@ -121,6 +122,7 @@ void read_common(Fields& fields, const RequestLimits& limits, CompletionRequest&
     inner.refuse_unknown();
     if (!out.stream) fields.wrong("stream_options", "it has a meaning with 'stream': true only");
   }
+  out.memory = read_memory(fields, out.stream, problem);
   out.ignore_eos = fields.flag("ignore_eos").value_or(false);
   read_attention(fields, out);
   out.cache_salt = fields.text("cache_salt", kMostNameBytes).value_or("");
