@@ -243,6 +243,12 @@ const Method kAnchor = {
          choice<&AnchorOptions::share>("share", {"head", "group"}, "the query heads that read the same keys")},
     .cell = {.count = 1, .times = {"block", "step"}},
     .tile = {.count = 1, .times = {"block"}},
+    .idle_until =
+        [](const MethodCall& call) {
+          const auto o = call.as<AnchorOptions>();
+          const auto cell = static_cast<uint64_t>(o.block * o.step);
+          return o.tail == Tail::kDense ? 2 * cell - 1 : cell;
+        },
     .citation = "AnchorAttention: Difference-Aware Sparse Attention with Stripe Granularity, arXiv:2505.23520",
     .dense_when = "block x step >= context",
     .trial = "theta=1,step=2,block=64,tail=sparse",
