@@ -3,7 +3,7 @@
 #
 #   tools/install_packages.sh build            what ./dev run, build and test need
 #   tools/install_packages.sh build check      and what ./dev check, format and fuzz need
-#   tools/install_packages.sh browser          a browser, for the test of the evaluation's pages
+#   tools/install_packages.sh browser          a browser, for the tests of the evaluation's and the server's pages
 #   tools/install_packages.sh --list GROUP...  prints the names and installs nothing
 #
 # Packages that are there already cost one question to dpkg: no network and no rights are needed then.

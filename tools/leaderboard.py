@@ -8,8 +8,9 @@
     tools/leaderboard.py --self-test
 
 `run` keeps the whole results, with every prompt and answer, in --work (build/leaderboard), and one file a step without texts in
-bench/results/leaderboard. --plans and --steps take some by name; --prompts and --lengths override a step's, for a trial.
-Standard library only.
+bench/results/leaderboard. What that file holds of the same model, seed and texts is not asked again, so a run goes on where another
+machine's ended; times only mix if the processor is the same. --busy: the machine has other work, times are not to be shown.
+--plans and --steps take some by name; --prompts and --lengths override a step's, for a trial. Standard library only.
 """
 
 import argparse
@@ -70,8 +71,8 @@ def call(command, deadline):
 
 
 def plans_of(step, config, chosen):
-    names = step.get("plans", list(config["plans"]))
-    return {name: config["plans"][name] for name in names if not chosen or name in chosen or name == "dense"}
+    known = {**config["plans"], **config.get("variants", {})}
+    return {name: known[name] for name in step.get("plans", config["plans"]) if not chosen or name in chosen or name == "dense"}
 
 
 def refusal(loci, model, plan, context):
@@ -120,10 +121,10 @@ def mean(values):
     return sum(values) / len(values)
 
 
-def cells_of(records):
+def cells_of(records, commit):
     groups = {}
     for record in records:
-        groups.setdefault((record["plan"], record["task"], record["length"]), []).append(record)
+        groups.setdefault(cell_key(record), []).append(record)
     cells = []
     for (plan, task, length), group in groups.items():
         group.sort(key=lambda record: record["index"])
@@ -131,8 +132,8 @@ def cells_of(records):
         agreement = [record["agreement"] for record in group if record["agreement"] is not None]
         of_time = lambda name: mean([record["time"][name] for record in group])
         cells.append({
-            "plan": plan, "attention": group[0]["attention"], "task": task, "length": length,
-            "scores": [round(record["score"], 4) for record in group],
+            "plan": plan, "attention": group[0]["attention"], "task": task, "length": length, "commit": commit,
+            "indices": [record["index"] for record in group], "scores": [round(record["score"], 4) for record in group],
             "kl": round(mean(kl), 6) if kl else None, "agreement": round(mean(agreement), 4) if agreement else None,
             "kv_bytes": round(mean([record["kv_bytes"] for record in group])),
             "kept_tokens": round(mean([record["kept_tokens"] for record in group]), 1),
@@ -140,6 +141,33 @@ def cells_of(records):
             "prefill_s": round(of_time("prefill_s"), 4), "decode_s": round(of_time("decode_s"), 5),
             "decode_steps": round(of_time("decode_steps"), 2)})
     return cells
+
+
+def cell_key(item):
+    return item["plan"], item["task"], item["length"]
+
+
+def comparable(settings):
+    """What cells of one file must agree in: times that are not shown do not count."""
+    machine = {"processor", "threads", "isa"} if settings.get("busy") else set()
+    return {key: value for key, value in settings.items() if key not in machine | {"loci"}}
+
+
+def merged(old, settings, cells):
+    """Fresh cells, and those of the file before that are whole where the fresh ones are not."""
+    kept = {cell_key(cell): cell for cell in old["cells"]} if old and comparable(old["settings"]) == comparable(settings) else {}
+    for cell in cells:
+        before = kept.get(cell_key(cell))
+        if before is None or len(cell["indices"]) >= len(before["indices"]):
+            kept[cell_key(cell)] = cell
+    return list(kept.values())
+
+
+def whole_plans(content, tasks, lengths, prompts):
+    """Plans of which nothing is missing in a compact file."""
+    cells = {cell_key(cell): cell for cell in content["cells"]}
+    has = lambda plan, task, length: len(cells.get((plan, task, length), {"indices": []})["indices"]) >= prompts
+    return {plan for plan, _, _ in cells if all(has(plan, task, length) for task in tasks for length in lengths)}
 
 
 def commit():
@@ -166,20 +194,38 @@ def refused_plans(loci, step, plans, context):
     return {plan: why for plan, why in found.items() if why}
 
 
+def tasks_of(loci, suites):
+    listing = json.loads(subprocess.run([str(loci), "eval", "list", "--json"], capture_output=True, text=True, check=True).stdout)
+    for suite in suites:
+        name, _, tasks = suite.partition(":")
+        yield from tasks.split(",") if tasks else [task["task"] for task in listing if task["suite"] == name]
+
+
 def run_suite(step, plans, options, deadline):
-    length = options.lengths or step["length"]
-    refused = refused_plans(options.loci, step, plans, lengths_in_tokens(length.split(",")[0]))
+    lengths = [lengths_in_tokens(text) for text in (options.lengths or step["length"]).split(",")]
+    prompts = int(options.prompts or step["prompts"])
+    refused = refused_plans(options.loci, step, plans, max(lengths))
     whole = options.work / f"{step['name']}.json"
+    path = options.out / f"{step['name']}.json"
     can = [plan for plan in plans.values() if plan not in refused]
-    done = call([options.loci, "eval", "--suite", *step["suites"], "--lengths", length, "--prompts",
-                 options.prompts or step["prompts"], "-m", step["model"], "--json", whole, "--plans", *can], deadline)
+    old = read_json(path)
+    if old and old["settings"].get("busy", False) == options.busy:
+        there = whole_plans(old, list(tasks_of(options.loci, step["suites"])), lengths, prompts)
+        can = [plan for plan in can if plan not in there]
+        if not can:
+            return True
+        if "dense" in there:
+            can.insert(0, "dense")  # what the others are compared with
+    done = call([options.loci, "eval", "--suite", *step["suites"], "--lengths", ",".join(map(str, lengths)), "--prompts",
+                 prompts, "-m", step["model"], "--json", whole, "--plans", *can], deadline)
     if done is not None and done[0] != 0:
         sys.exit(f"leaderboard: step '{step['name']}' failed; run its command again to see why")
     settings, records = whole_results(whole)
     if records:
+        settings["busy"] = options.busy
         write_compact(options.out, step["name"], {
-            "name": step["name"], "model": step["model"], "commit": commit(), "settings": settings, "refused": refused,
-            "cells": cells_of(records)})
+            "name": step["name"], "model": step["model"], "settings": settings, "refused": refused,
+            "cells": merged(old, settings, cells_of(records, commit()))})
     return done is not None
 
 
@@ -188,8 +234,7 @@ def run_perplexity(step, plans, options, deadline):
     path = options.out / f"{step['name']}.json"
     context = wanted["window"]
     refused = refused_plans(options.loci, step, plans, context)
-    content = {"name": step["name"], "model": step["model"], "commit": commit(), "text": BOOK.name, **wanted, "refused": refused,
-               "perplexity": []}
+    content = {"name": step["name"], "model": step["model"], "text": BOOK.name, **wanted, "refused": refused, "perplexity": []}
     old = read_json(path)
     if old and all(old[key] == content[key] for key in ("model", "text", *wanted)):
         content["perplexity"] = old["perplexity"]
@@ -205,7 +250,7 @@ def run_perplexity(step, plans, options, deadline):
         for plan in plans.values():
             if plan in refused or any(row["plan"] == plan for row in content["perplexity"]):
                 continue
-            row = {"plan": plan}
+            row = {"plan": plan, "commit": commit()}
             for key, more in (("prompt_nll", []), ("decode_nll", ["--decode", wanted["decode"]])):
                 done = call([options.loci, "eval", "perplexity", "-m", step["model"], "--tokens", ids, "--attention", plan, "--json",
                              *more], deadline)
@@ -253,27 +298,33 @@ def length_text(length):
 
 
 def frontier(rows):
-    """Rows that no other one beats in score, bytes and seconds."""
-    point = lambda row: (-row["score"], row["kv_bytes"], row["seconds"])
+    """Rows that no other one beats in score and bytes."""
+    point = lambda row: (-row["score"], row["kv_bytes"])
     beats = lambda a, b: all(x <= y for x, y in zip(a, b)) and a != b
     return [row for row in rows if not any(beats(point(other), point(row)) for other in rows)]
 
 
 def rows_of(cells):
-    """One row a plan over the tasks that dense (or else the first plan) has; a plan that lacks one has no score of it."""
+    """One row a plan, over the prompts that all whole plans have answered; a plan with less than half of them is no whole one, and
+    its row is over its own."""
     plans = list(dict.fromkeys(cell["plan"] for cell in cells))
     tasks = list(dict.fromkeys(cell["task"] for cell in cells))
+    of_plan = {plan: {cell["task"]: cell for cell in cells if cell["plan"] == plan} for plan in plans}
+    most = max(sum(len(cell["indices"]) for cell in mine.values()) for mine in of_plan.values())
+    whole = {plan for plan, mine in of_plan.items()
+             if len(mine) == len(tasks) and 2 * sum(len(cell["indices"]) for cell in mine.values()) >= most}
+    shared = {task: set.intersection(*(set(of_plan[plan][task]["indices"]) for plan in whole)) for task in tasks} if whole else {}
     rows = []
-    for plan in plans:
-        mine = {cell["task"]: cell for cell in cells if cell["plan"] == plan}
+    for plan, mine in of_plan.items():
         of = lambda key: [cell[key] for cell in mine.values() if cell[key] is not None]
-        most = max(len(cell["scores"]) for cell in cells)
-        whole = len(mine) == len(tasks) and all(len(cell["scores"]) == most for cell in mine.values())
+        scores = {task: [score for index, score in zip(cell["indices"], cell["scores"]) if plan not in whole or index in shared[task]]
+                  for task, cell in mine.items()}
+        scores = {task: values for task, values in scores.items() if values}
         rows.append({
-            "plan": plan, "whole": whole, "tasks": {task: mean(cell["scores"]) for task, cell in mine.items()},
-            "score": mean([mean(cell["scores"]) for cell in mine.values()]), "prompts": sum(len(cell["scores"]) for cell in mine.values()),
+            "plan": plan, "whole": plan in whole, "tasks": {task: mean(values) for task, values in scores.items()},
+            "score": mean([mean(values) for values in scores.values()]), "prompts": sum(map(len, scores.values())),
             "kl": mean(of("kl")) if of("kl") else None, "agreement": mean(of("agreement")) if of("agreement") else None,
-            "kv_bytes": mean(of("kv_bytes")), "seconds": mean([cell["prefill_s"] + cell["decode_s"] for cell in mine.values()]),
+            "kv_bytes": mean(of("kv_bytes")),
             "prefill": sum(of("prompt_tokens")) / max(sum(of("prefill_s")), 1e-9),
             "decode": sum(of("decode_steps")) / max(sum(of("decode_s")), 1e-9)})
     rows.sort(key=lambda row: (row["plan"] != "dense", not row["whole"], -round(row["score"], 4), row["kv_bytes"]))
@@ -284,18 +335,24 @@ def cell_text(value):
     return value.replace("|", "\\|")
 
 
+def commits_text(items):
+    return ", ".join(f"`{commit}`" for commit in dict.fromkeys(item["commit"] for item in items))
+
+
 def suite_section(content, length):
     cells = [cell for cell in content["cells"] if cell["length"] == length]
     tasks, rows = rows_of(cells)
     best = frontier([row for row in rows if row["whole"]])
     dense = next((row for row in rows if row["plan"] == "dense"), None)
     settings = content["settings"]
+    busy = settings.get("busy", False)
+    speeds = "" if busy else f"; {settings['processor']}, {settings['threads']} threads"
     lines = [f"## {content['model']}, {length_text(length)} tokens", "",
-             f"{max(row['prompts'] for row in rows)} prompts a plan, seed {settings['seed']}, haystack {settings['haystack']}; "
-             f"{settings['processor']}, {settings['threads']} threads; last run at commit `{content['commit']}`, "
-             f"`bench/results/leaderboard/{content['name']}.json`.", "",
-             "| plan | | score % | " + " | ".join(tasks) + " | KL | top-1 % | cache | of dense | prefill tok/s | decode tok/s |",
-             "|---|---|--:|" + "--:|" * len(tasks) + "--:|--:|--:|--:|--:|--:|"]
+             f"{max(row['prompts'] for row in rows if row['whole'])} prompts a plan, seed {settings['seed']}, haystack "
+             f"{settings['haystack']}{speeds}; commits {commits_text(cells)}, `bench/results/leaderboard/{content['name']}.json`."
+             + (" The machine had other work, so that no speeds are shown." if busy else ""), "",
+             "| plan | | score % | " + " | ".join(tasks) + " | KL | top-1 % | cache | of dense |" + ("" if busy else " prefill tok/s | decode tok/s |"),
+             "|---|---|--:|" + "--:|" * len(tasks) + "--:|--:|--:|--:|" + ("" if busy else "--:|--:|")]
     for row in rows:
         percent = lambda share: "" if share is None else f"{100 * share:.1f}"
         scores = " | ".join(percent(row["tasks"].get(task)) for task in tasks)
@@ -303,7 +360,7 @@ def suite_section(content, length):
         mark = "●" if row in best else "" if row["whole"] else "part"
         kl = "" if row["kl"] is None else f"{row['kl']:.4f}"
         lines.append(f"| `{cell_text(row['plan'])}` | {mark} | {percent(row['score'])} | {scores} | {kl} | {percent(row['agreement'])} | "
-                     f"{text_bytes(row['kv_bytes'])} | {share} | {row['prefill']:.0f} | {row['decode']:.0f} |")
+                     f"{text_bytes(row['kv_bytes'])} | {share} |" + ("" if busy else f" {row['prefill']:.0f} | {row['decode']:.0f} |"))
     return lines + refused_lines(content)
 
 
@@ -312,7 +369,7 @@ def perplexity_section(content):
     dense = next((row for row in rows if row["plan"] == "dense"), None)
     lines = [f"## {content['model']}, negative log-likelihood", "",
              f"Nats a token on the first {content['window']} tokens of {content['text']}: all of them read as a prompt, and the last "
-             f"{content['decode']} read one by one, as an answer is; in brackets the difference from dense. Last run at commit `{content['commit']}`, "
+             f"{content['decode']} read one by one, as an answer is; in brackets the difference from dense. Commits {commits_text(rows)}, "
              f"`bench/results/leaderboard/{content['name']}.json`.", "",
              "| plan | prompt | decode |", "|---|--:|--:|"]
     rows = sorted(rows, key=lambda row: (row["plan"] != "dense", row["decode_nll"]))
@@ -336,8 +393,8 @@ def page_text(config, contents):
              "`tools/leaderboard.py page` from the files named below; [lab/leaderboard](../lab/leaderboard/README.md) says how to run it.", "",
              "Score: the mean over the tasks, each as its suite scores it ([evaluation.md](evaluation.md)); KL (nats a token) and top-1 "
              "against dense at the tokens of dense's answer; cache: bytes of a sequence when its answer ends. ● marks the frontier: no "
-             "other plan of the table is as good in score, cache and seconds an answer, and better in one; `part`: not all prompts were "
-             "run. Plans of equal score stand by bytes. Few prompts: neighbours in score are not told apart; the KL is the finer gauge.", ""]
+             "other plan of the table is as good in score and cache, and better in one; `part`: few of the prompts were run. The scores of "
+             "the others are over the same prompts. Plans of equal score stand by bytes. Few prompts: neighbours in score are not told apart; the KL is the finer gauge.", ""]
     measured = {cell["plan"] for content in contents for cell in content.get("cells", content.get("perplexity"))}
     for content in sorted(contents, key=lambda content: (order.get(content["name"], len(order)), content["name"])):
         if "perplexity" in content:
@@ -390,25 +447,47 @@ def made_record(plan, task, index, score, **more):
 
 class SelfTest(unittest.TestCase):
     def test_cells_hold_means_and_scores_in_order(self):
-        cells = cells_of([made_record("a", "t", 1, 0.5, kl=0.2), made_record("a", "t", 0, 1.0, kl=0.4), made_record("b", "t", 0, 0.0)])
-        self.assertEqual(([1.0, 0.5], 0.3), (cells[0]["scores"], round(cells[0]["kl"], 6)))
+        cells = cells_of([made_record("a", "t", 1, 0.5, kl=0.2), made_record("a", "t", 0, 1.0, kl=0.4), made_record("b", "t", 0, 0.0)], "c")
+        self.assertEqual(([0, 1], [1.0, 0.5], 0.3), (cells[0]["indices"], cells[0]["scores"], round(cells[0]["kl"], 6)))
         self.assertIsNone(cells[1]["kl"])
 
     def test_frontier_and_order(self):
         records = [made_record("dense", "t", 0, 1.0, kv_bytes=1000), made_record("worse", "t", 0, 0.5, kv_bytes=1000),
                    made_record("small", "t", 0, 0.5, kv_bytes=10), made_record("as good", "t", 0, 1.0, kv_bytes=500)]
-        tasks, rows = rows_of(cells_of(records))
+        tasks, rows = rows_of(cells_of(records, "c"))
         self.assertEqual(["dense", "as good", "small", "worse"], [row["plan"] for row in rows])
         self.assertEqual(["as good", "small"], [row["plan"] for row in frontier(rows)])
 
-    def test_a_plan_that_lacks_prompts_is_marked(self):
-        records = [made_record("dense", "t", 0, 1.0), made_record("dense", "t", 1, 1.0), made_record("a", "t", 0, 1.0)]
-        content = {"name": "n", "model": "m", "commit": "c", "cells": cells_of(records), "refused": {"p|q": "no profile"},
+    def test_plans_are_compared_on_the_prompts_that_all_have_answered(self):
+        records = [made_record("dense", "t", index, float(index < 2)) for index in range(4)]
+        records += [made_record("a", "t", index, 1.0) for index in range(2)] + [made_record("b", "t", 0, 0.0)]
+        rows = {row["plan"]: row for row in rows_of(cells_of(records, "c"))[1]}
+        self.assertEqual((1.0, 2, True), tuple(rows["dense"][key] for key in ("score", "prompts", "whole")))
+        self.assertEqual((1.0, 2, True), tuple(rows["a"][key] for key in ("score", "prompts", "whole")))
+        self.assertEqual((0.0, 1, False), tuple(rows["b"][key] for key in ("score", "prompts", "whole")))
+
+    def test_the_page_names_what_is_missing(self):
+        records = [made_record("dense", "t", index, 1.0) for index in range(3)] + [made_record("a", "t", 0, 1.0)]
+        content = {"name": "n", "model": "m", "cells": cells_of(records, "c"), "refused": {"p|q": "no profile"},
                    "settings": {"seed": 1, "haystack": "h", "processor": "p", "threads": 2}}
         page = page_text({"plans": {"a": "a", "late": "late"}, "steps": []}, [content])
         self.assertIn("| `a` | part | 100.0 |", page)
         self.assertIn("`late`", page)
         self.assertIn("Not measured: `p|q`: no profile.", page)
+        self.assertIn("tok/s", page)
+        content["settings"]["busy"] = True
+        self.assertNotIn("tok/s", page_text({"plans": {}, "steps": []}, [content]))
+
+    def test_cells_of_another_run_are_kept(self):
+        settings = {"loci": "1", "model": "m", "seed": 1, "processor": "p", "busy": True}
+        old = {"settings": {**settings, "processor": "q", "loci": "2"},
+               "cells": cells_of([made_record("a", "t", 0, 0.5), made_record("a", "t", 1, 0.5), made_record("b", "t", 0, 0.5)], "old")}
+        fresh = cells_of([made_record("a", "t", 0, 1.0), made_record("b", "t", 0, 1.0)], "new")
+        commits = lambda cells: [(cell["plan"], cell["commit"]) for cell in cells]
+        self.assertEqual([("a", "old"), ("b", "new")], commits(merged(old, settings, fresh)))
+        self.assertEqual([("a", "new"), ("b", "new")], commits(merged(old, {**settings, "seed": 2}, fresh)))
+        self.assertEqual([("a", "new"), ("b", "new")], commits(merged(old, {**settings, "busy": False}, fresh)))
+        self.assertEqual({"a"}, whole_plans(old, ["t"], [1024], 2))
 
     def test_an_interrupted_run_counts(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -441,6 +520,7 @@ def main(arguments):
     parser.add_argument("--steps", nargs="+", metavar="NAME")
     parser.add_argument("--plans", nargs="+", metavar="NAME", help="by the names of the configuration; dense is always among them")
     parser.add_argument("--prompts", help="of each task, in place of what the step says")
+    parser.add_argument("--busy", action="store_true", help="the machine has other work: times are not to be shown")
     parser.add_argument("--lengths", help="4k,16k in place of the step's")
     options = parser.parse_args(arguments)
     if options.what == "page":

@@ -26,6 +26,7 @@ CONFIG = ROOT / "lab/leaderboard/leaderboard.json"
 RESULTS = ROOT / "bench/results/speed_of_light"
 PAGE = ROOT / "docs/speed-of-light.md"
 CHUNK = 512  # prompt tokens of the prefill test
+REFUSED = 2  # the greatest exit status that an answer to the user has
 SHAPE = "llama3-8b,layers=1"
 
 
@@ -45,8 +46,10 @@ def commit():
 
 
 def measured(command):
-    """The JSON that a command prints; None, with its last line, if it refuses."""
+    """The JSON that a command prints; None, with its last line, if it refuses. A crash is no refusal."""
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    if done.returncode < 0 or done.returncode > REFUSED:
+        sys.exit(f"speed_of_light: {shlex.join(map(str, command))} ended with {done.returncode}: {done.stderr}")
     if done.returncode:
         return None, (done.stderr.strip().splitlines() or ["it says nothing"])[-1].removeprefix("loci: ")
     return json.loads(done.stdout), None

@@ -81,6 +81,8 @@ struct ModelInfo {
 struct EngineCounters {
   uint64_t attention_bytes = 0;  // of cached entries that attention has read
   uint64_t attention_macs = 0;   // multiply-accumulates of scores and weighted values
+  double select_seconds = 0;     // in what methods do before and after attention reads
+  double read_seconds = 0;       // in attention's reads
   uint64_t kv_bytes_in_use = 0;  // of pages that sequences or the prefix cache hold
   uint64_t kv_bytes_peak = 0;    // the most that has been held at once
 };

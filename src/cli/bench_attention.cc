@@ -9,6 +9,7 @@
 #include "attention/bare_layers.h"
 #include "base/progress.h"
 #include "base/quantity.h"
+#include "cli/bench_prompt_attention.h"
 #include "cli/commands.h"
 #include "cli/model_options.h"
 #include "cli/table.h"
@@ -24,6 +25,8 @@ struct AttentionBench {
   std::string against = "dense";
   std::string shape = "llama3-8b,layers=8";
   std::string model;
+  std::string prompt;
+  uint32_t repetitions = 3;
   std::vector<uint32_t> depths{16384};
   uint32_t batch = 1;
   uint32_t steps = 64;
@@ -200,7 +203,21 @@ std::string measured_table(const std::vector<Measured>& rows, double roof) {
   return table.text();
 }
 
+Result<int> bench_prompt(const Console& console, const AttentionBench& command) {
+  PromptAttention out{.text = command.prompt,
+                      .plans = {command.attention, command.against},
+                      .model = {},
+                      .lengths = command.depths,
+                      .repetitions = command.repetitions,
+                      .json = command.json};
+  out.model.model = command.model;
+  out.model.threads = command.threads;
+  out.model.isa = command.isa;
+  return bench_prompt_attention(console, out);
+}
+
 Result<int> bench_attention(const Console& console, const AttentionBench& command) {
+  if (!command.prompt.empty()) return bench_prompt(console, command);
   LOCI_TRY(const ModelShape shape,
            command.model.empty() ? named_shape(command.shape) : model_shape(command.model, console));
   LOCI_TRY(const Isa isa, parse_isa(command.isa));
@@ -235,9 +252,11 @@ void add_bench_attention(const Command& bench, Choice& choice) {
       "are timed apart, in turns with a second plan (dense); \"speedup\" is over it. Selecting includes what methods\n"
       "do before and after the read. GB/s count the bytes of the entries that were read, over the time of reading;\n"
       "the roof is the read bandwidth measured before and after. \"workers busy\" is each worker's share of the\n"
-      "reading time.",
+      "reading time. With --prompt FILE it is the prompt's attention that is measured, on real entries: --model reads\n"
+      "the first --depth tokens of the text, as often as --reps says, under each plan in turns.",
       "  loci bench attention --attention 'tokenselect(k=2048)' --depth 16384 --threads 2\n"
       "  loci bench attention --attention 'recycled(k=2048)' --steps 100\n"
+      "  loci bench attention -m needle --prompt book.txt --attention 'flexprefill(gamma=0.95)' --depth 1024,16384\n"
       "  loci bench attention --shape llama3-8b,layers=1 --batch 8 --depth 1024,32768,4096 --schedule split\n");
   command.add_option("--attention", options->attention, "Plan to measure").shows_default().type("PLAN");
   command.add_option("--against", options->against, "Plan to measure beside it").shows_default().type("PLAN");
@@ -246,7 +265,14 @@ void add_bench_attention(const Command& bench, Choice& choice) {
                   "Heads: llama3-8b, llama3-70b, qwen2-7b or gemma3-1b, and, behind a comma, layers=N")
       .shows_default()
       .type("SHAPE");
-  command.add_option("-m,--model", options->model, "Take layers and heads from this model instead").type("MODEL");
+  const Option model =
+      command.add_option("-m,--model", options->model, "Take layers and heads from this model instead").type("MODEL");
+  command.add_option("--prompt", options->prompt, "Text whose first --depth tokens --model reads; - is standard input")
+      .type("FILE");
+  command.add_option("--reps", options->repetitions, "With --prompt: how often each plan reads them; the median counts")
+      .shows_default()
+      .range(1u, 1000u)
+      .type("R");
   command.add_option("--depth", options->depths, "Tokens in the cache; of several, the sequences take turns")
       .separator(',')
       .default_text("16384")
@@ -280,8 +306,12 @@ void add_bench_attention(const Command& bench, Choice& choice) {
   command.add_flag("--json", options->json,
                    "Print an array of two rows, the plan and what it is measured beside: attention, depths, batch,\n"
                    "steps, schedule, alike, select_ms, read_ms, step_ms, slowest_step_ms, speedup, read_bytes, gb_s,\n"
-                   "roof_gb_s, roof_share, kv_bytes, worker_busy, made_up_profiles");
-  set_action(command, choice, options, bench_attention);
+                   "roof_gb_s, roof_share, kv_bytes, worker_busy, made_up_profiles; with --prompt two rows a depth:\n"
+                   "attention, model, threads, prompt_tokens, select_ms, read_ms, attention_ms, speedup,\n"
+                   "select_of_saved (null if nothing is), read_gmac_s, prefill_ms");
+  set_action(command, choice, options, bench_attention, [options, model] {
+    if (!options->prompt.empty()) require_options({model}, 1, 1);
+  });
 }
 
 }  // namespace loci

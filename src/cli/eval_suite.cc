@@ -125,6 +125,7 @@ Result<std::string> shipped_text(const std::string& name, const Console& console
 Result<SuiteTexts> read_texts(const SuiteCommand& command, const Console& console) {
   SuiteTexts texts;
   LOCI_TRY(texts.haystack, read_book(command.haystack, console));
+  if (!command.haystack.empty()) texts.title = std::filesystem::path(command.haystack).stem().string();
   if (collapse_white_space(texts.haystack).empty()) {
     return fail(ErrorCode::kInvalidArgument, "'{}' holds no text to hide anything in", command.haystack);
   }

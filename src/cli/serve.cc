@@ -287,8 +287,9 @@ void add_serve(const Command& app, Choice& choice) {
       "serve",
       "Serve a model with OpenAI's protocol: chat and completions, streamed or whole, many at once, each under its "
       "own\n"
-      "attention plan if it asks for one. docs/server.md tells what there is. The first Ctrl-C lets answers end, the\n"
-      "second stops at once.",
+      "attention plan if it asks for one, and a page for browsers. docs/server.md tells what there is. The first "
+      "Ctrl-C\n"
+      "lets answers end, the second stops at once.",
       "  loci serve -m smollm2\n"
       "  loci serve -m smollm2 --ctx 4096 --batch 16 --kv-memory 1G\n"
       "  loci serve -m smollm2 --host 0.0.0.0 --api-keys keys.txt --tls-cert cert.pem --tls-key key.pem\n"

@@ -330,6 +330,7 @@ StepReport Batcher::step() {
         tenant_of(*job.entry).service +=
             job.sequence->cache.tokens() > job.generation->prompt_end() ? kDecodeService : uint64_t{feeds[i].tokens};
         jobs_[fed[i]].generation->passed();
+        jobs_[fed[i]].generation->show_memory(job.entry->request.memory, job.choice);
       }
       start_forks();
       break;

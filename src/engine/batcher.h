@@ -36,6 +36,7 @@ struct BatchRequest {
   // If set, nothing of the prompt comes from the prefix cache, and this gets the rows of the prompt that a pass has
   // read, after the last layer and its norm, in order. Who is preempted begins with row 0 again.
   std::function<void(uint32_t first_row, const Rows& states)> on_states = {};
+  MemoryWatch memory = {};  // of every choice
   // Once for every choice: its completion, cancelled ones included, or why there is none. Calls no function of the
   // batcher, nor do the others.
   std::function<void(uint32_t choice, Result<Completion> done)> on_done;

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "cache/ids.h"
+#include "kernels/cpu/kv_codec/page_layout.h"
 
 namespace loci {
 
@@ -14,6 +15,9 @@ struct Chunking {
   uint32_t chunk = 512;   // rows of a pass, at least a cell
   uint32_t cell = 1;      // tokens; chunks end on its multiples, or with the prompt
   uint32_t lookback = 0;  // rows of a prompt's last chunk, at least
+  // Prompts of up to so many tokens are cut as if there were no cells, because nothing is decided in them.
+  uint32_t idle_until = 0;
+  uint32_t idle_chunk = 512;  // rows of a pass of theirs, at most `chunk`
 
   // Prompt rows that one sequence may bring into a pass: a chunk, or at the prompt's end what rows() cannot cut.
   uint32_t most_rows() const { return std::max(chunk, cell + std::max(lookback, 1u) - 1); }
@@ -23,6 +27,8 @@ struct Chunking {
   // Rows of a prompt with `unfed` tokens from `position` on that a pass takes in which `used` rows of prompts are
   // taken. 0: not in this pass; never if it has none yet.
   uint32_t rows(uint32_t position, uint32_t unfed, uint32_t used) const {
+    if (cell > 1 && uint64_t{position} + unfed <= idle_until)
+      return Chunking{.chunk = idle_chunk, .lookback = lookback}.rows(position, unfed, used);
     const uint32_t taken = used + (on_pages() ? position % kPageSlots : 0);
     const uint32_t room = taken < chunk ? chunk - taken : 0;
     if (unfed <= room) return unfed;

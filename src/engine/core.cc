@@ -294,6 +294,8 @@ Status Core::forward(std::span<const Feed> feeds, const Cancelled& cancelled, co
     Batch batch(ops, model_.config(), executor_, layout_.work, items, tap_);
     batch.watch(listener_);
     const Status done = run_layers(batch, x, cancelled);
+    attention_seconds_.select += batch.attention_seconds().select;
+    attention_seconds_.read += batch.attention_seconds().read;
     if (!done.ok()) {
       abandon(feeds);
       return done;

@@ -81,6 +81,7 @@ class Core {
   const PagePool& pages() const { return *pages_; }
   Isa isa() const { return isa_; }
   const ReadWork& read_work() const { return executor_.work(); }
+  const AttentionSeconds& attention_seconds() const { return attention_seconds_; }
   ThreadPool& threads() { return *threads_; }
 
  private:
@@ -109,6 +110,7 @@ class Core {
   std::string fingerprint_;
   Executor executor_;
   ReadListener* listener_ = nullptr;
+  AttentionSeconds attention_seconds_;  // of all passes
   std::unique_ptr<PagePool> pages_;
   std::shared_ptr<const BoundPlan> plan_;
   std::map<std::string, std::shared_ptr<const BoundPlan>> plans_;  // by canonical form

@@ -48,6 +48,8 @@ EngineCounters Engine::counters() const {
   const PoolCounters pool = state_->core->pages().counters();
   return {.attention_bytes = work.bytes,
           .attention_macs = work.macs,
+          .select_seconds = state_->core->attention_seconds().select,
+          .read_seconds = state_->core->attention_seconds().read,
           .kv_bytes_in_use = pool.bytes_in_use,
           .kv_bytes_peak = pool.peak_bytes};
 }

@@ -5,6 +5,7 @@
 #include "engine/admission.h"
 #include "engine/engine_state.h"
 #include "engine/generation.h"
+#include "engine/memory_picture.h"
 
 namespace loci {
 namespace {
@@ -100,25 +101,12 @@ class Listening {
   Core& core_;
 };
 
-// Shares of the entries that a head would read for a next token.
-std::vector<float> kept_shares(const SequenceCache& cache, LayerId layer, KvHead head, uint32_t stretch,
-                               uint32_t stretches) {
-  std::vector<float> out(stretches, 0.0F);
-  for (size_t t = 0; t < cache.tables(layer).size(); ++t) {
-    const Table& table = cache.tables(layer)[t];
-    if (std::find(table.heads().begin(), table.heads().end(), head) == table.heads().end()) continue;
-    const Pattern& pattern = cache.pattern(layer, t);
-    for (uint32_t slot = 0; slot < table.length(); ++slot) {
-      const uint32_t position = table.position(SlotId(slot)).value;
-      if (position >= pattern.sinks && position < pattern.oldest(cache.tokens())) continue;
-      out[position / stretch] += 1.0F;
-    }
-  }
-  for (uint32_t s = 0; s < stretches; ++s) {
-    const uint32_t end = std::min(cache.tokens(), (s + 1) * stretch);
-    if (end > s * stretch) out[s] /= static_cast<float>(end - s * stretch);
-  }
-  return out;
+size_t table_of(const SequenceCache& cache, LayerId layer, KvHead head) {
+  const std::span<const Table> tables = cache.tables(layer);
+  const auto found = std::find_if(tables.begin(), tables.end(), [&](const Table& table) {
+    return std::find(table.heads().begin(), table.heads().end(), head) != table.heads().end();
+  });
+  return static_cast<size_t>(found - tables.begin());
 }
 
 Status run_alone(Core& core, Generation& generation) {
@@ -160,7 +148,8 @@ Result<Explanation> Engine::explain(const Request& request, uint32_t stretches) 
     for (uint32_t h = 0; h < model.kv_heads; ++h) {
       HeadPicture picture{.layer = l,
                           .kv_head = h,
-                          .kept = kept_shares(sequence.cache, LayerId(l), KvHead(h), stretch, stretches),
+                          .kept = kept_shares(sequence.cache, LayerId(l),
+                                              table_of(sequence.cache, LayerId(l), KvHead(h)), stretch, stretches),
                           .in_prompt = counts.shares(Phase::kPrefill, size_t{l} * model.kv_heads + h),
                           .in_decode = counts.shares(Phase::kDecode, size_t{l} * model.kv_heads + h)};
       for (std::vector<float>* shares : {&picture.kept, &picture.in_prompt, &picture.in_decode})

@@ -135,6 +135,24 @@ Status Generation::take(std::span<const float> logits) {
   return {};
 }
 
+// Counted in steps that the cache holds, not in tokens: so it is where a replay after preemption shows them again.
+void Generation::show_memory(const MemoryWatch& watch, uint32_t choice) const {
+  const uint32_t fed = sequence_->cache.tokens();
+  if (!watch.on_picture || (!done() && fed > prompt_end_ && (fed - prompt_end_) % watch.every != 0)) return;
+  const MemoryPicture picture{
+      .tokens = fed,
+      .prompt_tokens = prompt_count_,
+      .cached_tokens = cached_,
+      .generated = static_cast<uint32_t>(generated_.size()),
+      .prompt_seconds = seconds((generated_.empty() ? Clock::now() : first_token_) - started_),
+      .decode_seconds = seconds(last_token_ - first_token_),
+      .decode_steps = decode_steps_,
+      .last = done(),
+      .kv_bytes = sequence_->cache.kv_bytes(),
+      .heads = held_heads(sequence_->cache, sequence_->plan->layout.layers.size(), watch.stretches)};
+  watch.on_picture(choice, picture);
+}
+
 void Generation::passed() {
   if (!request_->on_progress) return;
   const uint32_t total = prompt_count_;

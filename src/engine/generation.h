@@ -9,6 +9,7 @@
 
 #include "engine/core.h"
 #include "engine/logit_edits.h"
+#include "engine/memory_picture.h"
 #include "engine/sampler.h"
 #include "engine/stop_strings.h"
 #include "loci/loci.h"
@@ -49,6 +50,8 @@ class Generation {
   // begin().
   void restart(Core& core, bool adopt = true);
   Completion complete();
+  // Of an on-going or ended generation, for whoever `watch` names. Between passes.
+  void show_memory(const MemoryWatch& watch, uint32_t choice) const;
 
  private:
   using Clock = std::chrono::steady_clock;

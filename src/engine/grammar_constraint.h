@@ -31,7 +31,7 @@ class GrammarMasks {
 
  private:
   static constexpr size_t kMostMasks = 128;
-  static constexpr uint64_t kMostSteps = 40'000'000;
+  static constexpr uint64_t kMostSteps = 10'000'000;
   // False: `left` steps were not enough.
   bool walk(const TokenTrie::Node& node, const GrammarState& state, Mask& mask, uint64_t& left) const;
 

@@ -27,6 +27,8 @@ Result<Chunking> cut_prompts(const AttentionPlan& attention, uint32_t chunk, uin
   out.lookback = static_cast<uint32_t>(lookback);
   // A context shorter than a cell is read in one pass.
   out.chunk = std::min(context, static_cast<uint32_t>(round_up(std::max(chunk, out.lookback), out.cell)));
+  out.idle_until = static_cast<uint32_t>(std::min<uint64_t>(attention.idle_until(), context));
+  out.idle_chunk = std::min(out.chunk, std::max(chunk, out.lookback));
   return out;
 }
 

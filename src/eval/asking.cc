@@ -233,6 +233,7 @@ class Conversation {
     LOCI_TRY(const Completion done, session.generate(request(fresh, prompt_.sized.answer_tokens)));
     if (done.finish == Finish::kCancelled) return cancelled();
     add_completion(result_, done);
+    result_.prompt_tokens += told.read - done.prompt_tokens;  // a cache that could not be cut is read anew
     told.text = done.text;
     told.score = score_answer(task_.scorer, done.text, turn.answers);
     result_.text += fmt::format("{}{}: {}", k == 0 ? "" : "\n", k + 1, told.text);
@@ -259,14 +260,12 @@ class Conversation {
     return {};
   }
 
-  // What all questions have in common is the context, a prompt of its own that no question has been seen in.
+  // The context is a prompt of its own, in which nothing of a question has been seen.
   Status request_each() {
-    size_t shared = prompt_.turns.front().size() - 1;
-    for (const std::vector<TokenId>& turn : prompt_.turns) {
-      shared = std::min({shared, common(prompt_.turns.front(), turn), turn.size() - 1});
-    }
+    size_t shared = prompt_.context.size();
+    for (const std::vector<TokenId>& turn : prompt_.turns) shared = std::min(shared, common(prompt_.context, turn));
     LOCI_TRY(Session session, context_.engine.open_session());
-    LOCI_TRY(const Completion read, session.generate(request(std::span(prompt_.turns.front()).first(shared), 0)));
+    LOCI_TRY(const Completion read, session.generate(request(std::span(prompt_.context).first(shared), 0)));
     if (read.finish == Finish::kCancelled) return cancelled();
     add_completion(result_, read);
     done_ += shared;

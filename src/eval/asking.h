@@ -20,6 +20,7 @@ struct Prompt {
   PromptKey key;  // without a plan
   const Task* task = nullptr;
   SizedSample sized;                        // its text may be left out
+  std::vector<TokenId> context;             // of requests: what stands before every question
   std::vector<std::vector<TokenId>> turns;  // by question all that stands before its answer
   std::string excerpt;
 };

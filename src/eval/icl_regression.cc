@@ -1,6 +1,7 @@
 // In-context regression as text: lines of numbers and the value of a linear function with noise, then numbers without
 // one. The model's value is held against the closed forms of linear_regression.h: 1 is the Bayes predictor's value, 0
-// an error no less than that of the mean of all values, which needs no covariates (after arXiv 2503.12734).
+// an error no less than what the mean of all values, which needs no covariates, and the noise make together (after
+// arXiv 2503.12734).
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 

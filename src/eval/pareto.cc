@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cmath>
 #include <fstream>
 #include <map>
 #include <set>
@@ -146,19 +147,38 @@ void finish(const Group& group, ParetoPicture& picture) {
   picture.groups.push_back(std::move(out));
 }
 
+constexpr double kMostBytes = 1e15;
+constexpr double kMostSteps = 1e6;  // of an answer
+
+Result<double> mean_of(const Json& cell, const char* key, double most) {
+  const auto mean = cell.at(key).get<double>();
+  if (mean >= 0 && mean <= most) return mean;
+  return fail(ErrorCode::kCorrupt, "a cell has {} of {}, which must lie in 0..{}", key, mean, most);
+}
+
 // A cell of the leaderboard as the results of its prompts, which share its means.
 Result<std::vector<PromptResult>> results_of_cell(const Json& cell) {
   try {
+    const auto scores = cell.at("scores").get<std::vector<double>>();
+    const auto indices = cell.at("indices").get<std::vector<uint32_t>>();
+    if (indices.size() != scores.size())
+      return fail(ErrorCode::kCorrupt, "a cell has {} scores of {} prompts", scores.size(), indices.size());
+    LOCI_TRY(const double bytes, mean_of(cell, "kv_bytes", kMostBytes));
+    LOCI_TRY(const double mean_steps, mean_of(cell, "decode_steps", kMostSteps));
+    // Steps are whole: the mean is spread so that their sum is right.
+    const auto steps_before = [&](size_t count) {
+      return static_cast<uint32_t>(std::llround(mean_steps * static_cast<double>(count)));
+    };
     std::vector<PromptResult> out;
-    for (const Json& score : cell.at("scores")) {
+    for (size_t i = 0; i < scores.size(); ++i) {
       PromptResult r;
-      r.key = {cell.at("plan"), cell.at("task"), cell.at("length"), static_cast<uint32_t>(out.size())};
-      r.score = score;
+      r.key = {cell.at("plan"), cell.at("task"), cell.at("length"), indices[i]};
+      r.score = scores[i];
       if (!cell.at("kl").is_null()) r.kl = cell.at("kl").get<double>();
-      r.kv_bytes = static_cast<uint64_t>(std::max(cell.at("kv_bytes").get<double>(), 0.0));
+      r.kv_bytes = static_cast<uint64_t>(bytes);
       r.prefill_seconds = cell.at("prefill_s");
       r.decode_seconds = cell.at("decode_s");
-      r.decode_steps = static_cast<uint32_t>(cell.at("decode_steps").get<double>());
+      r.decode_steps = steps_before(i + 1) - steps_before(i);
       out.push_back(std::move(r));
     }
     return out;

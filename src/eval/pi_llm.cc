@@ -114,20 +114,22 @@ Sample pi_in_order(const SampleInput& input) {
 
 std::vector<Task> pi_llm_tasks() {
   constexpr std::string_view kSuite = "pi-llm";
+  constexpr uint32_t kAnswer = 1024;
   constexpr std::string_view kSource = "PI-LLM, arXiv 2506.08184, MIT; other words";
   std::vector<Task> tasks{
       {kSuite, "pi_updates", "the last values of 46 keys, updated the more often the longer the prompt", kSource,
-       Scorer::kCurrentValues, 0, 2, pi_updates, count_plain_words},
-      {kSuite, "pi_few_keys", "the same of 8 keys", kSource, Scorer::kCurrentValues, 0, 2, pi_few_keys,
+       Scorer::kCurrentValues, kAnswer, 2, pi_updates, count_plain_words},
+      {kSuite, "pi_few_keys", "the same of 8 keys", kSource, Scorer::kCurrentValues, kAnswer, 2, pi_few_keys,
        count_plain_words},
-      {kSuite, "pi_keys", "the last values of 2 to 46 keys of 125 updates", kSource, Scorer::kCurrentValues, 0, 2,
+      {kSuite, "pi_keys", "the last values of 2 to 46 keys of 125 updates", kSource, Scorer::kCurrentValues, kAnswer, 2,
        pi_keys, [](const SuiteData&) { return static_cast<uint32_t>(kKeys.size()); }},
-      {kSuite, "pi_asked", "the last values of 8 of 46 keys", kSource, Scorer::kCurrentValues, 0, 2, pi_asked,
+      {kSuite, "pi_asked", "the last values of 8 of 46 keys", kSource, Scorer::kCurrentValues, kAnswer, 2, pi_asked,
        count_plain_words},
       {kSuite, "pi_item_length", "the last of 4 values of 46 keys, the longer the longer the prompt", kSource,
-       Scorer::kCurrentValues, 0, 1, pi_item_length, [](const SuiteData& data) { return count_plain_words(data) / 4; }},
-      {kSuite, "pi_in_order", "the last values of 46 keys, one key after the other", kSource, Scorer::kCurrentValues, 0,
-       2, pi_in_order, count_plain_words}};
+       Scorer::kCurrentValues, kAnswer, 1, pi_item_length,
+       [](const SuiteData& data) { return count_plain_words(data) / 4; }},
+      {kSuite, "pi_in_order", "the last values of 46 keys, one key after the other", kSource, Scorer::kCurrentValues,
+       kAnswer, 2, pi_in_order, count_plain_words}};
   for (Task& task : tasks) task.one_line = false;
   return tasks;
 }

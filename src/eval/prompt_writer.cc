@@ -52,6 +52,11 @@ Result<PromptWriter::Tokens> PromptWriter::prompt(const Sample& sample) const {
   return engine_.tokenize(sample.prompt + sample.beginning, {.add_special = true, .parse_special = false});
 }
 
+Result<PromptWriter::Tokens> PromptWriter::context(const Sample& sample) const {
+  if (chat_) return chat({{"user", sample.prompt}}, "");
+  return engine_.tokenize(sample.prompt, {.add_special = true, .parse_special = false});
+}
+
 Result<std::vector<PromptWriter::Tokens>> PromptWriter::turns(const Sample& sample, Asking asking) const {
   return chat_ ? chat_turns(sample, asking) : text_turns(sample, asking);
 }
@@ -72,7 +77,7 @@ Result<std::vector<PromptWriter::Tokens>> PromptWriter::chat_turns(const Sample&
 
 // Questions are tokenized apart from what stands before them, so that they begin where a cache may be cut.
 Result<std::vector<PromptWriter::Tokens>> PromptWriter::text_turns(const Sample& sample, Asking asking) const {
-  LOCI_TRY(Tokens before, engine_.tokenize(sample.prompt, {.add_special = true, .parse_special = false}));
+  LOCI_TRY(Tokens before, context(sample));
   std::vector<Tokens> out;
   std::string answer;
   for (const Turn& turn : sample.turns) {

@@ -20,6 +20,9 @@ class PromptWriter {
   Result<std::vector<TokenId>> prompt(const Sample& sample) const;
   // For each of several questions all that stands before its answer.
   Result<std::vector<std::vector<TokenId>>> turns(const Sample& sample, Asking asking) const;
+  // What several questions are about, without any of them. In a conversation the message goes on behind it, so that its
+  // last tokens may be others there.
+  Result<std::vector<TokenId>> context(const Sample& sample) const;
   // Tokens that are plain words, with or without the blank before them, at most 8,192 of the whole vocabulary.
   // kUnsupported if there are fewer than 256.
   Result<std::vector<TokenId>> vocabulary() const;

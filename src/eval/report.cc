@@ -102,7 +102,7 @@ std::string report_page(const Json& settings, const std::vector<PromptResult>& r
   for (const PromptResult& result : results) records.push_back(to_json(result));
   Json data{{"settings", settings}, {"cells", std::move(cells)}, {"results", std::move(records)}};
   const Result<ParetoPicture> picture = pareto_picture({{"results", {settings, results}}});
-  data["pareto"] = picture.ok() ? to_json(*picture)["groups"] : Json::array();  // of one plan there is nothing to show
+  data["pareto"] = to_json(picture.ok() ? *picture : ParetoPicture());  // of one plan there is nothing to show
   return fill_page(embedded::page_html(), data, embedded::page_js());
 }
 

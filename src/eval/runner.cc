@@ -90,11 +90,12 @@ class Evaluation {
 
   Status make_prompt(const Engine& engine, const PromptWriter& writer, SampleMaker& maker, const Task& task,
                      const PromptKey& key) {
-    Prompt prompt{key, &task, {}, {}, {}};
+    Prompt prompt{key, &task, {}, {}, {}, {}};
     LOCI_TRY(prompt.sized, maker.make(task, key.length, key.index));
     Sample& sample = prompt.sized.sample;
     if (!sample.turns.empty()) {
       LOCI_TRY(prompt.turns, writer.turns(sample, task.asking));
+      LOCI_TRY(prompt.context, writer.context(sample));
     }
     std::string text = whole_text(sample);
     if (task.asking == Asking::kRecall) {

@@ -170,9 +170,9 @@ std::vector<Task> scbench_tasks() {
     out.asking = asking;
     return out;
   };
-  return {task("kv_turns", "five keys of a JSON object, in turn", Scorer::kContains, 50, kTurns, key_values,
+  return {task("kv_turns", "five keys of a JSON object, in turn", Scorer::kContains, 150, kTurns, key_values,
                Asking::kTurns),
-          task("kv_requests", "five keys of a JSON object, apart", Scorer::kContains, 50, kTurns, key_values,
+          task("kv_requests", "five keys of a JSON object, apart", Scorer::kContains, 150, kTurns, key_values,
                Asking::kRequests),
           task("mf_turns", "five ranks in a list of numbers, in turn", Scorer::kFirstNumber, 5, 24, math_find_turns,
                Asking::kTurns),
@@ -182,9 +182,9 @@ std::vector<Task> scbench_tasks() {
                Asking::kTurns),
           task("vt_requests", "three chains of assignments, apart", Scorer::kAll, 30, kTurns, tracking_turns,
                Asking::kRequests),
-          task("prefix_suffix_turns", "five strings of a list by their ends, in turn", Scorer::kContains, 50, kTurns,
+          task("prefix_suffix_turns", "five strings of a list by their ends, in turn", Scorer::kContains, 150, kTurns,
                prefix_suffix, Asking::kTurns),
-          task("prefix_suffix_requests", "five strings of a list by their ends, apart", Scorer::kContains, 50, kTurns,
+          task("prefix_suffix_requests", "five strings of a list by their ends, apart", Scorer::kContains, 150, kTurns,
                prefix_suffix, Asking::kRequests)};
 }
 

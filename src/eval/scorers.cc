@@ -99,7 +99,9 @@ bool ends_in_integer(std::string_view answer, const std::string& reference) {
 
 bool begins_with(std::string_view answer, const std::string& reference) {
   while (!answer.empty() && std::isspace(static_cast<unsigned char>(answer.front())) != 0) answer.remove_prefix(1);
-  return lower_case(answer.substr(0, reference.size())) == lower_case(reference);
+  if (lower_case(answer.substr(0, reference.size())) != lower_case(reference)) return false;
+  // "Romeo" does not begin with Rome.
+  return answer.size() == reference.size() || std::isalnum(static_cast<unsigned char>(answer[reference.size()])) == 0;
 }
 
 // Of the squares of the distances.

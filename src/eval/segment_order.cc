@@ -65,7 +65,7 @@ Sample segment_order(const SampleInput& input) {
   const std::vector<uint32_t> beginnings = sentence_beginnings(essay, start, words - kSegment);
   const auto [first, second] = draw_pair(beginnings, distances(words, input.index % kBins), words, random);
   const auto segment = [&](uint32_t at) { return essay.words_from((start + at) % essay.words(), kSegment); };
-  const bool first_is_a = input.index / kBins % 2 == 0;
+  const bool first_is_a = (input.index + input.index / kBins) % 2 == 0;  // in turn, either order in every bin
   Sample sample;
   sample.prompt = fmt::format(
       "Read this part of a book: {}\nWhich of these two segments comes first in it?\nSegment A: {}\nSegment B: "

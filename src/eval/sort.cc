@@ -87,7 +87,8 @@ Sample order_recall(const SampleInput& input, uint32_t segment) {
   const uint32_t words = std::max(input.units, kLeastSortExcerpt);
   const SortTrial trial = draw_sort_trial(essay, numpy, words, segment, input.index % kSortBins);
   const auto text = [&](uint32_t at) { return essay.words_from((trial.start + at) % essay.words(), segment); };
-  const bool first_is_a = input.index / kSortBins % 2 == 0;  // of all prompts exactly half
+  // In turn, and of eight prompts in a row in either order once a bin.
+  const bool first_is_a = (input.index + input.index / kSortBins) % 2 == 0;
   Sample sample;
   sample.prompt = fmt::format(
       "I need you to thoroughly read and comprehend this extract from the book {}. The passage is as follows: {}You "

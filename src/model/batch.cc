@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/clock.h"
 #include "ops/rope.h"
 
 namespace loci {
@@ -174,11 +175,16 @@ Rows Batch::attend(LayerId layer, const Rows& q, const Rows& k, const Rows& v) {
     const LayerPass of = pass(i, layer, q);
     tap_->before_read(items_[i].stages->watch(of), of.queries);
   }
+  const double begin = seconds_now();
   name_reads(layer, q);
   const std::span<float> lse = take_lse(layer);
+  const double named = seconds_now();
   executor_.run(ops_, plan_, reads_, q, config_.score_scale, out, lse);
+  const double read = seconds_now();
   if (listener_ != nullptr) listener_->on_read(layer, executor_.tiles());
   after_read(layer, q, out, lse);
+  seconds_.read += read - named;
+  seconds_.select += named - begin + (seconds_now() - read);
   return out;
 }
 

@@ -29,6 +29,12 @@ struct BatchItem {
   bool prompt_ends = false;
 };
 
+// Wall time in attention: of its reads, and of all that methods do before and after these.
+struct AttentionSeconds {
+  double select = 0;
+  double read = 0;
+};
+
 class Batch {
  public:
   // Takes the rotary tables of all rows from the scratch. `items` cover the rows in order. `tap` may be null.
@@ -50,6 +56,8 @@ class Batch {
 
   // What the sequences that end their prompts in this pass keep, by item.
   std::span<const std::vector<KeptEntries>> edits() const { return edits_; }
+  // Of all layers so far.
+  const AttentionSeconds& attention_seconds() const { return seconds_; }
 
  private:
   class ItemReader;
@@ -74,6 +82,7 @@ class Batch {
   std::vector<std::vector<KeptEntries>> edits_;     // by item
   ReadListener* listener_ = nullptr;
   std::vector<float> tapped_lse_;
+  AttentionSeconds seconds_;
 };
 
 // Scratch that a Batch of `rows` rows takes when it is made.

@@ -81,6 +81,7 @@ class TextAnswer {
   // The whole answer, if it is no stream.
   virtual nlohmann::ordered_json whole() = 0;
 
+  bool streams() const { return streaming_ && !failed_; }
   uint32_t choices() const { return static_cast<uint32_t>(choices_.size()); }  // of all prompts
   Choice& choice(uint32_t index) { return choices_[index]; }
   const CompletionRequest& request() const { return request_; }

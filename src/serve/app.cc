@@ -5,6 +5,7 @@
 #include "attention/registry/describe.h"
 #include "attention/registry/registry.h"
 #include "base/error.h"
+#include "serve/page.h"
 #include "serve/request_log.h"
 
 namespace loci {
@@ -18,6 +19,7 @@ using nlohmann::ordered_json;
 
 std::span<const App::Route> App::routes() {
   static constexpr Route kRoutes[] = {
+      {"GET", "/", false, &App::page},
       {"GET", "/health", false, &App::health},
       {"GET", "/ready", false, &App::ready},
       {"GET", "/metrics", true, &App::metrics},
@@ -27,6 +29,8 @@ std::span<const App::Route> App::routes() {
       {"GET", "/v1/attention_plans", true, &App::plans},
       {"POST", "/v1/chat/completions", true, &App::chat},
       {"POST", "/v1/completions", true, &App::completions},
+      {"POST", "/v1/chat/completions/tokens", true, &App::chat},
+      {"POST", "/v1/completions/tokens", true, &App::completions},
       {"POST", "/v1/responses", true, &App::responses},
       {"POST", "/v1/embeddings", true, &App::embeddings},
   };
@@ -263,6 +267,8 @@ void App::model(Asked& asked) {
 }
 
 void App::plans(Asked& asked) { reply(asked, json_reply(200, registry_json(built_in_registry()).dump())); }
+
+void App::page(Asked& asked) { reply(asked, page_reply()); }
 
 void App::chat(Asked& asked) { ask(asked, &App::read_chat); }
 void App::completions(Asked& asked) { ask(asked, &App::read_completion); }

@@ -97,6 +97,7 @@ class App final : public HttpHandler, public LoopListener {
   void models(Asked& asked);
   void model(Asked& asked);
   void plans(Asked& asked);
+  void page(Asked& asked);
   void chat(Asked& asked);
   void completions(Asked& asked);
   void responses(Asked& asked);
@@ -125,6 +126,7 @@ class App final : public HttpHandler, public LoopListener {
   std::optional<ApiError> tokens_of(CompletionRequest& request, std::vector<ChatPrompt>& out) const;
   std::optional<ApiError> make_requests(CompletionRequest& request, const Asked& asked,
                                         const std::shared_ptr<GrammarMasks>& grammar, std::vector<BatchRequest>& out);
+  void count_tokens(const Asked& asked, const std::vector<BatchRequest>& batch);
   void submit_answer(const SharedAsked& asked, CompletionRequest request, std::vector<BatchRequest> batch);
 
   AppOptions options_;

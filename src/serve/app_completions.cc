@@ -36,8 +36,22 @@ std::optional<ApiError> App::begin_answer(const SharedAsked& asked, ReadRequest 
   }
   std::vector<BatchRequest> batch;
   if (const auto error = make_requests(request, *asked, grammar, batch)) return error;
-  submit_answer(asked, std::move(request), std::move(batch));
+  if (asked->route->path.ends_with("/tokens")) {
+    count_tokens(*asked, batch);
+  } else {
+    submit_answer(asked, std::move(request), std::move(batch));
+  }
   return std::nullopt;
+}
+
+// What the request would read, of a request that is not made.
+void App::count_tokens(const Asked& asked, const std::vector<BatchRequest>& batch) {
+  uint64_t tokens = 0;
+  for (const BatchRequest& one : batch) tokens += one.choices.front().prompt.size();
+  end_use(asked, 0);
+  const ordered_json out = {
+      {"object", "prompt_tokens"}, {"prompt_tokens", tokens}, {"context_length", loop_->model().info.context}};
+  reply(asked, json_reply(200, out.dump()));
 }
 
 namespace {
@@ -195,14 +209,18 @@ void App::submit_answer(const SharedAsked& asked, CompletionRequest request, std
     log_answer(*asked, id, plan, done);
   };
   const bool logprobs = request.logprobs;
+  const std::optional<MemoryWatch> memory = request.memory;
   const uint32_t choices = request.choices;
   const Tokenizer& tokenizer = *loop_->model().tokenizer;
   std::shared_ptr<TextAnswer> answer;
+  std::function<void(uint32_t choice, const MemoryPicture& picture)> on_memory;
   if (response) {
     answer = std::make_shared<ResponseAnswer>(asked->exchange, std::move(request), std::move(head), tokenizer, on_end);
   } else {
-    answer =
+    const auto completion =
         std::make_shared<CompletionAnswer>(asked->exchange, std::move(request), std::move(head), tokenizer, on_end);
+    on_memory = [completion](uint32_t choice, const MemoryPicture& picture) { completion->on_memory(choice, picture); };
+    answer = completion;
   }
   const std::shared_ptr<Tickets> tickets = watch(*asked);
   answer->on_failure([this, tickets] { cancel(*tickets); });
@@ -218,6 +236,12 @@ void App::submit_answer(const SharedAsked& asked, CompletionRequest request, std
           answer->on_token(choice, token);
         };
       }
+    }
+    if (memory) {
+      batch[p].memory = *memory;
+      batch[p].memory.on_picture = [on_memory, first](uint32_t choice, const MemoryPicture& picture) {
+        on_memory(first + choice, picture);
+      };
     }
     batch[p].on_admitted = [answer] { answer->admitted(); };
     batch[p].on_done = [answer, first](uint32_t choice, Result<Completion> done) {

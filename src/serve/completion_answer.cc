@@ -1,6 +1,7 @@
 #include "serve/completion_answer.h"
 
 #include "base/error.h"
+#include "serve/memory_event.h"
 #include "serve/tool_calls.h"
 
 namespace loci {
@@ -55,6 +56,16 @@ void CompletionAnswer::send_piece(uint32_t index, ordered_json delta, const char
 
 void CompletionAnswer::text_event(uint32_t index, const std::string& text) {
   send_piece(index, {{chat() ? "content" : "text", text}}, nullptr);
+}
+
+// A piece without choices, which clients that know nothing of it pass over.
+void CompletionAnswer::on_memory(uint32_t index, const MemoryPicture& picture) {
+  if (!streams()) return;
+  ordered_json out = envelope(chat() ? "chat.completion.chunk" : "text_completion");
+  out["choices"] = ordered_json::array();
+  if (request().stream_usage) out["usage"] = nullptr;
+  out["memory"] = memory_json(index, picture);
+  send(out);
 }
 
 ordered_json CompletionAnswer::chat_logprobs(const std::vector<TokenLogprob>& tokens) const {

@@ -9,6 +9,8 @@ class CompletionAnswer final : public TextAnswer {
  public:
   using TextAnswer::TextAnswer;
 
+  void on_memory(uint32_t choice, const MemoryPicture& picture);
+
  private:
   void begin_events() override;
   void text_event(uint32_t choice, const std::string& text) override;

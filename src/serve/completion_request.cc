@@ -1,6 +1,7 @@
 #include "serve/completion_request.h"
 
 #include "base/error.h"
+#include "serve/memory_event.h"
 #include "serve/request_parts.h"
 
 namespace loci {
@@ -48,6 +49,7 @@ void read_common(Fields& fields, const RequestLimits& limits, CompletionRequest&
     inner.refuse_unknown();
     if (!out.stream) fields.wrong("stream_options", "it has a meaning with 'stream': true only");
   }
+  out.memory = read_memory(fields, out.stream, problem);
 }
 
 ChatMessage read_message(const json& value, size_t index, const RequestLimits& limits,

@@ -9,6 +9,7 @@
 #include <variant>
 #include <vector>
 
+#include "engine/memory_picture.h"
 #include "loci/loci.h"
 #include "serve/api_error.h"
 
@@ -42,7 +43,8 @@ struct CompletionRequest {
   bool stream = false;
   bool stream_usage = false;
   bool echo = false;
-  std::string attention;  // a plan; empty: the server's
+  std::optional<MemoryWatch> memory;  // pictures of what memory does, in a stream
+  std::string attention;              // a plan; empty: the server's
   std::string cache_salt;
   std::string task;
   nlohmann::ordered_json response_format;  // null, or an object whose "type" is json_object or json_schema

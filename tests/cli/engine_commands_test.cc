@@ -256,6 +256,34 @@ TEST(BenchAttention, MeasuresAPlanBesideDense) {
   }
 }
 
+TEST(BenchAttention, MeasuresAPromptOnRealEntries) {
+  const std::string book = std::string(LOCI_SOURCE_DIR) + "/data/books/moby-dick.txt";
+  const Outcome outcome =
+      loci_run({"bench", "attention", "-m", "needle", "--prompt", book, "--attention", "streaming(sinks=4,window=64)",
+                "--depth", "200,1024", "--reps", "1", "--threads", "2", "--json"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const nlohmann::json rows = outcome.json();
+  ASSERT_EQ(rows.size(), 4u);
+  for (size_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(rows[i]["prompt_tokens"], i < 2 ? 200 : 1024);
+    EXPECT_EQ(rows[i]["attention"] == "dense", i % 2 == 1);
+    EXPECT_GT(rows[i]["read_ms"].get<double>(), 0);
+    EXPECT_LT(rows[i]["attention_ms"].get<double>(), rows[i]["prefill_ms"].get<double>());
+  }
+  EXPECT_LT(rows[2]["read_ms"].get<double>(), rows[3]["read_ms"].get<double>());
+  EXPECT_EQ(rows[3]["speedup"], 1.0);
+  EXPECT_TRUE(rows[3]["select_of_saved"].is_null());
+}
+
+TEST(BenchAttention, APromptNeedsAModelAndEnoughText) {
+  const std::string license = std::string(LOCI_SOURCE_DIR) + "/LICENSE";
+  EXPECT_EQ(loci_run({"bench", "attention", "--prompt", license}).code, 2);
+  const Outcome outcome =
+      loci_run({"bench", "attention", "-m", "needle", "--prompt", license, "--depth", "50000", "--reps", "1"});
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("give a longer text"));
+}
+
 TEST(BenchAttention, SaysWhichShapesThereAre) {
   for (const char* shape : {"llama9", "llama3-8b,layers=0", "llama3-8b,layers=33", "llama3-8b,heads=2", "qwen2-7b,"}) {
     const Outcome outcome = loci_run({"bench", "attention", "--shape", shape, "--json"});

@@ -28,7 +28,8 @@ class GrammarConstraintTest : public testing::Test {
     return GrammarConstraint(std::make_shared<GrammarMasks>(std::move(*grammar), tokens_));
   }
   void take(GrammarConstraint& constraint, const std::string& text) {
-    for (const TokenId token : *tokenizer_->encode(text, {.add_special = false})) constraint.accept(token);
+    const std::vector<TokenId> tokens = *tokenizer_->encode(text, {.add_special = false});
+    for (const TokenId token : tokens) constraint.accept(token);
   }
 
   std::unique_ptr<Tokenizer> tokenizer_;
@@ -56,7 +57,7 @@ TEST_F(GrammarConstraintTest, AMaskThatCostsTooMuchIsAnError) {
     ways.push_back({{"type", "array"},
                     {"prefixItems", {{{"type", "string"}}, {{"const", i}}}},
                     {"items", false},
-                    {"minItems", 2}});
+                    {"minItems", 2u}});
   }
   GrammarConstraint of = constraint({{"anyOf", ways}});
   std::vector<float> logits(tokens_->vocabulary(), 0.0F);

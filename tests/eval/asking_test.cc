@@ -26,8 +26,11 @@ class AskingTest : public testing::Test {
     SampleMaker maker(
         data(), {.seed = 5}, [&](const Sample& sample) { return writer.prompt(sample); },
         [&](std::string_view text) { return writer.count(text); }, std::move(vocabulary));
-    Prompt prompt{{"", std::string(t.name), length, index}, &t, *maker.make(t, length, index), {}, {}};
-    if (!prompt.sized.sample.turns.empty()) prompt.turns = *writer.turns(prompt.sized.sample, t.asking);
+    Prompt prompt{{"", std::string(t.name), length, index}, &t, *maker.make(t, length, index), {}, {}, {}};
+    if (!prompt.sized.sample.turns.empty()) {
+      prompt.turns = *writer.turns(prompt.sized.sample, t.asking);
+      prompt.context = *writer.context(prompt.sized.sample);
+    }
     return prompt;
   }
 
@@ -54,6 +57,9 @@ TEST_F(AskingTest, TurnsReadWhatIsNewAndRequestsShareTheContext) {
       if (k > 0 || prompt.task->asking == Asking::kRequests) {
         EXPECT_GT(turn.reused, 700U) << k;
         EXPECT_LT(turn.read, 200U) << k;
+      }
+      if (prompt.task->asking == Asking::kRequests) {
+        EXPECT_EQ(turn.reused, prompt.context.size()) << "the questions' common stem is no part of the context";
       }
       sum += turn.score;
     }

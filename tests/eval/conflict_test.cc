@@ -50,6 +50,8 @@ TEST(Conflicts, BothRatesAreOfTheSamePrompts) {
   EXPECT_EQ(score_answer(Scorer::kBegins, " paris, of course", {"Paris"}), 1);
   EXPECT_EQ(score_answer(Scorer::kBegins, "not Paris", {"Paris"}), 0);
   EXPECT_EQ(score_answer(Scorer::kBegins, "Par", {"Paris"}), 0);
+  EXPECT_EQ(score_answer(Scorer::kBegins, "Romeo", {"Rome"}), 0);
+  EXPECT_EQ(score_answer(Scorer::kBegins, "Rome.", {"Rome"}), 1);
 }
 
 // Who always prefers memory's claim has ratio 1, who always prefers A about a half.

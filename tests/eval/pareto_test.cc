@@ -1,8 +1,11 @@
 // What quality costs: groups of results, their frontier, and how it is told.
 #include "eval/pareto.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <array>
 
 #include "io/temporary_folder.h"
 
@@ -96,12 +99,13 @@ TEST(Pareto, ReadsWholeAndCompactFilesAndRefusesOthers) {
   const auto compact = folder.write(
       "compact.json",
       std::string_view(R"({"settings": {"model": "m"}, "cells": [{"plan": "dense", "task": "t", "length": 64,
-        "scores": [1, 0.5], "kl": null, "kv_bytes": 10, "prefill_s": 1, "decode_s": 0.5, "decode_steps": 4.5}]})"));
+        "indices": [4, 7], "scores": [1, 0.5], "kl": null, "kv_bytes": 10, "prefill_s": 1, "decode_s": 0.5, "decode_steps": 4.5}]})"));
   const Result<FinishedResults> read = read_pareto_results(compact);
   ASSERT_TRUE(read.ok()) << read.error().message;
   ASSERT_EQ(read->results.size(), 2U);
   EXPECT_EQ(read->results[1].score, 0.5);
-  EXPECT_EQ(read->results[1].key.index, 1U);
+  EXPECT_EQ(read->results[1].key.index, 7U);
+  EXPECT_EQ(read->results[0].decode_steps + read->results[1].decode_steps, 9U) << "4.5 steps on the mean";
   EXPECT_EQ(read->results[0].decode_seconds, 0.5);
   const char* wrong[] = {"",
                          "[]",
@@ -110,6 +114,16 @@ TEST(Pareto, ReadsWholeAndCompactFilesAndRefusesOthers) {
                          "{\"settings\": {}, \"results\": [1]}",
                          "{\"settings\": {}, \"cells\": [{}]}",
                          "{\"settings\": {}, \"cells\": [{\"scores\": [\"x\"]}]}"};
+  const std::string cell =
+      R"({{"settings": {{}}, "cells": [{{"plan": "a", "task": "t", "length": 64, "indices": [{}], "scores": [1], "kl": null,
+         "kv_bytes": {}, "prefill_s": 1, "decode_s": 1, "decode_steps": {}}}]}})";
+  EXPECT_TRUE(read_pareto_results(folder.write("right.json", fmt::format(fmt::runtime(cell), "0", "1", "1"))).ok());
+  for (const auto& [index, bytes, steps] : std::initializer_list<std::array<const char*, 3>>{
+           {"0, 1", "1", "1"}, {"0", "1e300", "1"}, {"0", "-1", "1"}, {"0", "1", "1e300"}, {"0", "1", "-3"}}) {
+    EXPECT_FALSE(
+        read_pareto_results(folder.write("wrong.json", fmt::format(fmt::runtime(cell), index, bytes, steps))).ok())
+        << index << " " << bytes << " " << steps;
+  }
   for (const char* text : wrong) {
     EXPECT_FALSE(read_pareto_results(folder.write("wrong.json", std::string_view(text))).ok()) << text;
   }

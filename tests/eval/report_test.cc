@@ -87,7 +87,7 @@ TEST(Report, HoldsEverythingAndEndsNoScript) {
   EXPECT_THAT(page, HasSubstr("showPrompts"));
   EXPECT_THAT(page, Not(HasSubstr("alert(1)</script>")));
   EXPECT_THAT(page, HasSubstr("\\u003c/script>\\u003cscript>alert(1)"));
-  EXPECT_THAT(page, HasSubstr("\"pareto\":[{\"settings\""));
+  EXPECT_THAT(page, HasSubstr("\"pareto\":{\"groups\":[{\"settings\""));
   for (const char* left : {"@STYLE@", "@DATA@", "@CHART@", "@COMMON@", "@PARETO@", "@SCRIPT@"}) {
     EXPECT_THAT(page, Not(HasSubstr(left)));
   }

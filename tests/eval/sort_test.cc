@@ -31,7 +31,7 @@ TEST(Sort, ExcerptsAndSegmentsAreThePublishedOnes) {
 // An oracle that looks for the segments in the excerpt is always right; one that always says A is right in half.
 TEST(Sort, TheSegmentThatStandsFirstIsTheAnswer) {
   for (const char* name : {"sort_20", "sort_50"}) {
-    int first_is_a = 0;
+    uint32_t first_is_a = 0;
     for (uint32_t i = 0; i < 16; ++i) {
       const Sample sample =
           task(name).generate({.data = book(), .seed = 1, .sample_seed = i, .index = i, .units = 400});
@@ -44,8 +44,32 @@ TEST(Sort, TheSegmentThatStandsFirstIsTheAnswer) {
       ASSERT_LT(at_b, question);
       EXPECT_EQ(sample.answers[0], at_a < at_b ? "A" : "B");
       first_is_a += sample.answers[0] == "A" ? 1 : 0;
+      if (i % 2 == 1) {
+        EXPECT_EQ(first_is_a, (i + 1) / 2);
+      }
     }
-    EXPECT_EQ(first_is_a, 8);
+  }
+}
+
+TEST(SegmentOrder, TheSegmentThatStandsFirstIsTheAnswer) {
+  size_t first_is_a = 0;
+  for (uint32_t i = 0; i < 8; ++i) {
+    const Sample sample =
+        task("segment_order").generate({.data = book(), .seed = 1, .sample_seed = i, .index = i, .units = 1000});
+    const size_t question = sample.prompt.find("\nWhich of these");
+    const size_t a = sample.prompt.find("\nSegment A: "), b = sample.prompt.find("\nSegment B: ");
+    const std::string in_a = sample.prompt.substr(a + 12, b - a - 12);
+    const std::string in_b = sample.prompt.substr(b + 12, sample.prompt.rfind('\n') - b - 12);
+    EXPECT_EQ(sample.needles, sample.answers[0] == "A" ? (std::vector<std::string>{in_a, in_b})
+                                                       : (std::vector<std::string>{in_b, in_a}));
+    const std::string excerpt = sample.prompt.substr(0, question);
+    EXPECT_NE(excerpt.find(in_a), std::string::npos);
+    EXPECT_NE(excerpt.find(in_b), std::string::npos);
+    EXPECT_EQ(sample.answers[0], excerpt.find(in_a) < excerpt.find(in_b) ? "A" : "B");
+    first_is_a += sample.answers[0] == "A" ? 1 : 0;
+    if (i % 2 == 1) {
+      EXPECT_EQ(first_is_a, (i + 1) / 2) << "who always says A is right in half of any even number";
+    }
   }
 }
 

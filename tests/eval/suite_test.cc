@@ -214,25 +214,6 @@ TEST(Suite, EvenDepthsAndRandomStartsMoveTheNeedleAndTheEssayAlone) {
             plain.make(task("niah_single_1"), 4000, 1)->sample.prompt);
 }
 
-TEST(Suite, TheSegmentThatComesFirstIsTheAnswer) {
-  SampleMaker maker = byte_maker(3);
-  size_t first_is_a = 0;
-  for (uint32_t i = 0; i < 8; ++i) {
-    const Sample sample = maker.make(task("segment_order"), 6000, i)->sample;
-    const size_t question = sample.prompt.find("\nWhich of these");
-    const size_t a = sample.prompt.find("\nSegment A: "), b = sample.prompt.find("\nSegment B: ");
-    const std::string in_a = sample.prompt.substr(a + 12, b - a - 12);
-    const std::string in_b = sample.prompt.substr(b + 12, sample.prompt.rfind('\n') - b - 12);
-    EXPECT_EQ(sample.needles, sample.answers[0] == "A" ? (std::vector<std::string>{in_a, in_b})
-                                                       : (std::vector<std::string>{in_b, in_a}));
-    const std::string excerpt = sample.prompt.substr(0, question);
-    EXPECT_NE(excerpt.find(in_a), std::string::npos);
-    EXPECT_NE(excerpt.find(in_b), std::string::npos);
-    first_is_a += sample.answers[0] == "A" ? 1 : 0;
-  }
-  EXPECT_EQ(first_is_a, 4U);
-}
-
 TEST(QuestionSet, OtherFilesAreRefused) {
   for (const char* text : {"", "[]", "{}", R"({"data": [{"paragraphs": [{"context": 1}]}]})", R"([{"context": [[]]}])",
                            R"({"data": []})"}) {

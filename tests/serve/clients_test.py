@@ -147,14 +147,14 @@ class Clients(unittest.TestCase):
     def test_schemathesis(self):
         checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
         done = subprocess.run([str(pathlib.Path(sys.executable).absolute().parent / "schemathesis"), "run", f"{self.server.url}/openapi.json",
-                               "--checks", checks, "--max-examples", str(OPTIONS.examples // 11), "--request-timeout", "120",
-                               "--phases", "fuzzing,coverage", "--seed", "1", "--workers", "4"],
+                               "--checks", checks, "--max-examples", str(OPTIONS.examples // 7), "--request-timeout", "120",
+                               "--phases", "fuzzing", "--seed", "1", "--workers", "4"],
                               capture_output=True, text=True, cwd=OPTIONS.environment)
         print(done.stdout[-3500:])
         self.assertEqual(done.returncode, 0, done.stdout[-6000:] + done.stderr[-1000:])
         generated = re.search(r"([\d,]+) generated", done.stdout)
         self.assertIsNotNone(generated, done.stdout[-2000:])
-        self.assertGreaterEqual(int(generated.group(1).replace(",", "")), OPTIONS.examples // 2)
+        self.assertGreaterEqual(int(generated.group(1).replace(",", "")), OPTIONS.examples)
 
 
 if __name__ == "__main__":

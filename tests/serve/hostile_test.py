@@ -138,7 +138,7 @@ OTHERS = {
 # Paths that lead nowhere; each is sent as it stands.
 PATHS = ["/../../etc/passwd", "/v1/../../etc/passwd", "/v1/models/../../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/v1/models/%2e%2e%2f",
          "//etc/passwd", "/v1//models", "/V1/models", "/v1/models\\..", "/v1/models%00", "/.git/config", "/v1/chat", "/v1/chat/completions/",
-         "/v1/models/" + "a" * 5000, "/?" + "a" * 5000 + "&b=%ff"]
+         "/v1/models/" + "a" * 5000, "/v2?" + "a" * 5000 + "&b=%ff"]
 
 # What is no HTTP that we read; the answer's status, or None where a close will do.
 RAW = {
@@ -279,7 +279,7 @@ class Hostile(unittest.TestCase):
             s.close()
 
     def test_who_asks_and_never_reads_is_not_answered_for_ever(self):
-        # 8,000 requests, each of whose answers has some 30 KB.
+        # 40,000 requests, each of whose answers has some 30 KB.
         one = b"GET /v1/attention_plans HTTP/1.1\r\nHost: localhost\r\n\r\n"
         before = self.server.resident_bytes()
         s = socket.socket()
@@ -287,11 +287,11 @@ class Hostile(unittest.TestCase):
         s.connect(("127.0.0.1", self.server.port))
         s.settimeout(3)
         try:
-            s.sendall(one * 8000)
+            s.sendall(one * 40_000)
         except socket.timeout:
             pass  # it takes no more
         time.sleep(1)
-        self.assertLess(self.server.resident_bytes() - before, 32 << 20)
+        self.assertLess(self.server.resident_bytes() - before, (256 if OPTIONS.sanitized else 32) << 20)
         s.close()
 
     def test_bodies_that_were_read_leave_room(self):
@@ -333,6 +333,7 @@ class Hostile(unittest.TestCase):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--loci", required=True)
+    parser.add_argument("--sanitized", action="store_true", help="memory is not that of the product")
     parser.add_argument("model")
     OPTIONS, rest = parser.parse_known_args()
     unittest.main(argv=[sys.argv[0], *rest], verbosity=2)

@@ -185,6 +185,49 @@ class Protocol(unittest.TestCase):
         for job, a, b in zip(jobs, alone, together):
             self.assertEqual(a, b, job[1])
 
+    def test_pictures_of_memory(self):
+        body = {"prompt": PROMPT, "temperature": 0, "max_tokens": 12, "stream_options": {"include_usage": True}, "cache_salt": "pictures"}
+        plain = self.server.stream("/v1/completions", body)
+        self.assertFalse(any("memory" in event for event in plain), "nobody who does not ask is told")
+        for plan in ("dense", "retain=snapkv(budget=48,window=8)"):
+            events = self.server.stream("/v1/completions", {**body, "attention": plan, "memory": {"every": 4, "stretches": 8}})
+            pictures = [event["memory"] for event in events if "memory" in event]
+            self.assertTrue(all(event["choices"] == [] and event["object"] == "text_completion" for event in events if "memory" in event))
+            self.assertEqual([p["last"] for p in pictures], [False] * (len(pictures) - 1) + [True])
+            last, usage = pictures[-1], events[-1]["usage"]
+            for mine, theirs in (("prompt_tokens",) * 2, ("kv_bytes",) * 2, ("completion_tokens",) * 2):
+                self.assertEqual(last[mine], usage[theirs])
+            heads = sorted((h["layer"], k) for h in last["heads"] for k in h["kv_heads"])
+            self.assertEqual(heads, [(layer, head) for layer in range(6) for head in range(4)])
+            kept = sum(h["kept"] * len(h["kv_heads"]) for h in last["heads"])
+            self.assertEqual(kept // 24, usage["kept_tokens"])
+            self.assertTrue(all(len(h["where"]) == 8 for h in last["heads"]))
+            if plan == "dense":  # but for the events that were asked for, the stream is the same
+                self.assertEqual([(c["text"], c["finish_reason"]) for e in events for c in e["choices"]],
+                                 [(c["text"], c["finish_reason"]) for e in plain for c in e["choices"]])
+        self.complete_fails(400, "invalid_value", memory={})
+
+    def test_tokens_are_counted_without_an_answer(self):
+        before = self.server.metric("loci_completion_tokens_total")
+        counted = self.server.json("POST", "/v1/completions/tokens", {"prompt": PROMPT})
+        self.assertEqual(counted["context_length"], 2048)
+        self.assertEqual(self.server.metric("loci_completion_tokens_total"), before)
+        self.assertEqual(counted["prompt_tokens"], self.server.complete(PROMPT, max_tokens=1)["usage"]["prompt_tokens"])
+        error = self.server.json("POST", "/v1/completions/tokens", {"prompt": TEXT * 200}, expect=400)["error"]
+        self.assertEqual(error["code"], "context_length_exceeded")
+        error = self.server.json("POST", "/v1/completions/tokens", {"prompt": "a", "attention": "store=kv5"}, expect=400)["error"]
+        self.assertEqual(error["param"], "attention")
+        self.server.json("POST", "/v1/chat/completions/tokens", {"messages": [{"role": "user", "content": "a"}]}, expect=400)
+
+    def test_the_page(self):
+        status, headers, page = self.server.ask("GET", "/")
+        self.assertEqual(status, 200)
+        self.assertTrue(page.startswith(b"<!doctype html>"))
+        self.assertEqual(headers["Content-Type"], "text/html; charset=utf-8")
+        self.assertIn("default-src 'none'; script-src 'sha256-", headers["Content-Security-Policy"])
+        self.assertEqual(headers["X-Content-Type-Options"], "nosniff")
+        self.assertEqual(self.server.ask("POST", "/", {})[0], 405)
+
     def test_a_client_that_goes_away_frees_its_place(self):
         body = json.dumps({"prompt": TEXT, "max_tokens": 1500, "ignore_eos": True, "stream": True})
         clients = []
@@ -395,6 +438,27 @@ class Operation(unittest.TestCase):
                                   capture_output=True, text=True, timeout=60)
             self.assertIn("chmod 600", done.stderr)
 
+    def test_memory_is_told_to_its_owner_alone(self):
+        """Three streams at once, of two keys: each that asked is told of its own request, the one that did not of none."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder, "keys.txt")
+            path.write_text("secret-key-of-alice-1 alice\nsecret-key-of-bob-22 bob\n")
+            path.chmod(0o600)
+            with self.serve("--api-keys", str(path), key="secret-key-of-alice-1") as server:
+                jobs = [("alice-1", TEXT * 3, {"memory": {"every": 1}}), ("bob-22", TEXT * 7, {"memory": {"every": 1}}), ("bob-22", TEXT * 5, {})]
+                ask = lambda key, prompt, memory: server.stream("/v1/completions", {  # noqa: E731
+                    "prompt": prompt, "max_tokens": 60, "ignore_eos": True, "stream_options": {"include_usage": True}, **memory},
+                    {"Authorization": f"Bearer secret-key-of-{key}"})
+                with concurrent.futures.ThreadPoolExecutor(3) as pool:
+                    streams = list(pool.map(lambda job: ask(*job), jobs))
+                for (_, _, memory), events in zip(jobs, streams):
+                    pictures = [event["memory"] for event in events if "memory" in event]
+                    self.assertGreaterEqual(len(pictures), 60 if memory else 0)
+                    self.assertEqual({p["prompt_tokens"] for p in pictures}, {events[-1]["usage"]["prompt_tokens"]} if memory else set())
+                for path_asked in ("/v1/completions/tokens", "/v1/chat/completions/tokens"):
+                    self.assertEqual(server.ask("POST", path_asked, {"prompt": "a"}, headers={"Authorization": None})[0], 401)
+                self.assertEqual(server.ask("GET", "/", headers={"Authorization": None})[0], 200, "the page itself holds nothing")
+
     def test_a_full_queue_answers_429(self):
         with self.serve("--batch", "1", "--queue", "2") as server:
             body = {"prompt": TEXT, "max_tokens": 400, "ignore_eos": True}
@@ -429,7 +493,7 @@ class Operation(unittest.TestCase):
     def test_cancelled_work_is_paid_for(self):
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder, "keys.txt")
-            path.write_text("secret-key-of-alice-1 alice tokens_per_minute=60\n")
+            path.write_text("secret-key-of-alice-1 alice tokens_per_minute=20\n")
             path.chmod(0o600)
             with self.serve("--api-keys", str(path), "--request-seconds", "0.5", key="secret-key-of-alice-1") as server:
                 body = {"prompt": TEXT, "max_tokens": 900, "ignore_eos": True}
@@ -517,6 +581,33 @@ class Operation(unittest.TestCase):
             self.assertEqual(done.returncode, 1)
             self.assertIn("gave other tokens", done.stdout)
 
+    def test_connections_and_streams_that_wait_cost_little(self):
+        body = json.dumps({"prompt": "a", "max_tokens": 900, "ignore_eos": True, "stream": True}).encode()
+        head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        count = 300
+        with self.serve("--batch", "1", "--queue", "1000", "--drain-seconds", "0") as server:
+            server.complete("a", max_tokens=20)
+            before = server.resident_bytes()
+            clients = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(count)]
+            for s in clients:
+                s.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                s.recv(1000)
+            idle = (server.resident_bytes() - before) / count
+            for s in clients:
+                s.sendall(head.encode() + body)
+                time.sleep(0.01)  # they are read one after the other
+            end = time.monotonic() + 60
+            while server.metric("loci_requests_waiting") < count - 10:
+                self.assertLess(time.monotonic(), end)
+                time.sleep(0.1)
+            waiting = (server.resident_bytes() - before) / count
+            print(f"bytes of an idle connection {idle:.0f}, of a stream that waits {waiting:.0f}")
+            if not OPTIONS.sanitized:
+                self.assertLess(idle, 40 << 10)
+                self.assertLess(waiting, 40 << 10)
+            for s in clients:
+                s.close()
+
     def test_a_conversation_goes_on_after_kill(self):
         turns = [TEXT * 4, " And then? " + TEXT, " And after that? "]
 
@@ -587,6 +678,7 @@ class Operation(unittest.TestCase):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--loci", required=True)
+    parser.add_argument("--sanitized", action="store_true", help="memory is not that of the product")
     parser.add_argument("model")
     OPTIONS, rest = parser.parse_known_args()
     unittest.main(argv=[sys.argv[0], *rest], verbosity=2)

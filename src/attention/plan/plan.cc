@@ -153,6 +153,15 @@ uint64_t AttentionPlan::cell(Phase phase) const {
   return out;
 }
 
+uint64_t AttentionPlan::idle_until() const {
+  uint64_t out = kMostTokens;
+  visit_calls(*this, [&](const Answer& answer, const MethodCall& call) {
+    if (!answer.phases.has(Phase::kPrefill) || call.method->cell.of(call) <= 1) return;
+    out = std::min(out, call.method->idle_until == nullptr ? 0 : call.method->idle_until(call));
+  });
+  return out;
+}
+
 uint64_t AttentionPlan::lookback() const {
   uint64_t out = 0;
   visit_calls(*this,

@@ -60,6 +60,8 @@ class AttentionPlan {
   Set<RequestData> request_data() const;
   // The grid of tokens that chunks of a phase are whole cells of: the least common multiple of the methods' cells.
   uint64_t cell(Phase phase) const;
+  // The longest prompt whose chunks need not be whole cells, because no method with cells decides anything in it.
+  uint64_t idle_until() const;
   // Rows that a prompt's last chunk must hold at least.
   uint64_t lookback() const;
 

@@ -131,8 +131,10 @@ struct Method {
   Set<Phase> phases = kBothPhases;  // in which a Select may be asked; the other stages hold for both
   std::vector<Parameter> parameters{};
   Granularity granularity = Granularity::kHead;
-  Tokens cell = {.count = 1};      // the grid of tokens on which it decides; chunks are whole cells
-  Tokens tile = {.count = 1};      // query rows that share a selection
+  Tokens cell = {.count = 1};  // the grid of tokens on which it decides; chunks are whole cells
+  Tokens tile = {.count = 1};  // query rows that share a selection
+  // The longest prompt in which it decides nothing, so that cells need not be kept together; null: 0.
+  uint64_t (*idle_until)(const MethodCall& call) = nullptr;
   Tokens lookback = {.count = 0};  // rows it needs at a prompt's end
   std::string_view citation{};     // title and arXiv number
   std::string_view dense_when{};   // the setting that emits the dense read; empty: there is none

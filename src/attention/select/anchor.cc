@@ -159,14 +159,16 @@ class Anchor final : public Select {
     const std::span<float> largest = scratch.take<float>(size_t{cell.rows()} * group);
     const size_t column = size_t{table.heads()[head_index].value} * group * view.model.head_dim;
     std::vector<uint32_t> lengths(largest.size());
-    for (uint32_t i = 0; i < cell.rows(); ++i) {
-      const uint32_t position = cell.first + i;
-      float* row = const_cast<float*>(view.queries.row(position - view.first_position)) + column;
-      prepare_queries(table.layout(), {row, group, view.model.head_dim, view.model.head_dim}, view.model.score_scale,
-                      {queries.row(size_t{i} * group), group, queries.width, queries.stride});
-      std::fill_n(lengths.begin() + static_cast<ptrdiff_t>(size_t{i} * group), group,
-                  table.slots_before(TokenPos(position + 1)) - stripes.slots());
-    }
+    view.ops.pool.parallel_for(blocks.size(), [&](size_t block, int) {
+      for (uint32_t position = blocks[block].first; position < blocks[block].last; ++position) {
+        const size_t first = size_t{position - cell.first} * group;
+        float* row = const_cast<float*>(view.queries.row(position - view.first_position)) + column;
+        prepare_queries(table.layout(), {row, group, view.model.head_dim, view.model.head_dim}, view.model.score_scale,
+                        {queries.row(first), group, queries.width, queries.stride});
+        std::fill_n(lengths.begin() + static_cast<ptrdiff_t>(first), group,
+                    table.slots_before(TokenPos(position + 1)) - stripes.slots());
+      }
+    });
     std::vector<const std::byte*> pages;
     for (uint32_t slot = 0; slot < table.slots_before(TokenPos(cell.last)); slot += kPageSlots) {
       if (slot < stripes.first || slot >= stripes.last) pages.push_back(table.page_of(SlotId(slot), head_index));
@@ -241,6 +243,12 @@ const Method kAnchor = {
          choice<&AnchorOptions::share>("share", {"head", "group"}, "the query heads that read the same keys")},
     .cell = {.count = 1, .times = {"block", "step"}},
     .tile = {.count = 1, .times = {"block"}},
+    .idle_until =
+        [](const MethodCall& call) {
+          const auto o = call.as<AnchorOptions>();
+          const auto cell = static_cast<uint64_t>(o.block * o.step);
+          return o.tail == Tail::kDense ? 2 * cell - 1 : cell;
+        },
     .citation = "AnchorAttention: Difference-Aware Sparse Attention with Stripe Granularity, arXiv:2505.23520",
     .dense_when = "block x step >= context",
     .trial = "theta=1,step=2,block=64,tail=sparse",

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "attention/primitives/sets.h"
+#include "kernels/cpu/select/select_kernels.h"
 
 namespace loci {
 
@@ -32,10 +33,10 @@ void mean_queries(const View& view, const Table& table, size_t head_index, CellR
   const uint32_t dim = view.model.head_dim;
   Rows mean = view.ops.scratch.rows(view.model.group(), dim);
   std::fill_n(mean.data, mean.size(), 0.0F);
+  const SelectKernels& kernels = select_kernels(view.ops.isa);
   const size_t column = size_t{table.heads()[head_index].value} * view.model.group() * dim;
   for (uint32_t position = over.first; position < over.last; ++position) {
-    const float* q = view.queries.row(position - view.first_position) + column;
-    for (size_t i = 0; i < mean.size(); ++i) mean.data[i] += q[i];
+    kernels.add(view.queries.row(position - view.first_position) + column, mean.size(), mean.data);
   }
   prepare_queries(table.layout(), mean, view.model.score_scale / static_cast<float>(over.rows()), out);
 }

@@ -26,7 +26,7 @@
 namespace loci {
 namespace {
 
-constexpr uint32_t kRowsAtOnce = 16;   // of probabilities, per query head
+constexpr uint32_t kRowsAtOnce = 8;    // of probabilities, per query head: they stay in cache
 constexpr uint32_t kMeansAtOnce = 32;  // pooled queries
 constexpr uint32_t kColumnsAtOnce = 2048;
 // A cell with fewer blocks of rows is read as a whole: judging it costs a block's rows of scores.
@@ -39,6 +39,12 @@ struct FlexPrefillOptions {
   int64_t block = 128;
   int64_t cell = 2048;
 };
+
+// Sequences of so many tokens are covered by the least budget, which counts for columns and for diagonals.
+uint64_t covered(const FlexPrefillOptions& o) {
+  const auto least = static_cast<uint64_t>(div_up(o.min_budget, o.block));
+  return std::max<uint64_t>(2, 2 * least) * static_cast<uint64_t>(o.block);
+}
 
 // Where the representative queries of one KV head look, a row per query head of its group.
 struct Observed {
@@ -56,6 +62,7 @@ class FlexPrefill final : public Select {
         block_(static_cast<uint32_t>(options.block)),
         cell_(static_cast<uint32_t>(options.cell)),
         least_(static_cast<uint32_t>(div_up(options.min_budget, options.block))),
+        covered_(covered(options)),
         model_(model) {}
 
   void name_reads(const View& view, ReadBuilder& reads) const override {
@@ -105,10 +112,9 @@ class FlexPrefill final : public Select {
 
   void judge(const View& view, const Table& table, size_t head_index, const CellRows& cell, Selection& selection) const;
 
-  // Short sequences are covered by the least budget, which counts for columns and diagonals each.
   bool pays(const Table& table, const CellRows& cell) const {
     const uint64_t slots = table.slots_before(TokenPos(cell.last));
-    return cell.rows() >= kLeastBlocks * block_ && slots > std::max<uint64_t>(2, uint64_t{2} * least_) * block_;
+    return cell.rows() >= kLeastBlocks * block_ && slots > covered_;
   }
 
   void mark_pages(std::span<uint64_t> pages, uint32_t block) const {
@@ -121,7 +127,8 @@ class FlexPrefill final : public Select {
   double tau_;
   uint32_t block_;
   uint32_t cell_;
-  uint32_t least_;  // blocks of columns, and of diagonals
+  uint32_t least_;    // blocks of columns, and of diagonals
+  uint64_t covered_;  // slots that they cover
   const ModelShape model_;
 };
 
@@ -369,6 +376,7 @@ const Method kFlexPrefill = {
                    integer<&FlexPrefillOptions::cell>("cell", {256, 1 << 16, 64}, "tokens", "that share a judgement")},
     .cell = {.count = 1, .times = {"cell"}},
     .tile = {.count = 1, .times = {"block"}},
+    .idle_until = [](const MethodCall& call) { return covered(call.as<FlexPrefillOptions>()); },
     .citation =
         "FlexPrefill: A Context-Aware Sparse Attention Mechanism for Efficient Long-Sequence Inference, "
         "arXiv:2502.20766",

@@ -83,7 +83,9 @@ function heatMaps() {
 }
 
 function pareto() {
-  for (const group of data.pareto) paretoGroup(document.getElementById('pareto'), group, lengthText(group.length), color);
+  const parent = document.getElementById('pareto');
+  for (const group of data.pareto.groups) paretoGroup(parent, group, lengthText(group.length), color);
+  for (const note of data.pareto.notes) element('p', parent, note, 'note');
 }
 
 function cellTable() {

@@ -12,21 +12,13 @@ import argparse
 import json
 import pathlib
 import re
-import shutil
-import socketserver
 import subprocess
 import sys
 import tempfile
-import threading
 
-SKIPPED = 77
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-# Chromium's own errands (updates, suggestions) are none of the page's.
-FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-default-apps", "--disable-sync", "--disable-domain-reliability", "--disable-extensions",
-         "--disable-features=OptimizationHints,MediaRouter,Translate", "--enable-logging=stderr", "--virtual-time-budget=20000"]
-# It runs some whatever it is told: the time, updates, accounts. Pages must not name these hosts at all.
-ERRANDS = re.compile(r"^\S+ (https?://)?([\w-]+\.)*(google|googleapis|gvt1|gstatic)\.com[:/ ]")
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "browser"))
+import chromium  # noqa: E402
+
 EVALUATION = ["--suite", "ruler:niah_single_1,niah_multikey_2", "--lengths", "384,512", "--prompts", "4", "--depths", "even",
               "--plans", "dense", "store=kv4", "streaming(sinks=4,window=128)"]
 TASKS, LENGTHS, PROMPTS, PLANS = 2, 2, 4, 3
@@ -45,38 +37,6 @@ setTimeout(() => {
 </script>"""
 
 
-class Proxy(socketserver.ThreadingTCPServer):
-    """Notes the first line of every request and answers nothing."""
-    daemon_threads = True
-    allow_reuse_address = True
-
-    def __init__(self):
-        self.asked = []
-        super().__init__(("127.0.0.1", 0), self.Handler)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    class Handler(socketserver.StreamRequestHandler):
-        def handle(self):
-            self.server.asked.append(self.rfile.readline().decode(errors="replace").strip())
-
-
-class Browser:
-    def __init__(self, program, folder):
-        self.program, self.folder, self.proxy = program, pathlib.Path(folder), Proxy()
-
-    def open(self, page, *what):
-        """(document, what the console says, requests that left the page)"""
-        self.proxy.asked.clear()
-        port = self.proxy.server_address[1]
-        done = subprocess.run(
-            [self.program, *FLAGS, f"--proxy-server=127.0.0.1:{port}", "--proxy-bypass-list=<-loopback>",
-             f"--user-data-dir={self.folder}/profile", *what, page.as_uri()], capture_output=True, text=True, timeout=300)
-        if done.returncode:
-            sys.exit(f"{self.program} left {done.returncode}: {done.stderr[-2000:]}")
-        told = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-        return done.stdout, told, [line for line in self.proxy.asked if not ERRANDS.match(line)]
-
-
 class Checks:
     def __init__(self):
         self.failed = 0
@@ -91,7 +51,7 @@ class Checks:
 
 
 def check_hosts(checks, page):
-    named = re.findall(r"(?:google|googleapis|gvt1|gstatic)\.com", page.read_text())
+    named = chromium.ERRAND_HOSTS.findall(page.read_text())
     checks.say(f"{page.stem}: it names none of the browser's own hosts", not named, named)
 
 
@@ -146,17 +106,17 @@ def main():
     parser.add_argument("--pictures", type=pathlib.Path)
     parser.add_argument("model")
     options = parser.parse_args()
-    program = next((found for found in map(shutil.which, BROWSERS) if found), None)
+    program = chromium.find()
     if program is None:
-        print("skipped: there is no Chromium; install it with tools/install_packages.sh browser (Debian's package chromium)")
-        return SKIPPED
+        print("skipped:", chromium.HOW_TO_GET)
+        return chromium.SKIPPED
     checks = Checks()
     with tempfile.TemporaryDirectory() as folder:
         report, pareto, results = (pathlib.Path(folder) / name for name in ("report.html", "pareto.html", "results.json"))
         subprocess.run([options.loci, "eval", *EVALUATION, "-m", options.model, "--report", report, "--json", results], check=True)
         subprocess.run([options.loci, "eval", "pareto", results, "--report", pareto], check=True)
         json.loads(results.read_text())
-        browser = Browser(program, folder)
+        browser = chromium.Dumper(program, folder)
         for page in (report, pareto):
             check_hosts(checks, page)
         check_report(browser, checks, report)

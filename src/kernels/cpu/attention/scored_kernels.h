@@ -1,6 +1,6 @@
 // The arithmetic of a read whose scores are known: a method that has multiplied every key to choose some of them need
-// not have the chosen ones multiplied again. Values in fp32; a row's sums are those of the fp32 kernels. Near the roof
-// of memory: values that lie alone are read where they are, and asked for a block ahead.
+// not have the chosen ones multiplied again. Values in fp32; a row's sums are those of the fp32 kernels. Values that
+// lie alone are read where they are, and asked for a block ahead.
 #pragma once
 
 #include <cstddef>
