@@ -14,7 +14,6 @@ namespace embedded {
 std::string_view openapi_json();
 }  // namespace embedded
 
-using nlohmann::json;
 using nlohmann::ordered_json;
 
 std::span<const App::Route> App::routes() {

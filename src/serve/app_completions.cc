@@ -57,7 +57,7 @@ void App::count_tokens(const Asked& asked, const std::vector<BatchRequest>& batc
 namespace {
 
 // Of a text of any length.
-std::string digest_of(std::string_view text) {
+std::string grammar_digest(std::string_view text) {
   std::string out(SHA256_DIGEST_LENGTH, '\0');
   SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(),
          reinterpret_cast<unsigned char*>(out.data()));
@@ -97,9 +97,9 @@ std::optional<ApiError> App::find_grammar(const CompletionRequest& request, std:
   const bool any_object = !must_call && request.response_format["type"] == "json_object";
   const ordered_json none;
   const ordered_json& schema = must_call || any_object ? none : request.response_format["json_schema"]["schema"];
-  std::string key = digest_of(must_call    ? "call" + dump(request.tools) + dump(request.tool_choice)
-                              : any_object ? "object"
-                                           : "schema" + dump(schema));
+  std::string key = grammar_digest(must_call    ? "call" + dump(request.tools) + dump(request.tool_choice)
+                                   : any_object ? "object"
+                                                : "schema" + dump(schema));
   const auto known = std::find_if(grammars_.begin(), grammars_.end(), [&](const auto& g) { return g.first == key; });
   if (known != grammars_.end()) {
     grammars_.splice(grammars_.begin(), grammars_, known);

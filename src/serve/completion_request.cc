@@ -6,7 +6,7 @@
 
 namespace loci {
 
-using json = nlohmann::ordered_json;
+using nlohmann::ordered_json;
 using namespace request_parts;
 
 namespace {
@@ -15,9 +15,9 @@ constexpr size_t kMostStops = 16;
 constexpr size_t kMostStopBytes = 4096;
 
 void read_stop(Fields& fields, CompletionRequest& out) {
-  const json* stop = fields.find("stop");
+  const ordered_json* stop = fields.find("stop");
   if (stop == nullptr) return;
-  const auto add = [&](const json& text) {
+  const auto add = [&](const ordered_json& text) {
     if (!text.is_string()) {
       fields.wrong("stop", fmt::format("strings are expected, but this is {}", kind_of(text)), "invalid_type");
     } else if (text.get_ref<const std::string&>().empty() ||
@@ -29,7 +29,7 @@ void read_stop(Fields& fields, CompletionRequest& out) {
   };
   if (stop->is_array()) {
     if (fields.array("stop", kMostStops) == nullptr) return;
-    for (const json& text : *stop) add(text);
+    for (const ordered_json& text : *stop) add(text);
   } else {
     add(*stop);
   }
@@ -42,7 +42,7 @@ void read_common(Fields& fields, const RequestLimits& limits, CompletionRequest&
   read_stop(fields, out);
   if (const auto most = fields.integer("max_tokens", 1, INT32_MAX)) out.max_tokens = static_cast<uint32_t>(*most);
   out.choices = static_cast<uint32_t>(fields.integer("n", 1, limits.choices).value_or(1));
-  if (const json* options = fields.object("stream_options")) {
+  if (const ordered_json* options = fields.object("stream_options")) {
     Fields inner(*options, "stream_options", problem);
     out.stream_usage = inner.flag("include_usage").value_or(false);
     inner.ignore({"include_obfuscation"});
@@ -52,23 +52,23 @@ void read_common(Fields& fields, const RequestLimits& limits, CompletionRequest&
   out.memory = read_memory(fields, out.stream, problem);
 }
 
-ChatMessage read_message(const json& value, size_t index, const RequestLimits& limits,
+ChatMessage read_message(const ordered_json& value, size_t index, const RequestLimits& limits,
                          std::optional<ApiError>& problem) {
   Fields fields(value, fmt::format("messages[{}]", index), problem);
   ChatMessage out;
   out.role = read_role(fields);
-  if (const json* content = fields.find("content")) {
+  if (const ordered_json* content = fields.find("content")) {
     out.content = read_content(*content, {"text"}, fields, limits, problem);
   } else if (out.role != "assistant") {
     fields.wrong("content", "it is missing", "missing_required_parameter");
   }
-  if (const json* calls = fields.array("tool_calls", kMostTools)) {
+  if (const ordered_json* calls = fields.array("tool_calls", kMostTools)) {
     if (out.role != "assistant") fields.wrong("tool_calls", "only an assistant's message has them");
     // As the model wrote them: one object a line.
     for (size_t i = 0; i < calls->size() && !problem; ++i) {
       Fields call((*calls)[i], fmt::format("messages[{}].tool_calls[{}]", index, i), problem);
       call.ignore({"id", "type", "index"});
-      const json* function = call.object("function");
+      const ordered_json* function = call.object("function");
       if (function == nullptr) {
         call.wrong("function", "it is missing", "missing_required_parameter");
         break;
@@ -87,7 +87,7 @@ ChatMessage read_message(const json& value, size_t index, const RequestLimits& l
 
 void read_messages(Fields& fields, const RequestLimits& limits, CompletionRequest& out,
                    std::optional<ApiError>& problem) {
-  const json* messages = fields.array("messages", limits.messages);
+  const ordered_json* messages = fields.array("messages", limits.messages);
   if (messages == nullptr || messages->empty()) {
     fields.wrong("messages", "at least one message is needed", "missing_required_parameter");
     return;
@@ -97,12 +97,12 @@ void read_messages(Fields& fields, const RequestLimits& limits, CompletionReques
 }
 
 void read_tools(Fields& fields, CompletionRequest& out, std::optional<ApiError>& problem) {
-  if (const json* tools = fields.array("tools", kMostTools)) {
+  if (const ordered_json* tools = fields.array("tools", kMostTools)) {
     for (size_t i = 0; i < tools->size() && !problem; ++i) {
       Fields tool((*tools)[i], fmt::format("tools[{}]", i), problem);
       if (tool.text("type", 64).value_or("") != "function")
         tool.wrong("type", "only 'function' is supported", "unsupported_value");
-      const json* function = tool.object("function");
+      const ordered_json* function = tool.object("function");
       if (function == nullptr) {
         tool.wrong("function", "it is missing", "missing_required_parameter");
         break;
@@ -114,11 +114,11 @@ void read_tools(Fields& fields, CompletionRequest& out, std::optional<ApiError>&
     }
     if (!tools->empty()) out.tools = *tools;
   }
-  if (const json* choice = fields.find("tool_choice")) {
+  if (const ordered_json* choice = fields.find("tool_choice")) {
     if (choice->is_object()) {
       Fields of(*choice, "tool_choice", problem);
       of.ignore({"type"});
-      const json* function = of.object("function");
+      const ordered_json* function = of.object("function");
       if (function == nullptr || !function->contains("name") || !(*function)["name"].is_string())
         of.wrong("function", "an object with a name is expected", "missing_required_parameter");
       of.refuse_unknown();
@@ -130,14 +130,14 @@ void read_tools(Fields& fields, CompletionRequest& out, std::optional<ApiError>&
 }
 
 void read_response_format(Fields& fields, CompletionRequest& out, std::optional<ApiError>& problem) {
-  const json* format = fields.object("response_format");
+  const ordered_json* format = fields.object("response_format");
   if (format == nullptr) return;
   Fields of(*format, "response_format", problem);
   const std::string type = of.text("type", 64).value_or("");
   if (type != "text" && type != "json_object" && type != "json_schema")
     of.wrong("type", fmt::format("'{}' is none of text, json_object, json_schema", type));
   if (type == "json_schema") {
-    const json* outer = of.object("json_schema");
+    const ordered_json* outer = of.object("json_schema");
     if (outer == nullptr) {
       of.wrong("json_schema", "it is missing", "missing_required_parameter");
       return;
@@ -152,7 +152,7 @@ void read_response_format(Fields& fields, CompletionRequest& out, std::optional<
 
 }  // namespace
 
-ReadRequest read_chat_request(const json& body, const RequestLimits& limits) {
+ReadRequest read_chat_request(const ordered_json& body, const RequestLimits& limits) {
   std::optional<ApiError> problem;
   Fields fields(body, "", problem);
   CompletionRequest out;
@@ -167,13 +167,13 @@ ReadRequest read_chat_request(const json& body, const RequestLimits& limits) {
   }
   read_response_format(fields, out, problem);
   read_tools(fields, out, problem);
-  fields.only("modalities", json::array({"text"}));
+  fields.only("modalities", ordered_json::array({"text"}));
   fields.only("audio", nullptr);
   fields.ignore({"reasoning_effort", "verbosity", "prediction"});
   return finish(fields, problem, std::move(out));
 }
 
-ReadRequest read_completion_request(const json& body, const RequestLimits& limits) {
+ReadRequest read_completion_request(const ordered_json& body, const RequestLimits& limits) {
   std::optional<ApiError> problem;
   Fields fields(body, "", problem);
   CompletionRequest out;

@@ -7,10 +7,10 @@
 
 namespace loci {
 
-using json = nlohmann::ordered_json;
+using nlohmann::ordered_json;
 using namespace request_parts;
 
-std::variant<EmbeddingRequest, ApiError> read_embedding_request(const json& body, const RequestLimits& limits,
+std::variant<EmbeddingRequest, ApiError> read_embedding_request(const ordered_json& body, const RequestLimits& limits,
                                                                 uint32_t width) {
   std::optional<ApiError> problem;
   Fields fields(body, "", problem);
@@ -44,12 +44,12 @@ std::string base64_of(const std::vector<float>& values) {
 
 }  // namespace
 
-json embeddings_json(const std::string& model, const std::vector<std::vector<float>>& vectors, bool base64,
-                     uint64_t prompt_tokens) {
-  json data = json::array();
+ordered_json embeddings_json(const std::string& model, const std::vector<std::vector<float>>& vectors, bool base64,
+                             uint64_t prompt_tokens) {
+  ordered_json data = ordered_json::array();
   for (size_t i = 0; i < vectors.size(); ++i) {
-    json one = {{"object", "embedding"}, {"index", i}};
-    one["embedding"] = base64 ? json(base64_of(vectors[i])) : json(vectors[i]);
+    ordered_json one = {{"object", "embedding"}, {"index", i}};
+    one["embedding"] = base64 ? ordered_json(base64_of(vectors[i])) : ordered_json(vectors[i]);
     data.push_back(std::move(one));
   }
   return {{"object", "list"},

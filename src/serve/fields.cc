@@ -6,31 +6,31 @@
 
 namespace loci {
 
-using json = nlohmann::ordered_json;
+using nlohmann::ordered_json;
 
-const char* kind_of(const json& value) {
+const char* kind_of(const ordered_json& value) {
   switch (value.type()) {
-    case json::value_t::null:
+    case ordered_json::value_t::null:
       return "null";
-    case json::value_t::object:
+    case ordered_json::value_t::object:
       return "an object";
-    case json::value_t::array:
+    case ordered_json::value_t::array:
       return "an array";
-    case json::value_t::string:
+    case ordered_json::value_t::string:
       return "a string";
-    case json::value_t::boolean:
+    case ordered_json::value_t::boolean:
       return "a boolean";
-    case json::value_t::number_integer:
-    case json::value_t::number_unsigned:
+    case ordered_json::value_t::number_integer:
+    case ordered_json::value_t::number_unsigned:
       return "an integer";
-    case json::value_t::number_float:
+    case ordered_json::value_t::number_float:
       return "a number";
     default:
       return "something else";
   }
 }
 
-Fields::Fields(const json& object, std::string where, std::optional<ApiError>& problem)
+Fields::Fields(const ordered_json& object, std::string where, std::optional<ApiError>& problem)
     : object_(&object), where_(std::move(where)), problem_(problem) {
   if (!object.is_object()) {
     wrong("", fmt::format("an object is expected, but this is {}", kind_of(object)), "invalid_type");
@@ -54,7 +54,7 @@ void Fields::wrong(std::string_view name, std::string message, std::string code)
                       .code = std::move(code)};
 }
 
-const json* Fields::find(std::string_view name) {
+const ordered_json* Fields::find(std::string_view name) {
   asked_.emplace(name);
   if (object_ == nullptr) return nullptr;
   const auto found = object_->find(name);
@@ -63,7 +63,7 @@ const json* Fields::find(std::string_view name) {
 }
 
 std::optional<double> Fields::number(std::string_view name, double least, double most) {
-  const json* value = find(name);
+  const ordered_json* value = find(name);
   if (value == nullptr) return std::nullopt;
   if (!value->is_number()) {
     wrong(name, fmt::format("a number is expected, but this is {}", kind_of(*value)), "invalid_type");
@@ -78,7 +78,7 @@ std::optional<double> Fields::number(std::string_view name, double least, double
 }
 
 std::optional<int64_t> Fields::integer(std::string_view name, int64_t least, int64_t most) {
-  const json* value = find(name);
+  const ordered_json* value = find(name);
   if (value == nullptr) return std::nullopt;
   if (!value->is_number_integer()) {
     wrong(name, fmt::format("an integer is expected, but this is {}", kind_of(*value)), "invalid_type");
@@ -93,7 +93,7 @@ std::optional<int64_t> Fields::integer(std::string_view name, int64_t least, int
 }
 
 std::optional<uint64_t> Fields::seed(std::string_view name) {
-  const json* value = find(name);
+  const ordered_json* value = find(name);
   if (value == nullptr) return std::nullopt;
   if (!value->is_number_integer()) {
     wrong(name, fmt::format("an integer of 64 bits is expected, but this is {}", kind_of(*value)), "invalid_type");
@@ -103,7 +103,7 @@ std::optional<uint64_t> Fields::seed(std::string_view name) {
 }
 
 std::optional<bool> Fields::flag(std::string_view name) {
-  const json* value = find(name);
+  const ordered_json* value = find(name);
   if (value == nullptr) return std::nullopt;
   if (!value->is_boolean()) {
     wrong(name, fmt::format("true or false is expected, but this is {}", kind_of(*value)), "invalid_type");
@@ -113,7 +113,7 @@ std::optional<bool> Fields::flag(std::string_view name) {
 }
 
 std::optional<std::string> Fields::text(std::string_view name, size_t most_bytes) {
-  const json* value = find(name);
+  const ordered_json* value = find(name);
   if (value == nullptr) return std::nullopt;
   if (!value->is_string()) {
     wrong(name, fmt::format("a string is expected, but this is {}", kind_of(*value)), "invalid_type");
@@ -127,8 +127,8 @@ std::optional<std::string> Fields::text(std::string_view name, size_t most_bytes
   return text;
 }
 
-const json* Fields::array(std::string_view name, size_t most) {
-  const json* value = find(name);
+const ordered_json* Fields::array(std::string_view name, size_t most) {
+  const ordered_json* value = find(name);
   if (value == nullptr) return nullptr;
   if (!value->is_array()) {
     wrong(name, fmt::format("an array is expected, but this is {}", kind_of(*value)), "invalid_type");
@@ -141,8 +141,8 @@ const json* Fields::array(std::string_view name, size_t most) {
   return value;
 }
 
-const json* Fields::object(std::string_view name) {
-  const json* value = find(name);
+const ordered_json* Fields::object(std::string_view name) {
+  const ordered_json* value = find(name);
   if (value == nullptr) return nullptr;
   if (!value->is_object()) {
     wrong(name, fmt::format("an object is expected, but this is {}", kind_of(*value)), "invalid_type");
@@ -155,8 +155,8 @@ void Fields::ignore(std::initializer_list<std::string_view> names) {
   for (const std::string_view name : names) asked_.emplace(name);
 }
 
-void Fields::only(std::string_view name, const json& harmless) {
-  const json* value = find(name);
+void Fields::only(std::string_view name, const ordered_json& harmless) {
+  const ordered_json* value = find(name);
   if (value == nullptr || *value == harmless) return;
   wrong(name, fmt::format("this server supports {} only", harmless.dump()), "unsupported_value");
 }

@@ -18,7 +18,7 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point from) { return std::chrono::duration<double>(Clock::now() - from).count(); }
 
-constexpr size_t kMostLineBytes = size_t{1} << 20;
+constexpr size_t kMostEventBytes = size_t{1} << 20;
 constexpr size_t kMostErrorBytes = 400;
 
 // One streamed request.
@@ -82,7 +82,7 @@ class Stream {
     const std::string_view bytes(data, size * count);
     for (const char c : bytes) {
       if (c != '\n') {
-        if (self.line_.size() == kMostLineBytes) return 0;
+        if (self.line_.size() == kMostEventBytes) return 0;
         self.line_ += c;
         continue;
       }

@@ -9,7 +9,7 @@
 
 namespace loci::request_parts {
 
-using json = nlohmann::ordered_json;
+using nlohmann::ordered_json;
 
 namespace {
 
@@ -19,7 +19,7 @@ constexpr size_t kMostParts = 1024;
 constexpr size_t kMostTexts = 64;
 
 void read_biases(Fields& fields, const RequestLimits& limits, Sampling& sampling) {
-  const json* biases = fields.object("logit_bias");
+  const ordered_json* biases = fields.object("logit_bias");
   if (biases == nullptr) return;
   if (biases->size() > kMostBiases) {
     fields.wrong("logit_bias", fmt::format("there are {} biases, at most {} are allowed", biases->size(), kMostBiases));
@@ -71,7 +71,7 @@ std::optional<std::string> named_file(const AttentionPlan& plan) {
   return std::nullopt;
 }
 
-std::vector<TokenId> read_tokens(const json& array, std::string_view name, Fields& fields,
+std::vector<TokenId> read_tokens(const ordered_json& array, std::string_view name, Fields& fields,
                                  const RequestLimits& limits) {
   std::vector<TokenId> out;
   if (array.size() > limits.context) {
@@ -79,7 +79,7 @@ std::vector<TokenId> read_tokens(const json& array, std::string_view name, Field
                  "context_length_exceeded");
     return out;
   }
-  for (const json& id : array) {
+  for (const ordered_json& id : array) {
     if (!id.is_number_unsigned() || id.get<uint64_t>() >= limits.vocabulary) {
       fields.wrong(
           name, fmt::format("{} is no token of the {} in the vocabulary", id.dump().substr(0, 64), limits.vocabulary));
@@ -114,7 +114,7 @@ void read_shared(Fields& fields, const RequestLimits& limits, CompletionRequest&
   fields.ignore({"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"});
 }
 
-std::string read_content(const json& content, std::initializer_list<std::string_view> kinds, Fields& fields,
+std::string read_content(const ordered_json& content, std::initializer_list<std::string_view> kinds, Fields& fields,
                          const RequestLimits& limits, std::optional<ApiError>& problem) {
   if (content.is_string()) {
     if (content.get_ref<const std::string&>().size() > limits.text_bytes)
@@ -146,12 +146,12 @@ std::string read_content(const json& content, std::initializer_list<std::string_
 }
 
 void read_texts(Fields& fields, std::string_view name, const RequestLimits& limits, std::vector<TextOrTokens>& out) {
-  const json* texts = fields.find(name);
+  const ordered_json* texts = fields.find(name);
   if (texts == nullptr) {
     fields.wrong(name, "it is missing", "missing_required_parameter");
     return;
   }
-  const auto add_text = [&](const json& text) {
+  const auto add_text = [&](const ordered_json& text) {
     if (text.get_ref<const std::string&>().size() > limits.text_bytes) {
       fields.wrong(name, fmt::format("the text is larger than {} bytes", limits.text_bytes));
     }
@@ -173,7 +173,7 @@ void read_texts(Fields& fields, std::string_view name, const RequestLimits& limi
     fields.wrong(name, fmt::format("there are {} prompts, at most {} are allowed", texts->size(), kMostTexts));
     return;
   }
-  for (const json& one : *texts) {
+  for (const ordered_json& one : *texts) {
     if (one.is_string()) {
       add_text(one);
     } else if (one.is_array()) {
@@ -210,19 +210,20 @@ void read_schema(Fields& format) {
   format.text("name", 64);
   format.text("description", kMostDescriptionBytes);
   format.flag("strict");
-  if (const json* schema = format.find("schema"); schema == nullptr || !schema->is_object())
+  if (const ordered_json* schema = format.find("schema"); schema == nullptr || !schema->is_object())
     format.wrong("schema", "an object is expected", "missing_required_parameter");
 }
 
 std::string call_text(const std::string& name, const std::string& arguments) {
   // What is no JSON, or too deep, is text: models write such things, and clients send them back.
-  const Result<json> parsed = parse_bounded_ordered_json(arguments, "the arguments", kToolArguments);
-  const json line = {{"name", name}, {"arguments", parsed.ok() ? *parsed : json(arguments)}};
-  return fmt::format("<tool_call>\n{}\n</tool_call>", line.dump(-1, ' ', false, json::error_handler_t::replace));
+  const Result<ordered_json> parsed = parse_bounded_ordered_json(arguments, "the arguments", kToolArguments);
+  const ordered_json line = {{"name", name}, {"arguments", parsed.ok() ? *parsed : ordered_json(arguments)}};
+  return fmt::format("<tool_call>\n{}\n</tool_call>",
+                     line.dump(-1, ' ', false, ordered_json::error_handler_t::replace));
 }
 
 void check_tool_choice(Fields& fields, const CompletionRequest& request) {
-  const json& choice = request.tool_choice;
+  const ordered_json& choice = request.tool_choice;
   if (!choice.is_string() && !choice.is_object()) {
     fields.wrong("tool_choice", fmt::format("a string or an object is expected, but this is {}", kind_of(choice)),
                  "invalid_type");

@@ -4,7 +4,7 @@
 
 namespace loci {
 
-using json = nlohmann::ordered_json;
+using nlohmann::ordered_json;
 using namespace request_parts;
 
 namespace {
@@ -12,14 +12,15 @@ namespace {
 constexpr size_t kMostItems = 4096;
 
 // A message, a call that the model made, or what came of it.
-ChatMessage read_item(const json& value, size_t index, const RequestLimits& limits, std::optional<ApiError>& problem) {
+ChatMessage read_item(const ordered_json& value, size_t index, const RequestLimits& limits,
+                      std::optional<ApiError>& problem) {
   Fields fields(value, fmt::format("input[{}]", index), problem);
   const std::string type = fields.text("type", 64).value_or("message");
   ChatMessage out;
   fields.ignore({"id", "status"});
   if (type == "message") {
     out.role = read_role(fields);
-    if (const json* content = fields.find("content")) {
+    if (const ordered_json* content = fields.find("content")) {
       out.content = read_content(*content, {"input_text", "output_text", "text"}, fields, limits, problem);
     } else {
       fields.wrong("content", "it is missing", "missing_required_parameter");
@@ -44,12 +45,12 @@ ChatMessage read_item(const json& value, size_t index, const RequestLimits& limi
 void read_input(Fields& fields, const RequestLimits& limits, CompletionRequest& out, std::optional<ApiError>& problem) {
   out.instructions = fields.text("instructions", limits.text_bytes).value_or("");
   if (!out.instructions.empty()) out.messages.push_back({.role = "system", .content = out.instructions});
-  const json* input = fields.find("input");
+  const ordered_json* input = fields.find("input");
   if (input == nullptr) {
     fields.wrong("input", "it is missing", "missing_required_parameter");
   } else if (input->is_string()) {
     out.messages.push_back({.role = "user", .content = fields.text("input", limits.text_bytes).value_or("")});
-  } else if (const json* items = fields.array("input", kMostItems)) {
+  } else if (const ordered_json* items = fields.array("input", kMostItems)) {
     if (items->empty()) fields.wrong("input", "at least one item is needed");
     for (size_t i = 0; i < items->size() && !problem; ++i)
       out.messages.push_back(read_item((*items)[i], i, limits, problem));
@@ -58,11 +59,11 @@ void read_input(Fields& fields, const RequestLimits& limits, CompletionRequest& 
 
 // "text": {"format": {"type": "json_schema", "name", "schema"}}.
 void read_text_format(Fields& fields, CompletionRequest& out, std::optional<ApiError>& problem) {
-  const json* text = fields.object("text");
+  const ordered_json* text = fields.object("text");
   if (text == nullptr) return;
   Fields outer(*text, "text", problem);
   outer.ignore({"verbosity"});
-  if (const json* format = outer.object("format")) {
+  if (const ordered_json* format = outer.object("format")) {
     Fields of(*format, "text.format", problem);
     const std::string type = of.text("type", 64).value_or("");
     if (type == "json_schema") {
@@ -80,8 +81,8 @@ void read_text_format(Fields& fields, CompletionRequest& out, std::optional<ApiE
 }
 
 void read_flat_tools(Fields& fields, CompletionRequest& out, std::optional<ApiError>& problem) {
-  if (const json* tools = fields.array("tools", kMostTools)) {
-    json nested = json::array();
+  if (const ordered_json* tools = fields.array("tools", kMostTools)) {
+    ordered_json nested = ordered_json::array();
     for (size_t i = 0; i < tools->size() && !problem; ++i) {
       Fields tool((*tools)[i], fmt::format("tools[{}]", i), problem);
       if (tool.text("type", 64).value_or("") != "function")
@@ -89,14 +90,14 @@ void read_flat_tools(Fields& fields, CompletionRequest& out, std::optional<ApiEr
       read_function(tool);
       tool.refuse_unknown();
       if (problem) return;
-      json function = (*tools)[i];
+      ordered_json function = (*tools)[i];
       function.erase("type");
       nested.push_back({{"type", "function"}, {"function", std::move(function)}});
     }
     out.given_tools = *tools;
     if (!nested.empty()) out.tools = std::move(nested);
   }
-  if (const json* choice = fields.find("tool_choice")) {
+  if (const ordered_json* choice = fields.find("tool_choice")) {
     out.tool_choice = out.given_tool_choice = *choice;
     if (choice->is_object()) {
       Fields of(*choice, "tool_choice", problem);
@@ -113,7 +114,7 @@ void read_flat_tools(Fields& fields, CompletionRequest& out, std::optional<ApiEr
 
 }  // namespace
 
-ReadRequest read_response_request(const json& body, const RequestLimits& limits) {
+ReadRequest read_response_request(const ordered_json& body, const RequestLimits& limits) {
   std::optional<ApiError> problem;
   Fields fields(body, "", problem);
   CompletionRequest out;
@@ -129,10 +130,10 @@ ReadRequest read_response_request(const json& body, const RequestLimits& limits)
   fields.only("conversation", nullptr);
   fields.only("background", false);
   fields.only("truncation", "disabled");
-  fields.only("include", json::array());
+  fields.only("include", ordered_json::array());
   fields.only("top_logprobs", 0);
   fields.ignore({"reasoning", "prompt_cache_retention"});
-  if (const json* options = fields.object("stream_options")) {
+  if (const ordered_json* options = fields.object("stream_options")) {
     Fields inner(*options, "stream_options", problem);
     inner.ignore({"include_obfuscation"});
     inner.refuse_unknown();

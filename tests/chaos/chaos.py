@@ -123,7 +123,7 @@ class Chaos:
 
     def leave(self, server, source):
         job, _ = source.choice(self.known)
-        connection = server.connect(30)
+        connection = server.connect(STUCK_SECONDS)
         connection.request("POST", "/v1/completions", json.dumps({**job, "max_tokens": 400, "stream": source.random() < 0.7}), server.headers())
         if source.random() < 0.6:
             reply = connection.getresponse()
