@@ -347,8 +347,23 @@ void App::read_completion(const std::shared_ptr<Asked>& asked, bool chat) {
   asked->request.body = {};
   std::vector<BatchRequest> batch;
   if (const auto error = make_requests(request, *asked, grammar, batch)) return fail_with(*error);
-  if (asked->route->path.ends_with("/tokens")) return count_tokens(*asked, batch);
+  if (asked->route->path.ends_with("/tokens")) {
+    if (const auto error = check_plan(request.attention)) return fail_with(*error);
+    return count_tokens(*asked, batch);
+  }
   submit(asked, std::move(request), std::move(batch));
+}
+
+// As the engine does when the request begins; what is made for it is thrown away.
+std::optional<ApiError> App::check_plan(const std::string& attention) const {
+  if (attention.empty()) return std::nullopt;
+  const Core& core = *loop_->model().core;
+  const Result<PlanLayout> plan = lay_out_plan(core.model().config(), core.fingerprint(), attention,
+                                               core.layout().context, core.layout().chunk, core.layout().threads);
+  if (plan.ok()) return std::nullopt;
+  ApiError error = api_error(plan.error());
+  error.param = "attention";
+  return error;
 }
 
 // What the request would read, of a request that is not made.

@@ -85,6 +85,7 @@ class App final : public HttpHandler, public LoopListener {
                                        std::shared_ptr<GrammarMasks>& out);
   std::optional<ApiError> make_requests(CompletionRequest& request, const Asked& asked,
                                         const std::shared_ptr<GrammarMasks>& grammar, std::vector<BatchRequest>& out);
+  std::optional<ApiError> check_plan(const std::string& attention) const;
   void count_tokens(const Asked& asked, const std::vector<BatchRequest>& batch);
   void submit(const std::shared_ptr<Asked>& asked, CompletionRequest request, std::vector<BatchRequest> batch);
 

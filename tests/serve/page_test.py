@@ -351,6 +351,12 @@ class Refused(Page):
         self.assertIn("kv5", self.tab.js("document.querySelector('.answer .error').textContent"))
         self.assertEqual(self.tab.js("[turns.length, byId('text').value]"), [0, "Hello"])
 
+    def test_a_plan_that_the_model_cannot_follow(self):
+        type(self).REFUSALS = [(400, "/v1/completions/tokens")]
+        self.plan("a", "store=kv4@5000")
+        self.tab.wait("planFields.a.error.textContent")
+        self.assertIn("the model has 6", self.tab.js("planFields.a.error.textContent"))
+
     ask = lambda self, text: (self.tab.click("#text"), self.tab.write(text), self.tab.key("Enter"), self.tab.wait("!running"))
 
     def test_files(self):
