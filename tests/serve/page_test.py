@@ -288,7 +288,8 @@ class Chat(Page):
         grounds = []
         for dark in (False, True):
             self.tab.look(1280, 900, dark)
-            grounds.append(self.tab.wait("getComputedStyle(document.body).backgroundColor"))
+            self.tab.wait(f"document.documentElement.dataset.theme === '{'dark' if dark else 'light'}'")
+            grounds.append(self.tab.js("getComputedStyle(document.body).backgroundColor"))
             self.keep_picture("dark" if dark else "light")
         self.assertNotEqual(*grounds)
         # Text on its ground, by the ratio that WCAG asks of small text.
