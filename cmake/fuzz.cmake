@@ -24,5 +24,15 @@ loci_fuzz(tokenizer loci_text)
 # The reader alone, so that the engine need not be built with sanitizers.
 loci_fuzz(session loci_base SOURCES ${PROJECT_SOURCE_DIR}/src/engine/session_reader.cc)
 target_link_libraries(fuzz_session PRIVATE PkgConfig::XXHASH)
+loci_fuzz(snapshot loci_kernels SOURCES ${PROJECT_SOURCE_DIR}/src/engine/session_reader.cc ${PROJECT_SOURCE_DIR}/src/engine/session_writer.cc
+          ${PROJECT_SOURCE_DIR}/src/engine/snapshot_file.cc)
+target_link_libraries(fuzz_snapshot PRIVATE PkgConfig::XXHASH)
+loci_fuzz(json_schema loci_text)
+# What reads requests, without the engine and the server.
+foreach(file api_error completion_request embedding_request fields http request_parts response_request tool_calls)
+  list(APPEND request_sources ${PROJECT_SOURCE_DIR}/src/serve/${file}.cc)
+endforeach()
+loci_fuzz(request loci_attention SOURCES ${request_sources})
+target_link_libraries(fuzz_request PRIVATE OpenSSL::Crypto)
 # Plans are also read with the tests' registry, which has a method of every kind.
 loci_fuzz(plan loci_attention SOURCES ${PROJECT_SOURCE_DIR}/tests/attention/made_registry.cc)

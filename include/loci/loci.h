@@ -123,8 +123,8 @@ struct TokenLogprob {
 class Constraint {
  public:
   virtual ~Constraint() = default;
-  // Sets the logits of tokens that may not come next to -infinity. Leaves at least one.
-  virtual void mask(std::span<float> logits) = 0;
+  // Sets the logits of tokens that may not come next to -infinity. Leaves at least one. An error ends the request.
+  virtual Status mask(std::span<float> logits) = 0;
   // The token that came.
   virtual void accept(TokenId token) = 0;
   // Nothing may follow: the answer ends here.
@@ -162,7 +162,7 @@ struct Completion {
   std::string text;
   std::vector<TokenId> tokens;  // generated, without the token that ended the text
   Finish finish = Finish::kLength;
-  uint32_t prompt_tokens = 0;
+  uint32_t prompt_tokens = 0;  // of these, where the request was cancelled: those that had been read
   uint32_t cached_tokens = 0;  // of the prompt, taken from earlier work
   double prefill_seconds = 0;
   double decode_seconds = 0;  // of `decode_steps` steps after the first token

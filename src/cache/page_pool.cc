@@ -70,6 +70,8 @@ Status PagePool::allocate(PageGroup id, uint32_t count, std::vector<PageId>& pag
   Group& group = groups_[id.index];
   const uint64_t bytes = uint64_t{count} * group.page_bytes;
   LOCI_CHECK(check_budget(bytes));
+  if (fail_every_ > 0 && ++allocations_ % fail_every_ == 0)
+    return fail(ErrorCode::kLimit, "allocation {} of pages fails, as was asked for", allocations_);
   while (group.loose + group.free_stripes.size() * uint64_t{group.heads} < count) LOCI_CHECK(grow(group));
   if (count == group.heads && !group.free_stripes.empty()) {
     const uint32_t stripe = group.free_stripes.back();

@@ -50,7 +50,11 @@ class PagePool {
   uint32_t page_bytes(PageGroup group) const { return groups_[group.index].page_bytes; }
   uint32_t heads(PageGroup group) const { return groups_[group.index].heads; }
 
-  PoolCounters counters() const;
+  PoolCounters counters() const;  // a look at every page
+  uint64_t bytes_in_use() const { return in_use_; }
+  uint64_t budget_bytes() const { return budget_; }
+  // For tests of what happens then: every `count`-th allocation fails as if the budget were used up. 0: none does.
+  void fail_every(uint64_t count) { fail_every_ = count; }
 
  private:
   struct Group {
@@ -76,6 +80,8 @@ class PagePool {
   uint64_t in_use_ = 0;
   uint64_t peak_ = 0;
   uint64_t released_ = 0;
+  uint64_t fail_every_ = 0;
+  uint64_t allocations_ = 0;
 };
 
 }  // namespace loci

@@ -30,6 +30,13 @@ PrefixIndex::Match PrefixIndex::longest(const PrefixSeed& seed, std::span<const 
   return match;
 }
 
+PrefixIndex::Match PrefixIndex::known(const PrefixSeed& seed, std::span<const TokenId> tokens) const {
+  Match match;
+  walk(find_root(identity(seed)), tokens, &match.blocks);
+  match.tokens = match.blocks.size() * kPrefixBlock;
+  return match;
+}
+
 size_t PrefixIndex::insert(const PrefixSeed& seed, std::span<const TokenId> tokens, size_t first,
                            std::span<const Handle> handles) {
   LOCI_ASSERT(tokens.size() == (first + handles.size()) * kPrefixBlock, "a prefix is inserted in whole blocks");

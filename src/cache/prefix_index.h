@@ -55,6 +55,9 @@ class PrefixIndex {
   // The longest known prefix of `tokens` in whole blocks. Counts as a use of it.
   Match longest(const PrefixSeed& seed, std::span<const TokenId> tokens);
 
+  // The same without counting as a use.
+  Match known(const PrefixSeed& seed, std::span<const TokenId> tokens) const;
+
   // Hands over the handles of blocks first, first + 1, ... of the prefix `tokens` (64 * (first + handles.size())
   // tokens). A block that is there already keeps its handle and the new one is released; so is every handle if a block
   // before `first` is not there (any more). Counts as a use. Returns how many handles were kept.

@@ -38,9 +38,12 @@ struct ServeCommand {
   uint64_t body_bytes = uint64_t{16} << 20;
   double request_seconds = 600;
   double drain_seconds = 30;
+  std::string store;
+  uint64_t store_bytes = uint64_t{8} << 30;
   std::string trace;
   std::string record;
   std::string replay;
+  uint64_t fail_pages = 0;
   bool quiet = false;
   bool json = false;
 };
@@ -48,6 +51,10 @@ struct ServeCommand {
 bool loopback(const std::string& address) { return address == "::1" || address.starts_with("127."); }
 
 Status check(const ServeCommand& command) {
+  if (!command.store.empty() && !command.record.empty()) {
+    return fail(ErrorCode::kInvalidArgument,
+                "a record does not hold what --store brings back, so it could not be played; leave one of them out");
+  }
   if (loopback(command.host) || !command.api_keys.empty() || command.insecure) return {};
   return fail(ErrorCode::kInvalidArgument,
               "{} can be reached from other machines: give --api-keys FILE, or --insecure to let everybody in",
@@ -174,6 +181,9 @@ Result<int> serve(const Console& console, const ServeCommand& command) {
   Result<LoadedModel> model = load(command, path, console);
   if (!model.ok()) return model.error();
   LOCI_CHECK(use_chat_template(command.chat_template, console, *model));
+  if (!command.store.empty())
+    LOCI_CHECK(model->core->keep_snapshots({.folder = command.store, .most_bytes = command.store_bytes}));
+  model->core->pages().fail_every(command.fail_pages);
   if (!command.quiet) open_request_log();
   const ModelInfo info = model->info;
   const MemoryPlan memory = model->core->layout().memory;
@@ -292,12 +302,19 @@ void add_serve(const Command& app, Choice& choice) {
       .type("FILE");
   add_network_options(command, *options);
   add_limit_options(command, *options);
+  command.add_option("--store", options->store, "Folder in which the cache of prompts outlives the server").type("DIR");
+  add_bytes_option(command, "--store-bytes", options->store_bytes, "Most that --store takes").default_text("8G");
   command.add_option("--trace", options->trace, "Write a timeline of passes and requests for ui.perfetto.dev")
       .type("FILE");
   command.add_option("--record", options->record, "Write what comes and when, for --replay; it holds the prompts")
       .type("FILE");
   command.add_option("--replay", options->replay, "Serve nobody: play a record and compare passes and answers with it")
       .type("FILE");
+  command
+      .add_option("--fail-pages", options->fail_pages,
+                  "For tests of what happens then: every N-th page of the cache cannot be had; 0: none")
+      .shows_default()
+      .type("N");
   command.add_flag("--quiet", options->quiet, "No line a request on stderr");
   command.add_flag("--json", options->json, "Print {\"url\", \"model\", \"context\", \"kv_bytes\"} when ready");
   set_action(command, choice, options, serve);

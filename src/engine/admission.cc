@@ -150,6 +150,37 @@ uint64_t copied_bytes(std::span<const Claim> claims) {
 
 }  // namespace
 
+uint64_t compaction_bytes(const Core& core, std::span<const Claim> ending) {
+  const PagePool& pool = core.pages();
+  const uint64_t copied = copied_bytes(ending);  // of each, though they follow each other
+  if (copied == 0) return 0;
+  // Mostly there is room enough even if nobody gives anything back.
+  uint64_t most = copied;
+  const auto for_each_layer = [&](const auto& visit) {
+    for (const Claim& claim : ending) {
+      const auto layers = static_cast<uint32_t>(claim.sequence->plan->layout.layers.size());
+      for (uint32_t i = 0; i < layers; ++i) {
+        const LayerBytes layer = layer_bytes(LayerId(i), claim);
+        if (layer.copied > 0) visit(claim, i, layer);
+      }
+    }
+  };
+  for_each_layer([&](const Claim&, uint32_t, const LayerBytes& layer) { most += layer.writing; });
+  if (pool.bytes_in_use() + most <= pool.budget_bytes()) return most;
+  const Holders prefix(core);
+  uint64_t bytes = copied;
+  for_each_layer([&](const Claim& claim, uint32_t i, const LayerBytes& layer) {
+    uint64_t stays = 0;
+    for (const Table& table : claim.sequence->cache.tables(LayerId(i))) {
+      for_each_page(table, [&](PageId page) {
+        if (prefix.outsiders(table.group(), page) > 1) stays += pool.page_bytes(table.group());
+      });
+    }
+    bytes += std::min(layer.writing, stays);
+  });
+  return bytes;
+}
+
 Status fits(const Core& core, std::span<const Claim> claims, std::span<const Claim> leaving) {
   const CacheLayout& layout = core.cache_layout();
   const PagePool& pool = core.pages();

@@ -23,4 +23,8 @@ struct Claim {
 // OK, or kLimit with what `claims` need, what others hold and what there is. Pages of `leaving` count as free.
 Status fits(const Core& core, std::span<const Claim> claims, std::span<const Claim> leaving = {});
 
+// Pages that must be free beside those in use when the prompts of all of these end in one pass, so that what their
+// plans keep can be copied, a head at a time: pages that other sequences hold too do not become free by that.
+uint64_t compaction_bytes(const Core& core, std::span<const Claim> ending);
+
 }  // namespace loci

@@ -21,7 +21,6 @@ Batcher::Id Batcher::submit(BatchRequest request) {
   entry->request = std::move(request);
   if (entry->request.plan == nullptr) entry->request.plan = core_.plan();
   entry->arrived = passes_;
-  entry->open = static_cast<uint32_t>(entry->request.choices.size());
   const auto [found, added] = tenants_.try_emplace(entry->request.tenant);
   Tenant& tenant = found->second;
   if (!at_work(tenant)) {
@@ -71,7 +70,6 @@ bool Batcher::cancel(Id id) {
       end(job, job.generation->complete());
       // Choices that were to be forked from it do not come.
       for (uint32_t c = 1; alone && c < entry->request.choices.size(); ++c) {
-        --entry->open;
         entry->request.on_done(c, cancelled_while_waiting());
       }
     }
@@ -81,12 +79,10 @@ bool Batcher::cancel(Id id) {
 
 void Batcher::refuse(const std::shared_ptr<Entry>& entry, const Error& error) {
   for (uint32_t c = 0; c < entry->request.choices.size(); ++c) entry->request.on_done(c, error);
-  entry->open = 0;
 }
 
 void Batcher::end(Job& job, Result<Completion> done) {
   --tenant_of(*job.entry).jobs;
-  --job.entry->open;
   job.entry->request.on_done(job.choice, std::move(done));
 }
 
@@ -113,12 +109,14 @@ bool Batcher::resume_preempted() {
   if (preempted_.empty()) return true;
   Job& job = preempted_.front();
   if (jobs_.size() >= core_.layout().batch || (!jobs_.empty() && !fits_beside_jobs(job))) return false;
-  job.generation->restart(core_);
+  restart(job);
   jobs_.push_back(std::move(job));
   preempted_.erase(preempted_.begin());
   std::stable_sort(jobs_.begin(), jobs_.end(), [](const Job& a, const Job& b) { return a.entry->id < b.entry->id; });
   return true;
 }
+
+void Batcher::restart(Job& job) { job.generation->restart(core_, job.entry->request.on_states == nullptr); }
 
 // False: nobody else can begin in this pass.
 bool Batcher::admit_one(StepReport& report) {
@@ -147,7 +145,8 @@ bool Batcher::admit_one(StepReport& report) {
   Job job;
   job.entry = entry;
   job.sequence = std::make_unique<Sequence>(entry->request.plan);
-  Result<Generation> begun = Generation::begin(core_, tokenizer_, entry->request.choices[0], *job.sequence);
+  const bool adopt = entry->request.on_states == nullptr;
+  Result<Generation> begun = Generation::begin(core_, tokenizer_, entry->request.choices[0], *job.sequence, adopt);
   if (!begun.ok()) {
     leave_queue();
     refuse(entry, begun.error());
@@ -218,7 +217,11 @@ void Batcher::choose_rows(std::vector<Feed>& feeds, std::vector<size_t>& fed, St
   report.decode_rows = report.prompt_rows = 0;
   const auto feed = [&](size_t i, uint32_t rows) {
     Sequence& sequence = *jobs_[i].sequence;
-    feeds.push_back({&sequence, rows, rows == sequence.unfed() ? Feed::Logits::kLast : Feed::Logits::kNone});
+    const auto& on_states = jobs_[i].entry->request.on_states;
+    feeds.push_back({.sequence = &sequence,
+                     .tokens = rows,
+                     .logits = rows == sequence.unfed() ? Feed::Logits::kLast : Feed::Logits::kNone,
+                     .on_states = jobs_[i].decodes() || !on_states ? nullptr : &on_states});
     fed.push_back(i);
   };
   for (size_t i = 0; i < jobs_.size(); ++i) {
@@ -262,12 +265,11 @@ void Batcher::fork_choices(size_t index, std::span<const float> logits) {
 }
 
 // What fails at one job's logits is that job's error, not its neighbours'.
-Status Batcher::take(size_t index, std::span<const float> logits) {
+void Batcher::take(size_t index, std::span<const float> logits) {
   if (!jobs_[index].forked) fork_choices(index, logits);
   Generation& generation = *jobs_[index].generation;
   const Status taken = generation.take(logits);
   if (!taken.ok()) generation.fail_with(taken.error());
-  return {};
 }
 
 // Behind their origins, so that the order of jobs stays that of their entries.
@@ -314,8 +316,11 @@ StepReport Batcher::step() {
   std::vector<size_t> fed;
   while (!jobs_.empty()) {
     choose_rows(feeds, fed, report);
-    const Status done = core_.forward(
-        feeds, {}, [&](size_t index, uint32_t, const Rows& logits) { return take(fed[index], logits.span(0)); });
+    const auto on_logits = [&](size_t index, uint32_t, const Rows& logits) -> Status {
+      take(fed[index], logits.span(0));
+      return {};
+    };
+    const Status done = core_.forward(feeds, {}, on_logits);
     if (done.ok()) {
       ++passes_;
       for (size_t i = 0; i < fed.size(); ++i) {
@@ -332,6 +337,9 @@ StepReport Batcher::step() {
     }
     if (done.error().code == ErrorCode::kLimit && jobs_.size() > 1) {
       preempt_last(report);
+      for (Job& job : jobs_) {
+        if (job.sequence->cache.tokens() == 0) restart(job);  // it may have been cleared
+      }
       continue;
     }
     for (Job& job : jobs_) job.generation->fail_with(done.error());

@@ -33,6 +33,9 @@ struct BatchRequest {
   std::shared_ptr<const BoundPlan> plan;  // null: the engine's own
   std::string tenant;                     // in whose name; empty is a tenant too
   std::function<void()> on_admitted = {};
+  // If set, nothing of the prompt comes from the prefix cache, and this gets the rows of the prompt that a pass has
+  // read, after the last layer and its norm, in order. Who is preempted begins with row 0 again.
+  std::function<void(uint32_t first_row, const Rows& states)> on_states = {};
   MemoryWatch memory = {};  // of every choice
   // Once for every choice: its completion, cancelled ones included, or why there is none. Calls no function of the
   // batcher, nor do the others.
@@ -79,7 +82,6 @@ class Batcher {
     Id id = 0;
     BatchRequest request;
     uint64_t arrived = 0;  // passes before it
-    uint32_t open = 0;     // choices without an end
   };
   struct Tenant {
     uint64_t service = 0;
@@ -103,6 +105,7 @@ class Batcher {
   Claim claim(const Job& job, uint32_t headroom) const;
   bool fits_beside_jobs(const Job& job) const;
   void admit(StepReport& report);
+  void restart(Job& job);
   bool resume_preempted();
   bool admit_one(StepReport& report);
   void end(Job& job, Result<Completion> done);
@@ -110,7 +113,7 @@ class Batcher {
 
   std::vector<size_t> prompt_order() const;
   void choose_rows(std::vector<Feed>& feeds, std::vector<size_t>& fed, StepReport& report);
-  Status take(size_t job, std::span<const float> logits);
+  void take(size_t job, std::span<const float> logits);
   void fork_choices(size_t job, std::span<const float> logits);
   void start_forks();
   void preempt_last(StepReport& report);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "engine/admission.h"
 #include "engine/fingerprint.h"
 
 namespace loci {
@@ -56,8 +57,9 @@ Status Core::make_room(const PlanLayout& plan) {
   const uint64_t prompt = std::max(layout_.prompt_scratch_bytes, plan.prompt_scratch_bytes);
   const uint64_t step = std::max(layout_.step_scratch_bytes, plan.step_scratch_bytes);
   const uint64_t state = std::max(layout_.state_bytes, plan.state_bytes);
+  const bool mixes = layout_.mixes || plan.mixes;
   const uint64_t scratch =
-      pass_scratch_bytes(model_.config(), layout_, rows, prompt + layout_.batch * step) + layout_.fork_bytes;
+      pass_scratch_bytes(model_.config(), layout_, rows, prompt + layout_.batch * step, mixes) + layout_.fork_bytes;
   MemoryPlan memory = layout_.memory;
   memory.scratch_bytes = std::max(memory.scratch_bytes, scratch);
   memory.state_bytes = layout_.batch * state;
@@ -70,15 +72,29 @@ Status Core::make_room(const PlanLayout& plan) {
         "MiB are available; lower the batch or the context, or choose methods with smaller cells",
         mib(memory.scratch_bytes + memory.state_bytes), mib(memory.total_bytes), mib(memory.available_bytes));
   }
-  if (memory.scratch_bytes > scratch_.capacity()) {
-    LOCI_TRY(scratch_, Workspace::allocate(memory.scratch_bytes));
-  }
+  if (memory.scratch_bytes > scratch_.capacity()) LOCI_CHECK(grow_scratch(memory.scratch_bytes));
   layout_.pass_rows = rows;
   layout_.prompt_scratch_bytes = prompt;
   layout_.step_scratch_bytes = step;
   layout_.state_bytes = state;
+  layout_.mixes = mixes;
   layout_.memory = memory;
   return {};
+}
+
+// The old scratch goes first, so that the two are never there together.
+Status Core::grow_scratch(uint64_t bytes) {
+  const size_t before = scratch_.capacity();
+  LOCI_TRY(scratch_, Workspace::allocate(0));
+  Result<Workspace> grown = Workspace::allocate(bytes);
+  if (grown.ok()) {
+    scratch_ = std::move(*grown);
+    return {};
+  }
+  Result<Workspace> again = Workspace::allocate(before);
+  LOCI_ASSERT(again.ok(), "what was given back a moment ago can be had again");
+  scratch_ = std::move(*again);
+  return grown.error();
 }
 
 Result<std::shared_ptr<const BoundPlan>> Core::bind(const std::string& attention) {
@@ -87,7 +103,6 @@ Result<std::shared_ptr<const BoundPlan>> Core::bind(const std::string& attention
   if (found != plans_.end()) return found->second;
   LOCI_TRY(PlanLayout made,
            lay_out_plan(model_.config(), fingerprint_, attention, layout_.context, layout_.chunk, layout_.threads));
-  LOCI_CHECK(make_room(made));
   if (plans_.size() >= kMostPlans) {
     std::erase_if(plans_, [&](const auto& entry) { return entry.second != plan_ && entry.second.use_count() == 1; });
   }
@@ -95,6 +110,7 @@ Result<std::shared_ptr<const BoundPlan>> Core::bind(const std::string& attention
     return fail(ErrorCode::kLimit, "{} attention plans are in use, at most {} may be; use one of them", plans_.size(),
                 kMostPlans);
   }
+  LOCI_CHECK(make_room(made));
   auto plan = std::make_shared<const BoundPlan>(std::move(made), *pages_);
   plans_[plan->canonical] = plan;
   return plan;
@@ -108,7 +124,66 @@ void Core::begin_prompt(Sequence& sequence, RequestFacts facts) {
 
 uint32_t Core::adopt_prefix(Sequence& sequence) {
   if (prefix_ == nullptr || sequence.cache.tokens() > 0) return 0;
+  if (snapshots_ != nullptr) bring_back(sequence);
   return prefix_->adopt(sequence);
+}
+
+Status Core::keep_snapshots(SnapshotOptions options) {
+  if (prefix_ == nullptr) return fail(ErrorCode::kUnsupported, "snapshots are of the prefix cache, which is off");
+  LOCI_TRY(snapshots_, Snapshots::open(std::move(options), fingerprint_));
+  return {};
+}
+
+// From disk into the prefix cache: what of the prompt is there and not here, as far as there is room.
+void Core::bring_back(const Sequence& sequence) {
+  const PrefixSeed seed = prefix_->seed_of(sequence);
+  const std::span<const TokenId> tokens = PrefixStore::shared_tokens(sequence);
+  for (uint32_t block = prefix_->known(seed, tokens);;) {
+    const std::optional<Snapshots::Found> found = snapshots_->find(seed, tokens, block);
+    if (!found) return;
+    const uint32_t first = block;
+    for (; block < found->end; ++block) {
+      const Status brought = bring_back_block(sequence, seed, found->reader, block);
+      if (brought.ok()) continue;
+      if (brought.error().code == ErrorCode::kCorrupt) snapshots_->refuse(seed, tokens, block, brought.error());
+      return;
+    }
+    snapshots_->count_read(block - first);
+  }
+}
+
+Status Core::bring_back_block(const Sequence& sequence, const PrefixSeed& seed, const SessionReader& reader,
+                              uint32_t block) {
+  const CacheLayout& layout = sequence.plan->cache;
+  std::vector<StripeShape> shapes;
+  std::vector<std::pair<PageGroup, std::vector<PageId>>> stripes;
+  for (uint32_t i = 0; i < layout.layers(); ++i) {
+    const LayerId layer(i);
+    for (size_t c = 0; c < layout.shape(layer).classes.size(); ++c) {
+      shapes.push_back({&layout.page(layer), static_cast<uint32_t>(layout.shape(layer).classes[c].size())});
+      stripes.push_back({layout.group(layer, c), {}});
+    }
+  }
+  LOCI_TRY(const BlockView view, read_block(reader, block, shapes));
+  const std::byte* from = view.pages.data();
+  for (size_t s = 0; s < stripes.size(); ++s) {
+    auto& [group, pages] = stripes[s];
+    if (view.stripes[s] == 0) continue;
+    const Status taken =
+        evicting([&, to = group, into = &pages] { return pages_->allocate(to, view.stripes[s], *into); });
+    if (!taken.ok()) {
+      for (const auto& [of, some] : stripes) {
+        for (const PageId page : some) pages_->release(of, page);
+      }
+      return taken;
+    }
+    for (const PageId page : pages) {
+      std::memcpy(pages_->data(group, page), from, pages_->page_bytes(group));
+      from += pages_->page_bytes(group);
+    }
+  }
+  if (prefix_->put(seed, PrefixStore::shared_tokens(sequence), block, std::move(stripes))) return {};
+  return fail(ErrorCode::kLimit, "block {} came back when those before it had left", block);
 }
 
 // Pages that only the prefix cache holds are the first to go when the pool runs out.
@@ -129,6 +204,22 @@ Status Core::reserve(std::span<const Feed> feeds) {
   return {};
 }
 
+// Leaves the pages free that compacting will take when prompts end in this pass: then it is too late to give up.
+Status Core::hold_back(std::span<const Feed> feeds) {
+  std::vector<Claim> ending;
+  for (const Feed& feed : feeds) {
+    const uint32_t end = feed.sequence->decode_from;
+    if (feed.sequence->cache.tokens() + feed.tokens == end) ending.push_back({feed.sequence, end, end});
+  }
+  if (ending.empty()) return {};
+  const uint64_t needed = compaction_bytes(*this, ending);
+  return evicting([&]() -> Status {
+    if (pages_->bytes_in_use() + needed <= pages_->budget_bytes()) return {};
+    return fail(ErrorCode::kLimit, "{} bytes of cache are needed to compact what was read, but {} of {} are in use",
+                needed, pages_->bytes_in_use(), pages_->budget_bytes());
+  });
+}
+
 void Core::abandon(std::span<const Feed> feeds) {
   for (const Feed& feed : feeds) {
     feed.sequence->cache.abandon_pass();
@@ -142,6 +233,10 @@ Status Core::end_pass(std::span<const Feed> feeds, std::span<const BatchItem> it
     Sequence& sequence = *feeds[i].sequence;
     sequence.cache.end_pass(feeds[i].tokens);
     if (prefix_ != nullptr) prefix_->remember(sequence);
+    if (items[i].prompt_ends && snapshots_ != nullptr) {
+      const auto remembered = sequence.tokens.begin() + std::ptrdiff_t{kPageSlots} * sequence.remembered_blocks;
+      snapshots_->note(prefix_->seed_of(sequence), {sequence.tokens.begin(), remembered});
+    }
     if (items[i].prompt_ends) {
       for (const KeptEntries& kept : batch.edits()[i])
         LOCI_CHECK(evicting([&] { return sequence.cache.keep(kept.layer, kept.heads, kept.slots); }));
@@ -182,7 +277,8 @@ Status Core::forward(std::span<const Feed> feeds, const Cancelled& cancelled, co
     rows += feed.tokens;
   }
   LOCI_ASSERT(rows <= layout_.pass_rows, "a pass has as many rows as were planned");
-  const Status reserved = reserve(feeds);
+  Status reserved = reserve(feeds);
+  if (reserved.ok()) reserved = hold_back(feeds);
   if (!reserved.ok()) {  // the others' new pages go back
     abandon(feeds);
     return reserved;
@@ -204,9 +300,31 @@ Status Core::forward(std::span<const Feed> feeds, const Cancelled& cancelled, co
       abandon(feeds);
       return done;
     }
-    LOCI_CHECK(end_pass(feeds, items, batch));
+    const Status ended = end_pass(feeds, items, batch);
+    if (!ended.ok()) {
+      // Pages were held back for what is compacted, so it is the system that has none: what was half done is undone
+      // by reading it all again.
+      for (const Feed& feed : feeds) feed.sequence->clear();
+      return ended;
+    }
   }
+  hand_out_states(ops, feeds, x);
   return hand_out_logits(ops, feeds, x, on_logits);
+}
+
+void Core::hand_out_states(OpContext& ops, std::span<const Feed> feeds, const Rows& x) {
+  uint32_t row = 0;
+  for (const Feed& feed : feeds) {
+    const uint32_t before = feed.sequence->cache.tokens() - feed.tokens;
+    for (uint32_t begin = 0; feed.on_states != nullptr && begin < feed.tokens; begin += layout_.logit_rows) {
+      const uint32_t count = std::min(layout_.logit_rows, feed.tokens - begin);
+      const Workspace::Mark mark(scratch_);
+      Rows states = scratch_.rows(count, x.width);
+      model_.states(ops, {x.data + size_t{row + begin} * x.stride, count, x.width, x.stride}, states);
+      (*feed.on_states)(before + begin, states);
+    }
+    row += feed.tokens;
+  }
 }
 
 Status Core::hand_out_logits(OpContext& ops, std::span<const Feed> feeds, const Rows& x, const OnLogits& on_logits) {

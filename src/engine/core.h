@@ -25,6 +25,8 @@ struct Feed {
   Sequence* sequence = nullptr;
   uint32_t tokens = 0;  // the next of sequence->tokens that have not been fed
   Logits logits = Logits::kNone;
+  // Gets all rows of the feed after the last layer and its norm, with the position of the first; null: nobody does.
+  const std::function<void(uint32_t first_row, const Rows& states)>* on_states = nullptr;
 };
 
 class Core {
@@ -37,7 +39,8 @@ class Core {
   static Result<std::unique_ptr<Core>> load(const ModelFile& file, const EngineOptions& options);
 
   // Feeds all sequences in one pass and hands out the logits asked for. kCancelled (looked at between layers) and
-  // kLimit (the cache is full) leave every sequence as it was.
+  // kLimit (the cache is full) leave every sequence as it was, or, if the system has less memory than the cache was
+  // promised, cleared: it is fed anew.
   Status forward(std::span<const Feed> feeds, const Cancelled& cancelled, const OnLogits& on_logits);
 
   // `listener`, which outlives this or is taken back with null, looks at the reads of all passes.
@@ -60,6 +63,12 @@ class Core {
   // Lets a sequence of which nothing has been fed begin with what the prefix cache holds of its prompt. Returns the
   // number of tokens taken.
   uint32_t adopt_prefix(Sequence& sequence);
+  // From now on what the prefix cache remembers is kept on disk too, and comes back from there. kUnsupported without a
+  // prefix cache.
+  Status keep_snapshots(SnapshotOptions options);
+  // To be called between passes, and while there are none: writes go on. False: there is nothing to do now.
+  bool tend_snapshots() { return snapshots_ != nullptr && snapshots_->tend(*prefix_); }
+  const Snapshots* snapshots() const { return snapshots_.get(); }
 
   const Model& model() const { return model_; }
   const EngineLayout& layout() const { return layout_; }
@@ -80,10 +89,16 @@ class Core {
 
   Core(Model model, EngineLayout layout, std::unique_ptr<ThreadPool> threads, Workspace scratch, Isa isa);
   Status make_room(const PlanLayout& plan);
+  Status grow_scratch(uint64_t bytes);
   Status evicting(const std::function<Status()>& allocate);
   Status reserve(std::span<const Feed> feeds);
   void abandon(std::span<const Feed> feeds);
+  void bring_back(const Sequence& sequence);
+  Status bring_back_block(const Sequence& sequence, const PrefixSeed& seed, const SessionReader& reader,
+                          uint32_t block);
+  Status hold_back(std::span<const Feed> feeds);
   Status end_pass(std::span<const Feed> feeds, std::span<const BatchItem> items, const Batch& batch);
+  void hand_out_states(OpContext& ops, std::span<const Feed> feeds, const Rows& x);
   Status run_layers(Batch& batch, Rows x, const Cancelled& cancelled);
   Status hand_out_logits(OpContext& ops, std::span<const Feed> feeds, const Rows& x, const OnLogits& on_logits);
 
@@ -100,6 +115,7 @@ class Core {
   std::shared_ptr<const BoundPlan> plan_;
   std::map<std::string, std::shared_ptr<const BoundPlan>> plans_;  // by canonical form
   std::unique_ptr<PrefixStore> prefix_;
+  std::unique_ptr<Snapshots> snapshots_;
   Tap* tap_ = nullptr;
 };
 

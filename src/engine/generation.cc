@@ -110,8 +110,8 @@ Status Generation::take(std::span<const float> logits) {
     return {};
   }
   Constraint* const constraint = request_->constraint.get();
-  LOCI_TRY(const TokenId token,
-           sampler_.sample(edits_.apply(logits, constraint), sequence_->tokens, sequence_->tokens.size()));
+  LOCI_TRY(const std::span<const float> edited, edits_.apply(logits, constraint));
+  LOCI_TRY(const TokenId token, sampler_.sample(edited, sequence_->tokens, sequence_->tokens.size()));
   if (!request_->ignore_eos && tokenizer_->is_end(token)) {
     finish(Finish::kEnd);
     return {};
@@ -179,14 +179,14 @@ void Generation::withdraw() {
   sequence_->remembered_blocks = std::min(sequence_->remembered_blocks, prompt_begin_ / kPageSlots);
 }
 
-void Generation::restart(Core& core) {
+void Generation::restart(Core& core, bool adopt) {
   sequence_->clear();
   const RequestFacts facts = sequence_->facts;
   core.begin_prompt(*sequence_, facts);
   // Entries that another prompt left may stand for those of this one, but not for those born in decode steps.
   const std::vector<TokenId> generated(sequence_->tokens.begin() + prompt_end_, sequence_->tokens.end());
   sequence_->tokens.resize(prompt_end_);
-  core.adopt_prefix(*sequence_);
+  if (adopt) core.adopt_prefix(*sequence_);
   sequence_->tokens.insert(sequence_->tokens.end(), generated.begin(), generated.end());
 }
 
@@ -196,6 +196,8 @@ Completion Generation::complete() {
   out.tokens = std::move(generated_);
   out.finish = finish_.value_or(Finish::kLength);
   out.prompt_tokens = prompt_count_;
+  if (out.finish == Finish::kCancelled)
+    out.prompt_tokens = std::min(prompt_count_, std::max(sequence_->cache.tokens(), prompt_begin_) - prompt_begin_);
   out.cached_tokens = cached_;
   out.prefill_seconds = seconds(first_token_ - started_);
   out.decode_seconds = seconds(last_token_ - first_token_);

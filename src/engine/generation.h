@@ -46,8 +46,9 @@ class Generation {
   void cancel();
   // Before the first pass: takes the request's prompt out of the sequence.
   void withdraw();
-  // Gives back every page; what was read and generated so far is to be fed anew, with the same outcome.
-  void restart(Core& core);
+  // Gives back every page; what was read and generated so far is to be fed anew, with the same outcome. `adopt`: as in
+  // begin().
+  void restart(Core& core, bool adopt = true);
   Completion complete();
   // Of an on-going or ended generation, for whoever `watch` names. Between passes.
   void show_memory(const MemoryWatch& watch, uint32_t choice) const;

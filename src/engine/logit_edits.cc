@@ -6,7 +6,7 @@
 
 namespace loci {
 
-std::span<const float> LogitEdits::apply(std::span<const float> logits, Constraint* constraint) {
+Result<std::span<const float>> LogitEdits::apply(std::span<const float> logits, Constraint* constraint) {
   if (idle() && constraint == nullptr) return logits;
   edited_.assign(logits.begin(), logits.end());
   for (const LogitBias& bias : sampling_.logit_bias) {
@@ -18,8 +18,8 @@ std::span<const float> LogitEdits::apply(std::span<const float> logits, Constrai
           sampling_.presence_penalty + sampling_.frequency_penalty * static_cast<float>(times);
     }
   }
-  if (constraint != nullptr) constraint->mask(edited_);
-  return edited_;
+  if (constraint != nullptr) LOCI_CHECK(constraint->mask(edited_));
+  return std::span<const float>(edited_);
 }
 
 void LogitEdits::count(TokenId token) {

@@ -16,8 +16,8 @@ class LogitEdits {
   // `sampling` has passed `check`.
   explicit LogitEdits(const Sampling& sampling) : sampling_(sampling) {}
 
-  // The logits to sample from; valid until the next call. `constraint` may be null.
-  std::span<const float> apply(std::span<const float> logits, Constraint* constraint);
+  // The logits to sample from; valid until the next call. `constraint` may be null; its error is this one's.
+  Result<std::span<const float>> apply(std::span<const float> logits, Constraint* constraint);
   // A token was generated: penalties count it.
   void count(TokenId token);
 

@@ -83,10 +83,13 @@ Result<PlanLayout> lay_out_plan(const ModelConfig& config, const std::string& fi
   out.prompt_scratch_bytes = out.stages->scratch_bytes(prompt);
   out.step_scratch_bytes = out.stages->scratch_bytes(step);
   out.state_bytes = out.stages->state_bytes(step);
+  out.mixes = out.stages->mixes();
   return out;
 }
 
-uint64_t pass_scratch_bytes(const ModelConfig& config, const EngineLayout& layout, uint32_t rows, uint64_t methods) {
+uint64_t pass_scratch_bytes(const ModelConfig& config, const EngineLayout& layout, uint32_t rows, uint64_t methods,
+                            bool mixes) {
+  if (mixes) methods += Workspace::bytes_of<float>(size_t{rows} * config.query_heads);
   return Model::scratch_bytes(config, rows, layout.logit_rows, layout.threads, layout.work.scratch_bytes + methods);
 }
 
@@ -131,8 +134,8 @@ Result<EngineLayout> lay_out(const ModelMeasure& model, const std::string& finge
   memory.kv_bytes = options.kv_bytes > 0 ? options.kv_bytes : out.batch * sequence_bytes(out, out.context, out.context);
   out.fork_bytes = out.batch * CacheLayout::sequence_bytes(out.layers, kPageSlots, kPageSlots);
   memory.state_bytes = out.batch * out.state_bytes;
-  memory.scratch_bytes =
-      pass_scratch_bytes(config, out, out.pass_rows, out.prompt_scratch_bytes + out.batch * out.step_scratch_bytes);
+  memory.scratch_bytes = pass_scratch_bytes(config, out, out.pass_rows,
+                                            out.prompt_scratch_bytes + out.batch * out.step_scratch_bytes, out.mixes);
   memory.scratch_bytes += out.fork_bytes;
   memory.total_bytes = memory.weights_bytes + memory.kv_bytes + memory.state_bytes + memory.scratch_bytes;
   memory.available_bytes = options.memory_limit_bytes > 0 ? options.memory_limit_bytes : available_memory_bytes();

@@ -23,6 +23,7 @@ struct PlanLayout {
   uint64_t prompt_scratch_bytes = 0;  // of a pass's prompt rows
   uint64_t step_scratch_bytes = 0;    // of a decode step
   uint64_t state_bytes = 0;           // of a sequence
+  bool mixes = false;                 // in some layer
 };
 
 struct EngineLayout : PlanLayout {
@@ -49,8 +50,9 @@ Result<Activations> parse_activations(const std::string& name);
 Result<PlanLayout> lay_out_plan(const ModelConfig& model, const std::string& fingerprint, const std::string& attention,
                                 uint32_t context, uint32_t chunk, int threads);
 
-// Of a pass of `rows` rows whose methods take `methods` bytes.
-uint64_t pass_scratch_bytes(const ModelConfig& model, const EngineLayout& layout, uint32_t rows, uint64_t methods);
+// Of a pass of `rows` rows whose methods take `methods` bytes; `mixes`: some of them ask for the lse of the reads.
+uint64_t pass_scratch_bytes(const ModelConfig& model, const EngineLayout& layout, uint32_t rows, uint64_t methods,
+                            bool mixes);
 
 // Checks the options against the model and adds up. Errors name the option, its value and its limit.
 Result<EngineLayout> lay_out(const ModelMeasure& model, const std::string& fingerprint, const EngineOptions& options,

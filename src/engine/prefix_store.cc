@@ -35,17 +35,22 @@ PrefixSeed PrefixStore::seed_of(const Sequence& sequence) const {
           .salt = sequence.salt};
 }
 
-PrefixIndex::Handle PrefixStore::hold(const SequenceCache& cache, uint32_t block) {
-  PrefixIndex::Handle handle = blocks_.size();
+PrefixIndex::Handle PrefixStore::new_handle() {
   if (free_.empty()) {
     blocks_.emplace_back();
-  } else {
-    handle = free_.back();
-    free_.pop_back();
+    return blocks_.size() - 1;
   }
+  const PrefixIndex::Handle handle = free_.back();
+  free_.pop_back();
+  return handle;
+}
+
+PrefixIndex::Handle PrefixStore::hold(const SequenceCache& cache, uint32_t block) {
+  const PrefixIndex::Handle handle = new_handle();
   for (const SharedStripe& stripe : cache.block_pages(block)) {
     blocks_[handle].stripes.push_back({stripe.group, {stripe.pages.begin(), stripe.pages.end()}});
     for (const PageId page : stripe.pages) pool_.retain(stripe.group, page);
+    pages_ += stripe.pages.size();
   }
   return handle;
 }
@@ -54,15 +59,20 @@ void PrefixStore::drop(PrefixIndex::Handle handle) {
   Block& block = blocks_[handle];
   for (const Block::Stripe& stripe : block.stripes) {
     for (const PageId page : stripe.pages) pool_.release(stripe.group, page);
+    pages_ -= stripe.pages.size();
   }
   block.stripes.clear();
   free_.push_back(handle);
 }
 
+std::span<const TokenId> PrefixStore::shared_tokens(const Sequence& sequence) {
+  const Chunking& chunking = sequence.plan->layout.chunking;
+  return std::span(sequence.tokens).first(chunking.most_shared(static_cast<uint32_t>(sequence.tokens.size())));
+}
+
 uint32_t PrefixStore::adopt(Sequence& sequence) {
   const Chunking& chunking = sequence.plan->layout.chunking;
-  const uint32_t most = chunking.most_shared(static_cast<uint32_t>(sequence.tokens.size()));
-  PrefixIndex::Match match = index_.longest(seed_of(sequence), std::span(sequence.tokens).first(most));
+  PrefixIndex::Match match = index_.longest(seed_of(sequence), shared_tokens(sequence));
   const uint32_t tokens = static_cast<uint32_t>(match.tokens) / chunking.cell * chunking.cell / kPageSlots * kPageSlots;
   match.blocks.resize(tokens / kPageSlots);
   for (const PrefixIndex::Handle handle : match.blocks) {
@@ -89,6 +99,33 @@ void PrefixStore::remember(Sequence& sequence) {
   index_.insert(seed_of(sequence), std::span(sequence.tokens).first(size_t{blocks} * kPageSlots),
                 sequence.remembered_blocks, handles);
   sequence.remembered_blocks = blocks;
+}
+
+bool PrefixStore::put(const PrefixSeed& seed, std::span<const TokenId> tokens, uint32_t block,
+                      std::vector<std::pair<PageGroup, std::vector<PageId>>> stripes) {
+  const PrefixIndex::Handle handle = new_handle();
+  for (auto& [group, pages] : stripes) {
+    pages_ += pages.size();
+    blocks_[handle].stripes.push_back({group, std::move(pages)});
+  }
+  return index_.insert(seed, tokens.first((size_t{block} + 1) * kPageSlots), block, std::span(&handle, 1)) > 0;
+}
+
+std::vector<BlockCopy> PrefixStore::copy(const PrefixSeed& seed, std::span<const TokenId> tokens, uint32_t first,
+                                         uint32_t count) const {
+  const PrefixIndex::Match match = index_.known(seed, tokens.first((size_t{first} + count) * kPageSlots));
+  std::vector<BlockCopy> out;
+  for (size_t b = first; b < match.blocks.size(); ++b) {
+    BlockCopy& copy = out.emplace_back();
+    for (const Block::Stripe& stripe : blocks_[match.blocks[b]].stripes) {
+      copy.stripes.push_back(static_cast<uint32_t>(stripe.pages.size()));
+      for (const PageId page : stripe.pages) {
+        const std::byte* const bytes = pool_.data(stripe.group, page);
+        copy.pages.insert(copy.pages.end(), bytes, bytes + pool_.page_bytes(stripe.group));
+      }
+    }
+  }
+  return out;
 }
 
 }  // namespace loci

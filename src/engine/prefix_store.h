@@ -9,10 +9,11 @@
 #include "cache/prefix_index.h"
 #include "engine/chunking.h"
 #include "engine/sequence.h"
+#include "engine/snapshots.h"
 
 namespace loci {
 
-class PrefixStore {
+class PrefixStore final : public Snapshots::Source {
  public:
   // `model` is the model's fingerprint; `pool` outlives the store.
   static Result<std::unique_ptr<PrefixStore>> make(PagePool& pool, std::string model);
@@ -22,6 +23,19 @@ class PrefixStore {
   uint32_t adopt(Sequence& sequence);
   // Remembers the whole prompt blocks and cells that `sequence` has fed. Call it before anything is given back.
   void remember(Sequence& sequence);
+  // What names the entries of its prompt, and how many of its tokens may come from elsewhere.
+  PrefixSeed seed_of(const Sequence& sequence) const;
+  static std::span<const TokenId> shared_tokens(const Sequence& sequence);
+  // Blocks of a prefix that are here.
+  uint32_t known(const PrefixSeed& seed, std::span<const TokenId> tokens) const {
+    return static_cast<uint32_t>(index_.known(seed, tokens).blocks.size());
+  }
+  // Takes block `block` of a prefix from elsewhere, its pages in the groups of its stripes; references on them are the
+  // store's from now on. False: the blocks before it have left.
+  bool put(const PrefixSeed& seed, std::span<const TokenId> tokens, uint32_t block,
+           std::vector<std::pair<PageGroup, std::vector<PageId>>> stripes);
+  std::vector<BlockCopy> copy(const PrefixSeed& seed, std::span<const TokenId> tokens, uint32_t first,
+                              uint32_t count) const override;
   // Gives up the block that was used longest ago; false if there is none.
   bool evict_one() { return index_.evict_one(); }
   // Every page of every block, once for each reference held.
@@ -35,6 +49,7 @@ class PrefixStore {
   }
   const PrefixStats& stats() const { return index_.stats(); }
   size_t blocks() const { return index_.size(); }
+  uint64_t pages() const { return pages_; }  // that it holds references on
 
  private:
   struct Block {
@@ -46,7 +61,7 @@ class PrefixStore {
   };
 
   PrefixStore(PagePool& pool, std::string model, std::unique_ptr<const BlockHasher> hasher);
-  PrefixSeed seed_of(const Sequence& sequence) const;
+  PrefixIndex::Handle new_handle();
   PrefixIndex::Handle hold(const SequenceCache& cache, uint32_t block);
   void drop(PrefixIndex::Handle handle);
 
@@ -54,6 +69,7 @@ class PrefixStore {
   std::string model_;
   std::vector<Block> blocks_;
   std::vector<PrefixIndex::Handle> free_;
+  uint64_t pages_ = 0;
   PrefixIndex index_;
 };
 

@@ -84,6 +84,9 @@ std::vector<Result<Completion>> Scheduler::run(std::span<const Request> requests
       // The system has less memory left than the cache was promised: the youngest gives way.
       results[jobs.back().index] = passed.error();
       jobs.pop_back();
+      for (Job& job : jobs) {
+        if (job.generation->sequence().cache.tokens() == 0) job.generation->restart(core_);
+      }
       waits = false;
       continue;
     }

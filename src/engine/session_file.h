@@ -101,6 +101,8 @@ class SessionWriter {
   uint64_t offset_ = 0;            // end of the file, the buffer included
 };
 
+enum class SessionCheck { kAll, kTable };
+
 class SessionReader {
  public:
   struct Section {
@@ -109,9 +111,10 @@ class SessionReader {
   };
 
   // kNotFound, kIo, or kCorrupt with what is wrong and where; kUnsupported for another version.
-  static Result<SessionReader> open(const std::string& path);
+  // kTable: header and names can be trusted, the sections' bytes have not been looked at.
+  static Result<SessionReader> open(const std::string& path, SessionCheck check = SessionCheck::kAll);
   // The same for a file's bytes, which must outlive the reader.
-  static Result<SessionReader> parse(std::span<const std::byte> file);
+  static Result<SessionReader> parse(std::span<const std::byte> file, SessionCheck check = SessionCheck::kAll);
   SessionReader(SessionReader&&) noexcept;
   SessionReader& operator=(SessionReader&&) noexcept;
   ~SessionReader();
@@ -129,7 +132,7 @@ class SessionReader {
  private:
   struct Mapping;
   SessionReader();
-  static Result<SessionReader> read(std::span<const std::byte> file, bool mapped);
+  static Result<SessionReader> read(std::span<const std::byte> file, bool mapped, SessionCheck check);
 
   std::unique_ptr<Mapping> mapping_;  // null if parsed from memory
   SessionHeader header_;

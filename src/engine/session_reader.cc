@@ -147,7 +147,7 @@ SessionReader::SessionReader(SessionReader&&) noexcept = default;
 SessionReader& SessionReader::operator=(SessionReader&&) noexcept = default;
 SessionReader::~SessionReader() = default;
 
-Result<SessionReader> SessionReader::open(const std::string& path) {
+Result<SessionReader> SessionReader::open(const std::string& path, SessionCheck check) {
   const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (file < 0) {
     return fail(errno == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo, "cannot open session '{}': {}", path,
@@ -167,15 +167,17 @@ Result<SessionReader> SessionReader::open(const std::string& path) {
   if (bytes == MAP_FAILED) return fail(kCorrupt, "session '{}' is empty or no regular file", path);
   auto mapping =
       std::make_unique<Mapping>(std::span(static_cast<std::byte*>(bytes), static_cast<size_t>(info.st_size)));
-  auto reader = read(mapping->bytes, true);
+  auto reader = read(mapping->bytes, true, check);
   if (!reader.ok()) return fail(reader.error().code, "session '{}': {}", path, reader.error().message);
   reader->mapping_ = std::move(mapping);
   return reader;
 }
 
-Result<SessionReader> SessionReader::parse(std::span<const std::byte> file) { return read(file, false); }
+Result<SessionReader> SessionReader::parse(std::span<const std::byte> file, SessionCheck check) {
+  return read(file, false, check);
+}
 
-Result<SessionReader> SessionReader::read(std::span<const std::byte> file, bool mapped) {
+Result<SessionReader> SessionReader::read(std::span<const std::byte> file, bool mapped, SessionCheck check) {
   LOCI_TRY(const Prelude prelude, read_prelude(file));
   const auto table = file.subspan(prelude.table_offset);
   if (checksum(table, false) != prelude.table_checksum) {
@@ -203,7 +205,7 @@ Result<SessionReader> SessionReader::read(std::span<const std::byte> file, bool 
     }
     LOCI_CHECK(check_gap(file, end, offset, fmt::format("section '{}'", name)));
     const auto data = file.subspan(offset, bytes);
-    if (checksum(data, mapped) != sum) {
+    if (check == SessionCheck::kAll && checksum(data, mapped) != sum) {
       return fail(kCorrupt, "the checksum of section '{}' does not match its {} bytes", name, bytes);
     }
     reader.sections_.push_back({std::move(name), data});

@@ -18,5 +18,8 @@ struct JsonLimits {
 
 // `what` names the text in errors: "config.json".
 Result<nlohmann::json> parse_bounded_json(std::string_view text, std::string_view what, JsonLimits limits);
+// The same with the keys of objects in the order in which they came. Looking one up is a search.
+Result<nlohmann::ordered_json> parse_bounded_ordered_json(std::string_view text, std::string_view what,
+                                                          JsonLimits limits);
 
 }  // namespace loci

@@ -67,10 +67,14 @@ void Model::embed(OpContext& ops, std::span<const TokenId> ids, Rows x) const {
   if (config().embedding_scale != 1.0F) scale(ops, x, config().embedding_scale);
 }
 
+void Model::states(OpContext& ops, const Rows& x, Rows states) const {
+  rms_norm(ops, x, output_norm_, config().norm_eps, states);
+}
+
 void Model::logits(OpContext& ops, const Rows& x, Rows logits) const {
   const Workspace::Mark mark(ops.scratch);
   Rows h = ops.scratch.rows(x.rows, x.width);
-  rms_norm(ops, x, output_norm_, config().norm_eps, h);
+  states(ops, x, h);
   head_.project(ops, h, logits);
 }
 

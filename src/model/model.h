@@ -34,6 +34,8 @@ class Model {
 
   // x [tokens, hidden] = the embeddings of the ids, which lie in the vocabulary.
   void embed(OpContext& ops, std::span<const TokenId> ids, Rows x) const;
+  // The same rows behind the last norm: [rows, hidden].
+  void states(OpContext& ops, const Rows& x, Rows states) const;
   // logits [rows, vocabulary] of residual rows x [rows, hidden].
   void logits(OpContext& ops, const Rows& x, Rows logits) const;
 

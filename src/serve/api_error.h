@@ -19,6 +19,11 @@ struct ApiError {
   std::string json() const;  // {"error": {...}}
 };
 
+inline const ApiError kLoading = {
+    .status = 503, .message = "The model is still being loaded", .type = "server_error", .code = "loading"};
+inline const ApiError kShuttingDown = {
+    .status = 503, .message = "The server is shutting down", .type = "server_error", .code = "shutting_down"};
+
 // An engine's error: the client's fault or ours.
 ApiError api_error(const Error& error);
 

@@ -17,6 +17,7 @@
 #include "serve/answer.h"
 #include "serve/api_keys.h"
 #include "serve/completion_request.h"
+#include "serve/embedding_request.h"
 #include "serve/engine_loop.h"
 #include "serve/http.h"
 #include "serve/http_server.h"
@@ -54,8 +55,29 @@ class App final : public HttpHandler, public LoopListener {
   void on_pass(const Pass& pass) override;
 
  private:
+  // A request with what was found out about it.
   struct Route;
-  struct Asked;  // a request with what was found out about it
+  struct Asked {
+    HttpRequest request;
+    std::shared_ptr<Exchange> exchange;
+    const ApiKey* key = nullptr;  // null: there are none
+    const Route* route = nullptr;
+    std::string id;
+    std::chrono::steady_clock::time_point begun = std::chrono::steady_clock::now();
+
+    std::string tenant() const;
+    std::string salt(const std::string& given) const;  // of one key alone
+  };
+  struct Route {
+    std::string_view method;
+    std::string_view path;  // ends in '/': whatever follows
+    bool needs_key;
+    void (App::*serve)(Asked& asked);
+  };
+  using SharedAsked = std::shared_ptr<Asked>;
+  // What reads a request, in the worker's thread, and submits it or says what is wrong.
+  using Reader = std::optional<ApiError> (App::*)(const SharedAsked& asked, const nlohmann::ordered_json& body);
+  struct Tickets;
 
   static std::span<const Route> routes();
   static const Route* find_route(std::string_view path);
@@ -68,26 +90,45 @@ class App final : public HttpHandler, public LoopListener {
   std::string new_id(const char* prefix);
   EngineLoop* loop() const { return ready_ ? loop_.get() : nullptr; }
 
-  void health(const Asked& asked);
-  void ready(const Asked& asked);
-  void metrics(const Asked& asked);
-  void openapi(const Asked& asked);
-  void models(const Asked& asked);
-  void model(const Asked& asked);
-  void plans(const Asked& asked);
-  void page(const Asked& asked);
-  void completions(const Asked& asked);
+  void health(Asked& asked);
+  void ready(Asked& asked);
+  void metrics(Asked& asked);
+  void openapi(Asked& asked);
+  void models(Asked& asked);
+  void model(Asked& asked);
+  void plans(Asked& asked);
+  void page(Asked& asked);
+  void chat(Asked& asked);
+  void completions(Asked& asked);
+  void responses(Asked& asked);
+  void embeddings(Asked& asked);
+
+  // app_requests.cc: what asks the engine.
+  void ask(Asked& asked, Reader read);
+  void too_many(const Asked& asked, std::string message, uint32_t retry_after_seconds, const char* cause);
+  void end_use(const Asked& asked, uint64_t tokens);
+  std::shared_ptr<Tickets> watch(const Asked& asked);
+  void submit(const SharedAsked& asked, std::vector<EngineLoop::Submission> submissions,
+              const std::shared_ptr<Tickets>& tickets);
+  void cancel(Tickets& tickets);
+  void log_answer(const Asked& asked, const std::string& id, const std::string& attention, const AnswerSummary& done);
 
   // In the worker's thread.
-  void read_completion(const std::shared_ptr<Asked>& asked, bool chat);
+  std::optional<ApiError> read_chat(const SharedAsked& asked, const nlohmann::ordered_json& body);
+  std::optional<ApiError> read_completion(const SharedAsked& asked, const nlohmann::ordered_json& body);
+  std::optional<ApiError> read_response(const SharedAsked& asked, const nlohmann::ordered_json& body);
+  std::optional<ApiError> read_embeddings(const SharedAsked& asked, const nlohmann::ordered_json& body);
+  RequestLimits request_limits() const;
   std::optional<ApiError> check_model(const std::string& name) const;
-  std::optional<ApiError> find_grammar(const CompletionRequest& request, const std::string& body,
-                                       std::shared_ptr<GrammarMasks>& out);
+  // app_completions.cc
+  std::optional<ApiError> begin_answer(const SharedAsked& asked, ReadRequest read);
+  std::optional<ApiError> find_grammar(const CompletionRequest& request, std::shared_ptr<GrammarMasks>& out);
+  std::optional<ApiError> tokens_of(CompletionRequest& request, std::vector<ChatPrompt>& out) const;
   std::optional<ApiError> make_requests(CompletionRequest& request, const Asked& asked,
                                         const std::shared_ptr<GrammarMasks>& grammar, std::vector<BatchRequest>& out);
   std::optional<ApiError> check_plan(const std::string& attention) const;
   void count_tokens(const Asked& asked, const std::vector<BatchRequest>& batch);
-  void submit(const std::shared_ptr<Asked>& asked, CompletionRequest request, std::vector<BatchRequest> batch);
+  void submit_answer(const SharedAsked& asked, CompletionRequest request, std::vector<BatchRequest> batch);
 
   AppOptions options_;
   Metrics metrics_;
@@ -101,8 +142,10 @@ class App final : public HttpHandler, public LoopListener {
   std::mt19937_64 random_;  // seeds of requests without one; the worker's
   // Of the worker's thread: what constrained answers need, made when one is first asked for.
   std::shared_ptr<const TokenTrie> tokens_;
-  std::list<std::pair<std::string, std::shared_ptr<GrammarMasks>>> grammars_;  // by schema, the last used first
+  std::list<std::pair<std::string, std::shared_ptr<GrammarMasks>>> grammars_;  // by digest, the last used first
   Worker worker_;
 };
+
+double millis_between(std::chrono::steady_clock::time_point from, std::chrono::steady_clock::time_point to);
 
 }  // namespace loci

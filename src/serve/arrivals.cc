@@ -1,5 +1,9 @@
 #include "serve/arrivals.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -76,7 +80,10 @@ ordered_json json_of(const Result<Completion>& done) {
 
 Result<std::unique_ptr<ArrivalRecord>> ArrivalRecord::create(const std::string& path, const LoadedModel& model,
                                                              const EngineOptions& options) {
-  std::FILE* file = std::fopen(path.c_str(), "we");
+  // Others of this machine may not read it: it holds the prompts.
+  const int descriptor = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  std::FILE* const file = descriptor < 0 || ::fchmod(descriptor, 0600) != 0 ? nullptr : ::fdopen(descriptor, "w");
+  if (file == nullptr && descriptor >= 0) ::close(descriptor);
   if (file == nullptr) return fail(ErrorCode::kIo, "cannot write the record '{}': {}", path, std::strerror(errno));
   std::unique_ptr<ArrivalRecord> out(new ArrivalRecord(file));
   const EngineLayout& layout = model.core->layout();
@@ -102,7 +109,12 @@ void ArrivalRecord::write(const ordered_json& line) {
 void ArrivalRecord::on_submit(uint64_t pass, uint64_t id, const BatchRequest& request, const std::string& attention) {
   ordered_json choices = ordered_json::array();
   for (const Request& choice : request.choices) choices.push_back(json_of(choice));
-  write({{"pass", pass}, {"submit", id}, {"tenant", request.tenant}, {"attention", attention}, {"choices", choices}});
+  write({{"pass", pass},
+         {"submit", id},
+         {"tenant", request.tenant},
+         {"attention", attention},
+         {"states", request.on_states != nullptr},
+         {"choices", choices}});
 }
 
 void ArrivalRecord::on_cancel(uint64_t pass, uint64_t id) { write({{"pass", pass}, {"cancel", id}}); }
@@ -193,11 +205,17 @@ class Replay {
         return fail(ErrorCode::kUnsupported, "request {} was held to a grammar, which a record does not hold", id);
       request.choices.push_back(request_of(choice));
     }
+    if (event.at("states").get<bool>()) request.on_states = [](uint32_t, const Rows&) {};
     if (request.choices.empty()) return fail(ErrorCode::kCorrupt, "request {} has no choice", id);
-    LOCI_TRY(request.plan, model_.core->bind(event.at("attention")));
     request.on_done = [this, id](uint32_t choice, const Result<Completion>& done) {
       played_[{id, choice}] = json_of(done);
     };
+    Result<std::shared_ptr<const BoundPlan>> plan = model_.core->bind(event.at("attention"));
+    if (!plan.ok()) {  // as it was when it was recorded
+      for (uint32_t c = 0; c < request.choices.size(); ++c) request.on_done(c, plan.error());
+      return {};
+    }
+    request.plan = std::move(*plan);
     ids_[id] = batcher_.submit(std::move(request));
     return {};
   }

@@ -1,4 +1,5 @@
-// The requests of /v1/chat/completions and /v1/completions, read and checked: everything that does not need the model.
+// The requests of /v1/chat/completions, /v1/completions and /v1/responses, read and checked: everything that does not
+// need the model.
 #pragma once
 
 #include <cstdint>
@@ -22,12 +23,16 @@ struct RequestLimits {
   size_t text_bytes = size_t{16} << 20;  // of one string
 };
 
+using TextOrTokens = std::variant<std::string, std::vector<TokenId>>;
+
+enum class AnswerKind { kChat, kText, kResponse };  // which route's shapes an answer has
+
 struct CompletionRequest {
-  bool chat = true;
+  AnswerKind kind = AnswerKind::kChat;
   std::string model;
-  std::vector<ChatMessage> messages;                                     // of a chat
-  std::vector<std::variant<std::string, std::vector<TokenId>>> prompts;  // else
-  Sampling sampling;                                                     // seed: of the first choice
+  std::vector<ChatMessage> messages;  // of a conversation
+  std::vector<TextOrTokens> prompts;  // else
+  Sampling sampling;                  // seed: of the first choice
   bool seeded = false;
   std::optional<uint32_t> max_tokens;
   uint32_t choices = 1;
@@ -42,17 +47,21 @@ struct CompletionRequest {
   std::string attention;              // a plan; empty: the server's
   std::string cache_salt;
   std::string task;
-  nlohmann::json response_format;  // null, or an object whose "type" is json_object or json_schema
-  nlohmann::json tools;            // null, or an array
-  nlohmann::json tool_choice;      // null, a string or an object that names a function
+  nlohmann::ordered_json response_format;  // null, or an object whose "type" is json_object or json_schema
+  nlohmann::ordered_json tools;            // null, or an array
+  nlohmann::ordered_json tool_choice;      // null, a string or an object that names a function
+  // What a response repeats, as it was given.
+  std::string instructions;
+  nlohmann::ordered_json given_tools, given_tool_choice, text_format;
 
-  bool has_tools() const { return chat && !tools.is_null() && tool_choice != "none"; }
+  bool chat() const { return kind != AnswerKind::kText; }
+  bool has_tools() const { return chat() && !tools.is_null() && tool_choice != "none"; }
   bool must_call() const { return has_tools() && (tool_choice == "required" || tool_choice.is_object()); }
 };
 
-// `body` is a JSON object.
-std::variant<CompletionRequest, ApiError> read_chat_request(const nlohmann::json& body, const RequestLimits& limits);
-std::variant<CompletionRequest, ApiError> read_completion_request(const nlohmann::json& body,
-                                                                  const RequestLimits& limits);
+using ReadRequest = std::variant<CompletionRequest, ApiError>;
+ReadRequest read_chat_request(const nlohmann::ordered_json& body, const RequestLimits& limits);
+ReadRequest read_completion_request(const nlohmann::ordered_json& body, const RequestLimits& limits);
+ReadRequest read_response_request(const nlohmann::ordered_json& body, const RequestLimits& limits);
 
 }  // namespace loci

@@ -28,6 +28,10 @@ Result<std::vector<EngineLoop::Ticket>> EngineLoop::submit(std::vector<Submissio
   {
     const std::lock_guard lock(mutex_);
     if (stop_) return fail(ErrorCode::kCancelled, "the server is shutting down");
+    if (submissions.size() > options_.most_waiting) {
+      return fail(ErrorCode::kInvalidArgument, "{} prompts were sent at once, but only {} may wait; send fewer",
+                  submissions.size(), options_.most_waiting);
+    }
     if (waiting_ + submissions.size() > options_.most_waiting) {
       return fail(ErrorCode::kLimit, "{} requests are waiting, of {} that may; try again later", waiting_,
                   options_.most_waiting);
@@ -96,27 +100,26 @@ void EngineLoop::begin(Ticket ticket, Submission submission) {
     if (options_.log != nullptr) options_.log->on_done(ticket, choice, done);
     told(choice, std::move(done));
   };
-  live_[ticket] = {.id = 0, .deadline = submission.deadline, .choices = choices};
-  if (!submission.attention.empty()) {
-    Result<std::shared_ptr<const BoundPlan>> plan = model_.core->bind(submission.attention);
-    if (!plan.ok()) {
-      const auto done = request.on_done;
-      for (uint32_t c = 0; c < choices; ++c) done(c, plan.error());
-      return;
-    }
-    request.plan = std::move(*plan);
+  live_[ticket] = {
+      .id = 0, .deadline = submission.deadline, .choices = choices, .on_cancel = std::move(submission.on_cancel)};
+  const std::string& own = model_.core->plan()->canonical;
+  const std::string& attention = submission.attention.empty() ? own : submission.attention;
+  if (options_.log != nullptr) options_.log->on_submit(batcher_.passes(), ticket, request, attention);
+  Result<std::shared_ptr<const BoundPlan>> plan = model_.core->bind(attention);
+  if (!plan.ok()) {
+    const auto done = request.on_done;
+    for (uint32_t c = 0; c < choices; ++c) done(c, plan.error());
+    return;
   }
-  if (options_.log != nullptr) {
-    options_.log->on_submit(batcher_.passes(), ticket, request,
-                            request.plan == nullptr ? model_.core->plan()->canonical : request.plan->canonical);
-  }
+  request.plan = std::move(*plan);
   live_[ticket].id = batcher_.submit(std::move(request));
 }
 
-void EngineLoop::cancel_live(Ticket ticket) {
+void EngineLoop::cancel_live(Ticket ticket, CancelCause cause) {
   const auto found = live_.find(ticket);
   if (found == live_.end()) return;
   if (options_.log != nullptr) options_.log->on_cancel(batcher_.passes(), ticket);
+  if (found->second.on_cancel) found->second.on_cancel(cause);
   batcher_.cancel(found->second.id);
 }
 
@@ -126,7 +129,7 @@ void EngineLoop::cancel_late() {
   for (const auto& [ticket, live] : live_) {
     if (live.deadline <= now) late.push_back(ticket);
   }
-  for (const Ticket ticket : late) cancel_live(ticket);
+  for (const Ticket ticket : late) cancel_live(ticket, CancelCause::kDeadline);
 }
 
 // What others left since the last pass.
@@ -139,7 +142,7 @@ void EngineLoop::take_in() {
     cancellations.swap(cancellations_);
   }
   for (auto& [ticket, submission] : submissions) begin(ticket, std::move(submission));
-  for (const Ticket ticket : cancellations) cancel_live(ticket);
+  for (const Ticket ticket : cancellations) cancel_live(ticket, CancelCause::kClient);
   cancel_late();
 }
 
@@ -157,16 +160,23 @@ void EngineLoop::pass() {
   if (const PrefixStore* prefix = model_.core->prefix_store()) {
     pass.prefix = prefix->stats();
     pass.prefix_blocks = prefix->blocks();
+    pass.prefix_pages = prefix->pages();
   }
+  if (const Snapshots* snapshots = model_.core->snapshots()) pass.snapshots = snapshots->stats();
   options_.listener->on_pass(pass);
 }
 
 void EngineLoop::run() {
+  constexpr std::chrono::milliseconds kTend{5};  // while snapshots are written and nothing else is done
   for (;;) {
+    const bool tending = model_.core->tend_snapshots();
     {
       std::unique_lock lock(mutex_);
-      if (batcher_.idle()) {
-        wake_.wait(lock, [&] { return stop_ || !inbox_.empty() || !cancellations_.empty(); });
+      const auto called = [&] { return stop_ || !inbox_.empty() || !cancellations_.empty(); };
+      if (batcher_.idle() && tending) {
+        wake_.wait_for(lock, kTend, called);
+      } else if (batcher_.idle()) {
+        wake_.wait(lock, called);
       }
       if (stop_) break;
     }
@@ -176,9 +186,17 @@ void EngineLoop::run() {
   take_in();
   while (!live_.empty()) {
     const Ticket ticket = live_.begin()->first;
-    cancel_live(ticket);
+    cancel_live(ticket, CancelCause::kShutdown);
     live_.erase(ticket);
   }
+  finish_snapshots();
+}
+
+// What is noted is written, as far as the time for it goes.
+void EngineLoop::finish_snapshots() {
+  constexpr std::chrono::seconds kMost{10};
+  const Clock::time_point end = Clock::now() + kMost;
+  while (model_.core->tend_snapshots() && Clock::now() < end) std::this_thread::sleep_for(std::chrono::milliseconds(2));
 }
 
 }  // namespace loci

@@ -34,6 +34,8 @@ class LoopListener {
     PoolCounters pages;
     PrefixStats prefix;
     size_t prefix_blocks = 0;
+    uint64_t prefix_pages = 0;
+    SnapshotStats snapshots;
   };
   virtual ~LoopListener() = default;
   virtual void on_pass(const Pass& pass) = 0;
@@ -47,6 +49,13 @@ class ArrivalLog {
   virtual void on_cancel(uint64_t pass, uint64_t id) = 0;
   virtual void on_pass(const StepReport& report) = 0;
   virtual void on_done(uint64_t id, uint32_t choice, const Result<Completion>& done) = 0;
+};
+
+// Why a request ends before its time.
+enum class CancelCause {
+  kClient,    // who asked wants no more of it
+  kDeadline,  // its time is over
+  kShutdown
 };
 
 class EngineLoop {
@@ -63,6 +72,7 @@ class EngineLoop {
     BatchRequest request;   // without a plan
     std::string attention;  // empty: the engine's own
     Clock::time_point deadline = Clock::time_point::max();
+    std::function<void(CancelCause)> on_cancel = {};  // before the on_done of what is cancelled
   };
 
   // The loop owns the model's cache and threads from now on; its tokenizer and template may be read by anybody.
@@ -72,7 +82,8 @@ class EngineLoop {
 
   const LoadedModel& model() const { return model_; }
 
-  // All or none. kLimit if too many would wait; every other error comes through on_done.
+  // All or none. kLimit if too many would wait, kInvalidArgument if more come at once than may ever wait, kCancelled
+  // after stop(); every other error comes through on_done.
   Result<std::vector<Ticket>> submit(std::vector<Submission> submissions);
   void cancel(Ticket ticket);
   // Seconds after which a place in the queue may be free, at the present pace; at least 1.
@@ -88,15 +99,17 @@ class EngineLoop {
     Batcher::Id id = 0;
     Clock::time_point deadline;
     uint32_t choices = 0;
+    std::function<void(CancelCause)> on_cancel;
   };
 
   void run();
   // In the engine's thread.
   void take_in();
   void begin(Ticket ticket, Submission submission);
-  void cancel_live(Ticket ticket);
+  void cancel_live(Ticket ticket, CancelCause cause);
   void cancel_late();
   void pass();
+  void finish_snapshots();
 
   LoadedModel model_;
   Options options_;

@@ -6,7 +6,7 @@
 
 namespace loci {
 
-using nlohmann::json;
+using json = nlohmann::ordered_json;
 
 const char* kind_of(const json& value) {
   switch (value.type()) {
@@ -31,9 +31,14 @@ const char* kind_of(const json& value) {
 }
 
 Fields::Fields(const json& object, std::string where, std::optional<ApiError>& problem)
-    : object_(object), where_(std::move(where)), problem_(problem) {
-  if (!object_.is_object())
-    wrong("", fmt::format("an object is expected, but this is {}", kind_of(object_)), "invalid_type");
+    : object_(&object), where_(std::move(where)), problem_(problem) {
+  if (!object.is_object()) {
+    wrong("", fmt::format("an object is expected, but this is {}", kind_of(object)), "invalid_type");
+    object_ = nullptr;
+  } else if (object.size() > kMostFields) {
+    wrong("", fmt::format("the object has {} fields, at most {} are allowed", object.size(), kMostFields));
+    object_ = nullptr;
+  }
 }
 
 std::string Fields::path(std::string_view name) const {
@@ -51,9 +56,9 @@ void Fields::wrong(std::string_view name, std::string message, std::string code)
 
 const json* Fields::find(std::string_view name) {
   asked_.emplace(name);
-  if (!object_.is_object()) return nullptr;
-  const auto found = object_.find(name);
-  if (found == object_.end() || found->is_null()) return nullptr;
+  if (object_ == nullptr) return nullptr;
+  const auto found = object_->find(name);
+  if (found == object_->end() || found->is_null()) return nullptr;
   return &*found;
 }
 
@@ -157,8 +162,8 @@ void Fields::only(std::string_view name, const json& harmless) {
 }
 
 void Fields::refuse_unknown() {
-  if (!object_.is_object()) return;
-  for (const auto& [full_name, value] : object_.items()) {
+  if (object_ == nullptr) return;
+  for (const auto& [full_name, value] : object_->items()) {
     const std::string name = full_name.substr(0, 64);
     if (asked_.find(full_name) == asked_.end()) {
       if (!problem_) {

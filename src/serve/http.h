@@ -20,7 +20,13 @@ struct HttpRequest {
   std::string query;    // behind the '?'
   HttpHeaders headers;  // names in lower case
   std::string body;
-  std::string peer;  // "127.0.0.1:50000"
+  std::string peer;                           // "127.0.0.1:50000"
+  std::shared_ptr<void> body_room = nullptr;  // what the body takes of the server's limit; goes with it
+
+  void forget_body() {
+    body = {};
+    body_room.reset();
+  }
 
   // The first of that name; empty if there is none.
   std::string_view header(std::string_view lower_case_name) const;

@@ -6,9 +6,7 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/ssl/context.hpp>
-#include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
@@ -16,6 +14,8 @@
 #include <mutex>
 #include <optional>
 #include <thread>
+
+#include "serve/http_channel.h"
 
 namespace loci {
 namespace {
@@ -31,50 +31,6 @@ constexpr std::chrono::milliseconds kGoodbye{2'000};  // for a TLS shutdown or a
 constexpr size_t kReadBytes = 4096;                   // asked for at a time
 constexpr size_t kMostReadAhead = 8192;               // of the next request, while one is answered
 constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
-
-// A socket, with TLS around it or not.
-class Channel {
- public:
-  Channel(tcp::socket socket, asio::ssl::context* tls) : socket_(std::move(socket)) {
-    if (tls != nullptr) tls_.emplace(socket_, *tls);
-  }
-
-  bool secure() const { return tls_.has_value(); }
-  tcp::socket& socket() { return socket_; }
-  template <typename Then>
-  void handshake(Then&& then) {
-    tls_->async_handshake(asio::ssl::stream_base::server, std::forward<Then>(then));
-  }
-  template <typename Then>
-  void read_some(asio::mutable_buffer to, Then&& then) {
-    if (tls_) {
-      tls_->async_read_some(to, std::forward<Then>(then));
-    } else {
-      socket_.async_read_some(to, std::forward<Then>(then));
-    }
-  }
-  template <typename Then>
-  void write(const std::string& bytes, Then&& then) {
-    if (tls_) {
-      asio::async_write(*tls_, asio::buffer(bytes), std::forward<Then>(then));
-    } else {
-      asio::async_write(socket_, asio::buffer(bytes), std::forward<Then>(then));
-    }
-  }
-  template <typename Then>
-  void say_goodbye(Then&& then) {
-    tls_->async_shutdown(std::forward<Then>(then));
-  }
-  void close() {
-    error_code ignored;
-    socket_.shutdown(tcp::socket::shutdown_both, ignored);
-    socket_.close(ignored);
-  }
-
- private:
-  tcp::socket socket_;
-  std::optional<asio::ssl::stream<tcp::socket&>> tls_;
-};
 
 std::string lower_case(std::string_view text) {
   std::string out(text);
@@ -118,12 +74,6 @@ class HttpServer::State {
   Status load_certificate(const HttpServerOptions& options);
   void accept();
   void sweep();
-  // Of a body: false if all bodies together would be too large.
-  bool take_body_bytes(size_t bytes) {
-    if (body_bytes_ + bytes > limits_.all_bodies_bytes) return false;
-    body_bytes_ += bytes;
-    return true;
-  }
 
   HttpLimits limits_;
   HttpHandler& handler_;
@@ -134,7 +84,7 @@ class HttpServer::State {
   std::list<std::shared_ptr<Session>> sessions_;
   uint16_t port_ = 0;
   bool draining_ = false;
-  size_t body_bytes_ = 0;
+  const std::shared_ptr<std::atomic<size_t>> body_bytes_ = std::make_shared<std::atomic<size_t>>(0);
   std::atomic<uint64_t> connections_{0}, accepted_{0}, turned_away_{0}, timeouts_{0}, slow_readers_{0};
   std::atomic<size_t> exchanges_{0};
   std::thread thread_;
@@ -301,6 +251,8 @@ class HttpServer::State::Session : public std::enable_shared_from_this<Session> 
 
   void parse() {
     while (phase_ == Phase::kParsing && !closed_) {
+      // Answers that the client does not take hold up its next request, or they would pile up.
+      if (received_ == 0 && writing_) return;
       if (buffer_.size() == 0) {
         arm_read();
         return;
@@ -366,18 +318,15 @@ class HttpServer::State::Session : public std::enable_shared_from_this<Session> 
   }
 
   bool count_body() {
-    const size_t have = parser_->get().body().size();
-    if (have <= counted_body_) return true;
-    if (!server_.take_body_bytes(have - counted_body_)) {
-      refuse(503, "too many large requests are being read");
-      return false;
-    }
-    counted_body_ = have;
-    return true;
+    if (parser_->get().body().empty()) return true;
+    if (room_ == nullptr) room_ = std::make_shared<BodyRoom>(server_.body_bytes_, server_.limits_.all_bodies_bytes);
+    if (room_->grow_to(parser_->get().body().size())) return true;
+    refuse(503, "too many large requests are being read");
+    return false;
   }
   void release_body() {
-    server_.body_bytes_ -= counted_body_;
-    counted_body_ = 0;
+    room_.reset();
+    parser_.reset();
   }
 
   void dispatch();
@@ -405,7 +354,6 @@ class HttpServer::State::Session : public std::enable_shared_from_this<Session> 
   void end_answer(bool keep) {
     end_exchange(/*gone=*/false);
     streaming_ = false;
-    release_body();
     if (!keep) {
       start_closing();
       return;
@@ -462,6 +410,7 @@ class HttpServer::State::Session : public std::enable_shared_from_this<Session> 
         break;
       case Phase::kParsing:
         if (received_ == 0) begin_idle();
+        parse();
         break;
     }
   }
@@ -509,7 +458,7 @@ class HttpServer::State::Session : public std::enable_shared_from_this<Session> 
   Phase phase_ = Phase::kParsing;
   Clock::time_point deadline_;
   size_t received_ = 0;  // bytes of the request
-  size_t counted_body_ = 0;
+  std::shared_ptr<BodyRoom> room_;
   uint64_t number_ = 0;       // of the request
   uint64_t open_number_ = 0;  // of the last one whose exchange has ended
   std::string pending_;       // to be written after out_
@@ -560,6 +509,7 @@ class HttpServer::State::SessionExchange final : public Exchange {
 
 void HttpServer::State::Session::dispatch() {
   request_.body = std::move(parser_->get().body());
+  request_.body_room = std::move(room_);
   phase_ = Phase::kAnswering;
   streaming_ = false;
   ++number_;

@@ -24,7 +24,9 @@ constexpr size_t kMostErrorBytes = 400;
 // One streamed request.
 class Stream {
  public:
-  Stream(const LoadOptions& options, uint32_t index, LoadSample& sample) : sample_(sample) {
+  // Its times count from `due`.
+  Stream(const LoadOptions& options, uint32_t index, Clock::time_point due, LoadSample& sample)
+      : sample_(sample), begin_(due) {
     json body = {{"model", options.model},
                  {"prompt", options.prompts[index % options.prompts.size()]},
                  {"max_tokens", options.max_tokens},
@@ -49,7 +51,6 @@ class Stream {
     curl_easy_setopt(handle_, CURLOPT_TIMEOUT_MS, static_cast<long>(options.timeout_seconds * 1000));
     curl_easy_setopt(handle_, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(handle_, CURLOPT_PRIVATE, this);
-    begin_ = Clock::now();
   }
   ~Stream() {
     curl_easy_cleanup(handle_);
@@ -134,11 +135,11 @@ class Stream {
   }
 
   LoadSample& sample_;
+  Clock::time_point begin_;
   std::string body_;
   std::string line_;
   curl_slist* headers_ = nullptr;
   CURL* handle_ = nullptr;
-  Clock::time_point begin_;
   double last_ = 0;
   uint64_t pieces_ = 0;
   bool done_ = false;
@@ -166,7 +167,7 @@ class Load {
       if (const CURLMcode code = curl_multi_perform(multi_, &running); code != CURLM_OK)
         return fail(ErrorCode::kIo, "the requests cannot be made: {}", curl_multi_strerror(code));
       collect();
-      curl_multi_poll(multi_, nullptr, 0, wait_ms(), nullptr);
+      if (done_ < options_.requests) curl_multi_poll(multi_, nullptr, 0, wait_ms(), nullptr);
     }
     result_.seconds = seconds_since(begin_);
     return std::move(result_);
@@ -176,8 +177,10 @@ class Load {
   void start_due() {
     while (started_ < options_.requests && open_.size() < options_.concurrency && seconds_since(begin_) >= due_) {
       LoadSample& sample = result_.samples[started_];
-      sample.begin = seconds_since(begin_);
-      open_.push_back(std::make_unique<Stream>(options_, started_, sample));
+      sample.begin = options_.rate > 0 ? due_ : seconds_since(begin_);
+      const auto due =
+          begin_ + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(sample.begin));
+      open_.push_back(std::make_unique<Stream>(options_, started_, due, sample));
       curl_multi_add_handle(multi_, open_.back()->handle());
       ++started_;
       if (options_.rate > 0) due_ += std::exponential_distribution<double>(options_.rate)(random_);

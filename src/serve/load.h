@@ -1,5 +1,8 @@
 // A load on an OpenAI-protocol server, ours or another: requests that start at a rate or as soon as one ends, streamed
 // answers, and when their pieces came. One thread, any number of streams (libcurl's multi interface).
+//
+// At a rate, a request's times count from when it was due, not from when there was a stream free for it: a server that
+// answers late delays its next requests, and that wait is its own.
 #pragma once
 
 #include <atomic>
@@ -34,7 +37,7 @@ struct LoadSample {
   bool ok = false;
   long status = 0;           // of HTTP; 0: no answer
   std::string error;         // why it is not ok
-  double begin = 0;          // seconds since the load began
+  double begin = 0;          // seconds from the load's begin until it was due
   double first = 0;          // from its begin to its first text
   double total = 0;          // to its end
   std::vector<double> gaps;  // between pieces of text

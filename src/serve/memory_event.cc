@@ -4,11 +4,10 @@
 
 namespace loci {
 
-using nlohmann::json;
 using nlohmann::ordered_json;
 
 std::optional<MemoryWatch> read_memory(Fields& fields, bool stream, std::optional<ApiError>& problem) {
-  const json* asked = fields.object("memory");
+  const ordered_json* asked = fields.object("memory");
   if (asked == nullptr) return std::nullopt;
   MemoryWatch out;
   Fields inner(*asked, "memory", problem);

@@ -58,9 +58,17 @@ struct Metrics::State {
   Gauge& kv_bytes = gauge("loci_kv_bytes_in_use", "Bytes of pages in use");
   Gauge& kv_budget = gauge("loci_kv_bytes_budget", "Bytes that pages may use");
   Gauge& prefix_blocks = gauge("loci_prefix_blocks", "Blocks of 64 tokens that the prefix cache holds");
+  Gauge& prefix_pages = gauge("loci_prefix_pages", "Pages that the prefix cache holds");
   Counter& prefix_hits = counter("loci_prefix_hits_total", "Prompts that began with what the prefix cache held");
   Counter& prefix_lookups = counter("loci_prefix_lookups_total", "Prompts that were looked up in the prefix cache");
-  Counter& prompt_tokens = counter("loci_prompt_tokens_total", "Tokens of answered prompts");
+  Gauge& snapshot_bytes = gauge("loci_snapshot_bytes", "Bytes of snapshots on disk");
+  Counter& snapshot_blocks_written =
+      counter("loci_snapshot_blocks_written_total", "Blocks of 64 tokens written to disk");
+  Counter& snapshot_blocks_read = counter("loci_snapshot_blocks_read_total", "Blocks of 64 tokens that came from disk");
+  Counter& snapshots_damaged = counter("loci_snapshots_damaged_total", "Snapshots that were damaged, and removed");
+  Counter& snapshot_failures = counter("loci_snapshot_failures_total", "Snapshots that could not be written");
+  Counter& prompt_tokens =
+      counter("loci_prompt_tokens_total", "Tokens of prompts that were read, or came from the prefix cache");
   Counter& cached_tokens = counter("loci_cached_tokens_total", "Of these, tokens that came from the prefix cache");
   Counter& completion_tokens = counter("loci_completion_tokens_total", "Tokens that were generated");
   Counter& kept_tokens = counter("loci_kept_tokens_total", "Entries per KV head at the ends of answers, summed");
@@ -69,14 +77,17 @@ struct Metrics::State {
       histogram("loci_time_to_first_token_seconds", "Time from a request to its first text", kLatencies);
   Histogram& token_seconds =
       histogram("loci_time_per_output_token_seconds", "Mean time between the tokens of an answer", kStepTimes);
-  // Kernels that are missing are refused when a plan is made: none is ever replaced by a slower one.
-  Counter& fallbacks = counter("loci_fallbacks_total", "Operations that ran on another path than planned");
   Gauge& connections = gauge("loci_http_connections", "Open connections");
-  Gauge& accepted = gauge("loci_http_connections_accepted", "Connections accepted since the start");
-  Gauge& turned_away = gauge("loci_http_connections_turned_away", "Connections beyond the limit since the start");
-  Gauge& timeouts = gauge("loci_http_timeouts", "Connections that ran out of time since the start");
-  Gauge& slow_readers =
-      gauge("loci_http_slow_readers", "Connections closed for not taking their answers since the start");
+  Counter& accepted = counter("loci_http_connections_accepted_total", "Connections accepted");
+  Counter& turned_away = counter("loci_http_connections_turned_away_total", "Connections beyond the limit");
+  Counter& timeouts = counter("loci_http_timeouts_total", "Connections that ran out of time");
+  Counter& slow_readers = counter("loci_http_slow_readers_total", "Connections closed for not taking their answers");
+
+  // Counted by nobody, since there is nothing to count: what has no kernel is refused when its plan is made, and no
+  // operation has a second path. It stands here for those who watch it.
+  State() {
+    counter("loci_fallbacks_total", "Operations that ran on another path than planned: there is no such path");
+  }
 };
 
 Metrics::Metrics() : state_(std::make_unique<State>()) {}
@@ -110,18 +121,25 @@ void Metrics::on_pass(const Pass& pass) {
   s.kv_bytes.Set(static_cast<double>(pass.pages.bytes_in_use));
   s.kv_budget.Set(static_cast<double>(pass.pages.budget_bytes));
   s.prefix_blocks.Set(static_cast<double>(pass.prefix_blocks));
+  s.prefix_pages.Set(static_cast<double>(pass.prefix_pages));
   raise(s.prefix_hits, pass.prefix.hits);
   raise(s.prefix_lookups, pass.prefix.lookups);
+  s.snapshot_bytes.Set(static_cast<double>(pass.snapshots.bytes));
+  raise(s.snapshot_blocks_written, pass.snapshots.blocks_written);
+  raise(s.snapshot_blocks_read, pass.snapshots.blocks_read);
+  raise(s.snapshots_damaged, pass.snapshots.damaged);
+  raise(s.snapshot_failures, pass.snapshots.failures);
 }
 
 void Metrics::on_answer(const AnswerSummary& answer) {
   State& s = *state_;
-  if (answer.status != 200) return;
   s.prompt_tokens.Increment(static_cast<double>(answer.prompt_tokens));
   s.cached_tokens.Increment(static_cast<double>(answer.cached_tokens));
   s.completion_tokens.Increment(static_cast<double>(answer.completion_tokens));
   s.kept_tokens.Increment(static_cast<double>(answer.kept_tokens));
+  if (answer.status != 200) return;
   s.queue_seconds.Observe(seconds(answer.admitted - answer.begun));
+  if (answer.first_text == AnswerSummary::Clock::time_point()) return;  // no text was asked for
   s.first_token_seconds.Observe(seconds(answer.first_text - answer.begun));
   if (answer.completion_tokens > 1) {
     s.token_seconds.Observe(seconds(answer.ended - answer.first_text) /
@@ -138,10 +156,10 @@ void Metrics::on_refusal(std::string_view cause) { state_->refusals.Add({{"cause
 std::string Metrics::text(const HttpCounters& http) const {
   State& s = *state_;
   s.connections.Set(static_cast<double>(http.connections));
-  s.accepted.Set(static_cast<double>(http.accepted));
-  s.turned_away.Set(static_cast<double>(http.turned_away));
-  s.timeouts.Set(static_cast<double>(http.timeouts));
-  s.slow_readers.Set(static_cast<double>(http.slow_readers));
+  raise(s.accepted, http.accepted);
+  raise(s.turned_away, http.turned_away);
+  raise(s.timeouts, http.timeouts);
+  raise(s.slow_readers, http.slow_readers);
   return prometheus::TextSerializer().Serialize(s.registry.Collect());
 }
 

@@ -24,6 +24,7 @@ class Metrics final : public LoopListener {
   // A request was turned away before the engine saw it: "queue", "key", "auth", "body".
   void on_refusal(std::string_view cause);
 
+  // One thread at a time.
   std::string text(const HttpCounters& http) const;
 
  private:

@@ -48,6 +48,29 @@ Status Grammar::check() const {
   return fail(ErrorCode::kLimit, "the schema is too large: its grammar has more than {} nodes", kMostNodes);
 }
 
+std::vector<bool> Grammar::finite_rules() const {
+  std::vector<bool> rules(rules_.size(), false), nodes(nodes_.size(), false);
+  // Nodes come after those that they go on at, but for rules, so few rounds are needed.
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (size_t i = 0; i < nodes_.size(); ++i) {
+      if (nodes[i]) continue;
+      const One& one = nodes_[i];
+      bool finite = one.kind == Kind::kReturn;
+      if (one.kind == Kind::kTake) finite = nodes[one.next];
+      if (one.kind == Kind::kCall) finite = rules[one.what] && nodes[one.next];
+      for (uint32_t w = 0; one.kind == Kind::kWays && w < one.count; ++w) finite = finite || nodes[ways_[one.what + w]];
+      nodes[i] = finite;
+      changed = changed || finite;
+    }
+    for (size_t r = 0; r < rules_.size(); ++r) {
+      if (rules[r] || !nodes[rules_[r]]) continue;
+      rules[r] = changed = true;
+    }
+  }
+  return rules;
+}
+
 namespace {
 
 std::array<uint64_t, 2> mix(std::array<uint64_t, 2> hash, uint64_t value) {
@@ -65,9 +88,12 @@ GrammarState::GrammarState(const Grammar& grammar) : grammar_(&grammar) { enter(
 
 // Adds every place that is reached from `node` without a byte.
 void GrammarState::enter(Grammar::Node start, const Stack& from) {
+  constexpr size_t kMostCalls = 64;  // that are remembered
   std::vector<std::pair<Grammar::Node, Stack>> todo = {{start, from}};
-  // Rules that call themselves without a byte between would never end.
+  // Calls without a byte between. Where a rule comes back to itself so, it has nothing new to say.
+  std::vector<std::pair<uint32_t, const Frame*>> called;
   for (size_t steps = 0; !todo.empty() && steps < 64 * kMostPlaces; ++steps) {
+    ++steps_;
     auto [node, stack] = std::move(todo.back());
     todo.pop_back();
     const Grammar::One& one = grammar_->nodes_[node];
@@ -82,6 +108,9 @@ void GrammarState::enter(Grammar::Node start, const Stack& from) {
       case Grammar::Kind::kCall: {
         const Grammar::Node rule = grammar_->rules_[one.what];
         if (one.next == Grammar::kReturn) {
+          const std::pair<uint32_t, const Frame*> call{one.what, stack.get()};
+          if (std::find(called.begin(), called.end(), call) != called.end()) break;
+          if (called.size() < kMostCalls) called.push_back(call);
           todo.emplace_back(rule, stack);
           break;
         }
@@ -100,6 +129,7 @@ void GrammarState::enter(Grammar::Node start, const Stack& from) {
           if (place.stack == stack) return true;
           return place.stack != nullptr && stack != nullptr && place.stack->hash == stack->hash;
         };
+        steps_ += places_.size() / 16;
         if (places_.size() < kMostPlaces && std::none_of(places_.begin(), places_.end(), same))
           places_.push_back({node, stack});
         break;
@@ -112,6 +142,7 @@ bool GrammarState::take(uint8_t byte) {
   std::vector<Place> before;
   before.swap(places_);
   complete_ = false;
+  steps_ += before.size();
   for (const Place& place : before) {
     const Grammar::One& one = grammar_->nodes_[place.node];
     if (grammar_->classes_[one.what].test(byte)) enter(one.next, place.stack);

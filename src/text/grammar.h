@@ -43,6 +43,8 @@ class Grammar {
 
   // kLimit if the bound on nodes was passed; then what was built is of no use.
   Status check() const;
+  // Whether some finite text is of the rule, for each of them. A rule of which none is leads nowhere.
+  std::vector<bool> finite_rules() const;
   size_t size() const { return nodes_.size(); }
 
  private:
@@ -80,6 +82,8 @@ class GrammarState {
   bool open() const { return !places_.empty(); }
   // Equal fingerprints: the same texts may follow, but for collisions of 128 bits.
   std::array<uint64_t, 2> fingerprint() const;
+  // Nodes and places looked at since the text began: what it has cost so far.
+  uint64_t steps() const { return steps_; }
 
  private:
   // The nodes to return to, the last call first. Shared by places.
@@ -100,6 +104,7 @@ class GrammarState {
   const Grammar* grammar_;
   std::vector<Place> places_;
   bool complete_ = false;
+  uint64_t steps_ = 0;
 };
 
 template <typename Make>

@@ -85,6 +85,26 @@ class JsonRules {
     return g_.text("[", least > 0 ? filled : g_.any_of({filled, end}));
   }
 
+  // Items that each have their own place, in this order, and behind them any number of others (`rest`; null: none).
+  using Item = std::function<Node(Node)>;
+  Node tuple(const std::vector<Item>& items, const Item* rest, uint32_t least, uint32_t most) {
+    const Node end = space(g_.text("]", Grammar::kReturn));
+    const auto count = static_cast<uint32_t>(std::min<size_t>(items.size(), most));
+    const auto more = [&](const Item& item, Node next) { return g_.text(",", space(item(next))); };
+    Node after = end;  // of `i` items
+    if (rest != nullptr && most > count) {
+      after = g_.repeat(least > count ? least - count : 0, most == kAny ? kAny : most - count, end,
+                        [&](Node next) { return more(*rest, next); });
+    }
+    for (uint32_t i = count; i > 1; --i) {
+      const Node next = more(items[i - 1], after);
+      after = i - 1 >= least ? g_.any_of({next, end}) : next;
+    }
+    if (count == 0) return g_.text("[", end);
+    const Node filled = space(items[0](after));
+    return g_.text("[", least > 0 ? filled : g_.any_of({filled, end}));
+  }
+
   // `member(next)` is a key, a colon and a value.
   template <typename Member>
   Node object(const Member& member, uint32_t least) {
@@ -138,6 +158,21 @@ class SchemaCompiler {
  public:
   SchemaCompiler(const ordered_json& root, Grammar& grammar) : root_(root), g_(grammar), json_(grammar) {}
 
+  // The whole schema's rule.
+  Result<uint32_t> compile(const std::string& name) {
+    LOCI_TRY(const uint32_t rule, rule_of(root_, name, 0));
+    LOCI_CHECK(g_.check());
+    const std::vector<bool> finite = g_.finite_rules();
+    for (const auto& [path, of] : references_) {
+      if (!finite[of]) {
+        return fail(ErrorCode::kInvalidArgument, "the $ref '{}' leads back to itself and to no value that ends",
+                    path.substr(0, 128));
+      }
+    }
+    return rule;
+  }
+
+ private:
   Result<uint32_t> rule_of(const ordered_json& schema, const std::string& where, size_t depth) {
     if (++schemas_ > kMostSchemas || depth > kMostDepth) {
       return fail(ErrorCode::kLimit, "the schema is too large: at most {} schemas, nested {} deep, are allowed",
@@ -158,7 +193,6 @@ class SchemaCompiler {
     return rule;
   }
 
- private:
   static Status check_keywords(const ordered_json& schema, const std::string& where) {
     static const std::set<std::string_view> kKnown = {"type", "properties", "required", "additionalProperties", "items",
                                                       "prefixItems", "minItems", "maxItems", "minLength", "maxLength",
@@ -171,6 +205,31 @@ class SchemaCompiler {
         return fail(ErrorCode::kUnsupported, "the keyword '{}' at '{}' is not supported; leave it out",
                     name.substr(0, 64), where);
       }
+    }
+    return check_siblings(schema, where);
+  }
+
+  // Beside what says everything at once nothing else may stand, but for the type of literals.
+  static Status check_siblings(const ordered_json& schema, const std::string& where) {
+    static constexpr const char* kWhole[] = {"$ref", "const", "enum", "anyOf", "oneOf"};
+    static constexpr const char* kParts[] = {"type",      "properties",  "required", "additionalProperties",
+                                             "items",     "prefixItems", "minItems", "maxItems",
+                                             "minLength", "maxLength"};
+    const auto both = [&](const char* a, const char* b) {
+      return fail(ErrorCode::kUnsupported, "the keywords '{}' and '{}' at '{}' are not supported together", a, b,
+                  where);
+    };
+    const char* whole = nullptr;
+    for (const char* name : kWhole) {
+      if (!schema.contains(name)) continue;
+      if (whole != nullptr) return both(whole, name);
+      whole = name;
+    }
+    if (whole == nullptr) return {};
+    const std::string_view literal(whole);
+    for (const char* name : kParts) {
+      const bool type = std::string_view(name) == "type" && (literal == "const" || literal == "enum");
+      if (!type && schema.contains(name)) return both(whole, name);
     }
     return {};
   }
@@ -185,6 +244,9 @@ class SchemaCompiler {
     for (const char* table : {"$defs", "definitions"}) {
       const std::string prefix = fmt::format("#/{}/", table);
       if (!path.starts_with(prefix) || !root_.contains(table) || !root_[table].is_object()) continue;
+      if (root_[table].size() > kMostSchemas)
+        return fail(ErrorCode::kLimit, "'{}' holds {} schemas, {} are allowed", table, root_[table].size(),
+                    kMostSchemas);
       const auto found = root_[table].find(path.substr(prefix.size()));
       if (found != root_[table].end()) target = &*found;
     }
@@ -201,15 +263,14 @@ class SchemaCompiler {
   }
 
   Result<Node> node_of(const ordered_json& schema, const std::string& where, size_t depth) {
-    if (schema.contains("const")) return literal(schema["const"]);
-    if (schema.contains("enum")) return any_literal(schema["enum"], where);
+    if (schema.contains("const")) return any_literal(ordered_json::array({schema["const"]}), schema, where);
+    if (schema.contains("enum")) return any_literal(schema["enum"], schema, where);
     for (const char* name : {"anyOf", "oneOf"}) {
       if (schema.contains(name)) return any_schema(schema[name], fmt::format("{}/{}", where, name), depth);
     }
     if (!schema.contains("type")) {
-      if (schema.contains("properties")) return object(schema, where, depth);
-      if (schema.contains("items") || schema.contains("prefixItems")) return array(schema, where, depth);
-      return json_.any(Grammar::kReturn);
+      LOCI_TRY(const char* const meant, meant_type(schema, where));
+      return meant == nullptr ? json_.any(Grammar::kReturn) : typed(meant, schema, where, depth);
     }
     const ordered_json& type = schema["type"];
     if (type.is_string()) return typed(type.get<std::string>(), schema, where, depth);
@@ -221,6 +282,34 @@ class SchemaCompiler {
       LOCI_TRY(ways.emplace_back(), typed(one.get<std::string>(), schema, where, depth));
     }
     return g_.any_of(std::move(ways));
+  }
+
+  // The type that the keywords are of; null: any.
+  static Result<const char*> meant_type(const ordered_json& schema, const std::string& where) {
+    static constexpr std::pair<const char*, const char*> kOf[] = {
+        {"properties", "object"}, {"required", "object"},   {"additionalProperties", "object"},
+        {"items", "array"},       {"prefixItems", "array"}, {"minItems", "array"},
+        {"maxItems", "array"},    {"minLength", "string"},  {"maxLength", "string"}};
+    std::pair<const char*, const char*> found{nullptr, nullptr};
+    for (const auto& [name, type] : kOf) {
+      if (!schema.contains(name)) continue;
+      if (found.second != nullptr && std::string_view(found.second) != type) {
+        return fail(ErrorCode::kUnsupported, "the keywords '{}' and '{}' at '{}' are of different types; give a 'type'",
+                    found.first, name, where);
+      }
+      found = {name, type};
+    }
+    return found.second;
+  }
+
+  static bool is_of(const ordered_json& value, std::string_view type) {
+    if (type == "object") return value.is_object();
+    if (type == "array") return value.is_array();
+    if (type == "string") return value.is_string();
+    if (type == "integer") return value.is_number_integer();
+    if (type == "number") return value.is_number();
+    if (type == "boolean") return value.is_boolean();
+    return type == "null" && value.is_null();
   }
 
   Result<Node> typed(const std::string& type, const ordered_json& schema, const std::string& where, size_t depth) {
@@ -253,12 +342,24 @@ class SchemaCompiler {
     return g_.text(value.dump(-1, ' ', false, ordered_json::error_handler_t::replace), Grammar::kReturn);
   }
 
-  Result<Node> any_literal(const ordered_json& values, const std::string& where) {
+  // The values of an enum or a const; a type beside it must be theirs.
+  Result<Node> any_literal(const ordered_json& values, const ordered_json& schema, const std::string& where) {
     if (!values.is_array() || values.empty() || values.size() > kMostOptions)
       return fail(ErrorCode::kInvalidArgument, "the enum at '{}' must hold 1 to {} values", where, kMostOptions);
     std::vector<Node> ways;
-    for (const ordered_json& value : values) ways.push_back(literal(value));
+    for (const ordered_json& value : values) {
+      if (schema.contains("type") && !is_of_some(value, schema["type"]))
+        return fail(ErrorCode::kInvalidArgument, "a value of the enum or const at '{}' is not of its 'type'", where);
+      ways.push_back(literal(value));
+    }
     return g_.any_of(std::move(ways));
+  }
+
+  static bool is_of_some(const ordered_json& value, const ordered_json& types) {
+    if (types.is_string()) return is_of(value, types.get_ref<const std::string&>());
+    return types.is_array() && std::any_of(types.begin(), types.end(), [&](const ordered_json& type) {
+             return type.is_string() && is_of(value, type.get_ref<const std::string&>());
+           });
   }
 
   Result<Node> any_schema(const ordered_json& schemas, const std::string& where, size_t depth) {
@@ -276,11 +377,33 @@ class SchemaCompiler {
     LOCI_TRY(const uint32_t least, count(schema, "minItems", 0, where));
     LOCI_TRY(const uint32_t most, count(schema, "maxItems", kAny, where));
     if (least > most) return fail(ErrorCode::kInvalidArgument, "minItems is above maxItems at '{}'", where);
-    if (schema.contains("prefixItems"))
-      return fail(ErrorCode::kUnsupported, "the keyword 'prefixItems' at '{}' is not supported; use 'items'", where);
-    if (!schema.contains("items")) return json_.array(json_.any_item(), least, most);
-    LOCI_TRY(const uint32_t rule, rule_of(schema["items"], where + "/items", depth + 1));
-    return json_.array([&](Node next) { return g_.call(rule, next); }, least, most);
+    const bool closed = schema.contains("items") && schema["items"].is_boolean() && !schema["items"].get<bool>();
+    JsonRules::Item rest = json_.any_item();
+    if (schema.contains("items") && !closed) {
+      LOCI_TRY(const uint32_t rule, rule_of(schema["items"], where + "/items", depth + 1));
+      rest = [this, rule](Node next) { return g_.call(rule, next); };
+    }
+    if (!schema.contains("prefixItems")) {
+      if (closed && least > 0)
+        return fail(ErrorCode::kInvalidArgument, "minItems at '{}' asks for items, but 'items' allows none", where);
+      return json_.array(rest, least, closed ? 0 : most);
+    }
+    LOCI_TRY(const std::vector<JsonRules::Item> places, prefix_items(schema["prefixItems"], where, depth));
+    if (closed && least > places.size())
+      return fail(ErrorCode::kInvalidArgument, "minItems at '{}' asks for more items than there are", where);
+    return json_.tuple(places, closed ? nullptr : &rest, least, most);
+  }
+
+  Result<std::vector<JsonRules::Item>> prefix_items(const ordered_json& schemas, const std::string& where,
+                                                    size_t depth) {
+    if (!schemas.is_array() || schemas.empty() || schemas.size() > kMostOptions)
+      return fail(ErrorCode::kInvalidArgument, "'prefixItems' at '{}' must hold 1 to {} schemas", where, kMostOptions);
+    std::vector<JsonRules::Item> out;
+    for (size_t i = 0; i < schemas.size(); ++i) {
+      LOCI_TRY(const uint32_t rule, rule_of(schemas[i], fmt::format("{}/prefixItems/{}", where, i), depth + 1));
+      out.push_back([this, rule](Node next) { return g_.call(rule, next); });
+    }
+    return out;
   }
 
   Result<Node> object(const ordered_json& schema, const std::string& where, size_t depth) {
@@ -288,10 +411,14 @@ class SchemaCompiler {
     const ordered_json& properties = schema.contains("properties") ? schema["properties"] : none;
     if (!properties.is_object())
       return fail(ErrorCode::kInvalidArgument, "the properties at '{}' are no object", where);
+    if (properties.size() > kMostSchemas)
+      return fail(ErrorCode::kLimit, "{} properties at '{}' are too many; {} are allowed", properties.size(), where,
+                  kMostSchemas);
     std::set<std::string> required;
     if (schema.contains("required")) {
-      if (!schema["required"].is_array())
-        return fail(ErrorCode::kInvalidArgument, "'required' at '{}' is no array", where);
+      if (!schema["required"].is_array() || schema["required"].size() > kMostSchemas)
+        return fail(ErrorCode::kInvalidArgument, "'required' at '{}' is no array of up to {} names", where,
+                    kMostSchemas);
       for (const ordered_json& name : schema["required"]) {
         if (!name.is_string() || !properties.contains(name.get<std::string>()))
           return fail(ErrorCode::kInvalidArgument, "'required' at '{}' names no property", where);
@@ -299,6 +426,8 @@ class SchemaCompiler {
       }
     }
     const ordered_json& more = schema.contains("additionalProperties") ? schema["additionalProperties"] : none;
+    if (!more.is_boolean() && !more.is_object())
+      return fail(ErrorCode::kInvalidArgument, "'additionalProperties' at '{}' is no schema", where);
     const bool closed = more.is_boolean() && !more.get<bool>();
     if (properties.empty()) {
       if (closed) return g_.text("{", json_.space(g_.text("}", Grammar::kReturn)));
@@ -356,7 +485,7 @@ Result<Grammar> tool_call_grammar(std::span<const FunctionSchema> functions) {
   const ordered_json any = {{"type", "object"}};
   for (const FunctionSchema& function : functions) {
     const ordered_json& schema = function.parameters == nullptr ? any : *function.parameters;
-    LOCI_TRY(const uint32_t rule, SchemaCompiler(schema, grammar).rule_of(schema, function.name, 0));
+    LOCI_TRY(const uint32_t rule, SchemaCompiler(schema, grammar).compile(function.name));
     const std::string name = ordered_json(function.name).dump(-1, ' ', false, ordered_json::error_handler_t::replace);
     ways.push_back(
         grammar.text(fmt::format("<tool_call>\n{{\"name\": {}, \"arguments\": ", name), grammar.call(rule, end)));
@@ -368,7 +497,7 @@ Result<Grammar> tool_call_grammar(std::span<const FunctionSchema> functions) {
 
 Result<Grammar> json_schema_grammar(const ordered_json& schema) {
   Grammar grammar;
-  LOCI_TRY(const uint32_t rule, SchemaCompiler(schema, grammar).rule_of(schema, "#", 0));
+  LOCI_TRY(const uint32_t rule, SchemaCompiler(schema, grammar).compile("#"));
   grammar.set_start(grammar.call(rule, Grammar::kReturn));
   LOCI_CHECK(grammar.check());
   return grammar;

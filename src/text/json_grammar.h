@@ -1,9 +1,11 @@
 // Grammars of JSON: of any object, and of the values that a JSON Schema describes.
 //
 // Supported of JSON Schema 2020-12: type (one or several), properties, required, additionalProperties, items,
-// prefixItems, minItems, maxItems, minLength, maxLength, enum, const, anyOf, oneOf (as anyOf), $ref to $defs or
-// definitions, and annotations (title, description, default, examples), which mean nothing here. Anything else is an
-// error that names it: a schema is followed whole or not at all. Properties come in the order in which they are listed.
+// prefixItems, minItems, maxItems, minLength, maxLength, enum and const (with a type or without), anyOf, oneOf (as
+// anyOf), $ref to '#', $defs or definitions, and annotations (title, description, default, examples), which mean
+// nothing here. Anything else is an error that names it, and so are keywords that do not go together: a schema is
+// followed whole or not at all. Properties come in the order in which they are listed, and none beside them. Where
+// there is no type, the keywords say which is meant.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>

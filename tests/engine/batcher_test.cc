@@ -253,6 +253,79 @@ TEST_F(BatcherTest, PromptsOfAnotherSaltAreNotShared) {
   EXPECT_EQ(cached(""), 0u);
 }
 
+// What prompts keep is copied when they end, for which pages are held back before the pass.
+TEST_F(BatcherTest, PromptsThatEndInAFullCacheAreCompacted) {
+  const std::string plan = "retain=snapkv(budget=100,window=8)";
+  const auto ask = [&] {
+    for (uint32_t i = 0; i < 6; ++i) submit(request(i % 3 == 0 ? 130 : 250, 60, i), "", i % 3 == 0 ? "dense" : plan);
+  };
+  load({.context = 512, .batch = 6, .chunk = 64});
+  ask();
+  run();
+  std::vector<std::vector<TokenId>> roomy;
+  for (uint32_t i = 0; i < 6; ++i) roomy.push_back(tokens(i));
+  const uint64_t all = core_->layout().memory.kv_bytes;
+  for (uint64_t share = 20; share <= 60; share += 2) {
+    load({.context = 512, .batch = 6, .chunk = 64, .kv_bytes = all * share / 100});
+    results_.clear();
+    ask();
+    run();
+    for (uint32_t i = 0; i < 6; ++i) EXPECT_EQ(tokens(i), roomy[i]) << i << " in " << share << "%";
+  }
+}
+
+// The lse of all rows of a pass is taken as soon as one of its sequences mixes.
+TEST_F(BatcherTest, AMixingStepBesideAnothersPromptHasItsScratch) {
+  std::vector<std::string> mixing, reading = {"dense"};
+  for (const Method* method : built_in_registry().methods()) {
+    std::string plan = fmt::format("{}({})", method->name, method->trial);
+    if (method->make_mix != nullptr && method->stages.has(Stage::kMix)) mixing.push_back("mix=" + plan);
+    if (method->make_select != nullptr && method->stages.has(Stage::kSelect)) reading.push_back("select=" + plan);
+  }
+  ASSERT_FALSE(mixing.empty());
+  for (const std::string& mix : mixing) {
+    for (const std::string& read : reading) {
+      load({.context = 1024, .batch = 2, .chunk = 1024}, "models/needle-14m-q8_0.gguf");
+      submit(request(20, 30, 1), "", mix);
+      batcher_->step();
+      submit(request(900, 2, 2), "", read);
+      run();
+      EXPECT_EQ(tokens(results_.size() - 1).size(), 2u) << mix << " beside " << read;
+    }
+  }
+}
+
+// States are of the whole prompt, whatever the chunks, the prefix cache and preemption.
+TEST_F(BatcherTest, StatesOfAPromptComeInOrder) {
+  std::vector<float> first;
+  for (const uint32_t chunk : {512u, 64u}) {
+    load({.context = 512, .batch = 2, .chunk = chunk});
+    for (int round = 0; round < 2; ++round) {
+      std::vector<float> states;
+      BatchRequest of;
+      of.choices.push_back(request(300, 0));
+      of.on_states = [&](uint32_t first_row, const Rows& rows) {
+        ASSERT_EQ(first_row * rows.width, states.size());
+        for (uint32_t r = 0; r < rows.rows; ++r) states.insert(states.end(), rows.row(r), rows.row(r) + rows.width);
+      };
+      submit(std::move(of));
+      run();
+      EXPECT_EQ(states.size(), 300 * core_->model().config().hidden);
+      if (first.empty()) first = states;
+      EXPECT_EQ(states, first);
+    }
+  }
+}
+
+TEST_F(BatcherTest, WhoIsCancelledWithinThePromptHasReadAPartOfIt) {
+  load({.context = 512, .batch = 1, .chunk = 64});
+  const size_t number = submit(request(400, 5));
+  for (int i = 0; i < 3; ++i) batcher_->step();
+  batcher_->cancel(ids_[number]);
+  ASSERT_TRUE(results_[number][0].ok());
+  EXPECT_EQ(results_[number][0]->prompt_tokens, 192u);
+}
+
 // The same calls between the same passes: the same passes.
 TEST_F(BatcherTest, AReplayMakesTheSamePasses) {
   const auto play = [&] {

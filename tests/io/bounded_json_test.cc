@@ -22,6 +22,27 @@ TEST(BoundedJson, ReadsWhatTheParserReads) {
   }
 }
 
+TEST(BoundedJson, KeepsTheOrderOfKeysWhereAsked) {
+  for (const char* text : {R"({"z":1,"a":{"y":[{"c":1,"b":2}],"x":null},"m":[]})", "[]", "7", R"([{"b":1},{"a":2}])"}) {
+    const auto document = parse_bounded_ordered_json(text, "the text", {});
+    ASSERT_TRUE(document.ok()) << document.error().message;
+    EXPECT_EQ(document->dump(), text);
+  }
+  const auto twice = parse_bounded_ordered_json(R"({"a": 1, "b": {"a": 2, "c": 1}, "a": 3})", "the text", {});
+  ASSERT_FALSE(twice.ok());
+  EXPECT_THAT(twice.error().message, HasSubstr("has the key 'a' twice"));
+}
+
+// Keys are not looked for among all others.
+TEST(BoundedJson, ManyOrderedKeysTakeNoLongTime) {
+  std::string text = "{";
+  for (int i = 0; i < 200'000; ++i) text += fmt::format("{}\"{}\":0", i == 0 ? "" : ",", i);
+  const auto document =
+      parse_bounded_ordered_json(text + "}", "the text", {.bytes = size_t{1} << 24, .values = 1'000'000});
+  ASSERT_TRUE(document.ok());
+  EXPECT_EQ(document->size(), 200'000u);
+}
+
 TEST(BoundedJson, RefusesWhatIsNotJson) {
   for (const char* text : {"", "{", "[1,]", "{\"a\" 1}", "nul", "[1] 2", "\"\xff\"", "{1: 2}", "1e999"}) {
     EXPECT_THAT(error_of(text), HasSubstr("the text is not JSON at byte")) << text;

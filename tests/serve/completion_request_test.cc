@@ -1,5 +1,6 @@
 #include "serve/completion_request.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <random>
@@ -7,7 +8,7 @@
 namespace loci {
 namespace {
 
-using nlohmann::json;
+using json = nlohmann::ordered_json;
 
 const RequestLimits kLimits{.vocabulary = 1000, .context = 100};
 
@@ -98,12 +99,70 @@ TEST(CompletionRequest, ErrorsNameTheField) {
   EXPECT_EQ(of_plan("retain=duo(profile=auto)"), "none");
 }
 
+// What a model wrote comes back as it was: as JSON where it is some, as a string where it is none or too deep.
+TEST(CompletionRequest, ArgumentsOfCallsComeBack) {
+  const auto content = [](const std::string& arguments) {
+    const json call = {{"id", "1"}, {"type", "function"}, {"function", {{"name", "f"}, {"arguments", arguments}}}};
+    const json body = {{"messages",
+                        {{{"role", "user"}, {"content", "a"}},
+                         {{"role", "assistant"}, {"content", nullptr}, {"tool_calls", json::array({call})}}}}};
+    return good(read_chat_request(body, kLimits)).messages.at(1).content;
+  };
+  EXPECT_EQ(content(R"({"z": 1, "a": [2]})"),
+            "<tool_call>\n{\"name\":\"f\",\"arguments\":{\"z\":1,\"a\":[2]}}\n</tool_call>");
+  EXPECT_EQ(content("{oops"), "<tool_call>\n{\"name\":\"f\",\"arguments\":\"{oops\"}\n</tool_call>");
+  const std::string deep = std::string(400'000, '[') + std::string(400'000, ']');
+  EXPECT_EQ(content(deep), "<tool_call>\n{\"name\":\"f\",\"arguments\":\"" + deep + "\"}\n</tool_call>");
+}
+
+TEST(CompletionRequest, ResponsesAreChatsInOtherWords) {
+  const CompletionRequest out =
+      good(read_response_request(json::parse(R"({"instructions": "Be brief.", "max_output_tokens": 5, "input": [
+        {"role": "user", "content": [{"type": "input_text", "text": "a"}]},
+        {"type": "function_call", "id": "fc_1", "call_id": "1", "name": "f", "arguments": "{}", "status": "completed"},
+        {"type": "function_call_output", "call_id": "1", "output": "b"}],
+        "tools": [{"type": "function", "name": "f", "parameters": {"type": "object"}}],
+        "tool_choice": {"type": "function", "name": "f"},
+        "text": {"format": {"type": "json_schema", "name": "s", "schema": {"type": "object"}}}})"),
+                                 kLimits));
+  ASSERT_EQ(out.messages.size(), 4u);
+  EXPECT_EQ(out.messages[0].role, "system");
+  EXPECT_EQ(out.messages[1].content, "a");
+  EXPECT_EQ(out.messages[2].content, "<tool_call>\n{\"name\":\"f\",\"arguments\":{}}\n</tool_call>");
+  EXPECT_EQ(out.messages[3].role, "tool");
+  EXPECT_EQ(out.max_tokens, 5u);
+  EXPECT_EQ(out.tools[0]["function"]["name"], "f");
+  EXPECT_TRUE(out.must_call());
+  EXPECT_EQ(out.response_format["json_schema"]["schema"], json({{"type", "object"}}));
+  const auto param = [](const char* body) {
+    const auto read = read_response_request(json::parse(body), kLimits);
+    return std::holds_alternative<ApiError>(read) ? std::get<ApiError>(read).param : "none";
+  };
+  EXPECT_EQ(param(R"({"input": "a"})"), "none");
+  EXPECT_EQ(param(R"({})"), "input");
+  EXPECT_EQ(param(R"({"input": []})"), "input");
+  EXPECT_EQ(param(R"({"input": [{"type": "reasoning"}]})"), "input[0].type");
+  EXPECT_EQ(param(R"({"input": "a", "previous_response_id": "resp_1"})"), "previous_response_id");
+  EXPECT_EQ(param(R"({"input": "a", "messages": []})"), "messages");
+  EXPECT_EQ(param(R"({"input": "a", "tools": [{"type": "web_search"}]})"), "tools[0].type");
+}
+
+TEST(CompletionRequest, AnObjectOfVeryManyFieldsIsRefused) {
+  json body = {{"prompt", "a"}};
+  for (int i = 0; i < 300; ++i) body[fmt::format("f{}", i)] = 1;
+  const auto read = read_completion_request(body, kLimits);
+  ASSERT_TRUE(std::holds_alternative<ApiError>(read));
+  EXPECT_NE(std::get<ApiError>(read).message.find("301 fields"), std::string::npos);
+}
+
 // Any JSON gives a request or an error.
 TEST(CompletionRequest, RandomValuesInEveryField) {
   std::mt19937 random(11);
   const std::vector<std::string> names = {"model",
                                           "prompt",
                                           "messages",
+                                          "input",
+                                          "text",
                                           "temperature",
                                           "top_p",
                                           "n",
@@ -144,7 +203,8 @@ TEST(CompletionRequest, RandomValuesInEveryField) {
     for (const std::string& name : names) {
       if (random() % 3 == 0) body[name] = values[random() % values.size()];
     }
-    for (const auto& read : {read_chat_request(body, kLimits), read_completion_request(body, kLimits)}) {
+    for (const auto& read : {read_chat_request(body, kLimits), read_completion_request(body, kLimits),
+                             read_response_request(body, kLimits)}) {
       if (const auto* error = std::get_if<ApiError>(&read)) {
         EXPECT_EQ(error->status, 400);
         EXPECT_FALSE(error->message.empty());

@@ -7,7 +7,7 @@
 namespace loci {
 namespace {
 
-using nlohmann::json;
+using json = nlohmann::ordered_json;
 
 std::variant<CompletionRequest, ApiError> read_asking(const char* memory, bool stream = true) {
   return read_completion_request({{"prompt", "a"}, {"stream", stream}, {"memory", json::parse(memory)}},

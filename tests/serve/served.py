@@ -33,7 +33,7 @@ class Served:
         if self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(30)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 raise
@@ -70,25 +70,27 @@ class Served:
     def complete(self, prompt, expect=200, **fields):
         return self.json("POST", "/v1/completions", {"prompt": prompt, "temperature": 0, **fields}, expect)
 
-    def stream(self, path, body, headers=None):
-        """The events of a streamed answer, "[DONE]" left out."""
+    def stream(self, path, body, headers=None, done=True):
+        """The events of a streamed answer, "[DONE]" left out, which ends it if `done`."""
         connection = self.connect()
         connection.request("POST", path, json.dumps({**body, "stream": True}), self.headers(headers))
         reply = connection.getresponse()
         assert reply.status == 200, reply.read()
         assert reply.getheader("Content-Type").startswith("text/event-stream")
-        events, done = [], False
+        events, ended = [], not done
         for line in reply:
             line = line.decode().rstrip("\n")
             if not line:
                 continue
+            if not done and line.startswith("event: "):
+                continue
             assert line.startswith("data: "), line
-            assert not done, "something comes after [DONE]"
+            assert not done or not ended, "something comes after [DONE]"
             if line == "data: [DONE]":
-                done = True
+                ended = True
             else:
                 events.append(json.loads(line[6:]))
-        assert done, "the stream ends without [DONE]"
+        assert ended, "the stream ends without [DONE]"
         connection.close()
         return events
 
@@ -108,6 +110,10 @@ class Served:
             except OSError:
                 pass
             return out
+
+    def resident_bytes(self):
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as status:
+            return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmRSS"))
 
     def metric(self, name):
         _, _, text = self.ask("GET", "/metrics")

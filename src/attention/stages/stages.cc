@@ -175,9 +175,7 @@ uint64_t Stages::scratch_bytes(const StageBounds& bounds) const {
   };
   // Selections live until the read is done; several methods may select in one layer.
   for (const Made<Select>& select : selects_) bytes += select.object->scratch_bytes(bounds);
-  uint64_t mixing = widest(mixes_);
-  if (!mixes_.empty()) mixing += Workspace::bytes_of<float>(uint64_t{bounds.rows} * model_.query_heads);
-  return bytes + mixing + widest(retains_);
+  return bytes + widest(mixes_) + widest(retains_);
 }
 
 void Stages::narrow(SequenceCache& cache, Phase phase, const RequestFacts& facts) const {

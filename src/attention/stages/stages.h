@@ -61,6 +61,7 @@ class Stages {
   LayerBytes layer_bytes(const LayerShape& shape, LayerId layer, uint32_t prompt, uint32_t total, uint32_t span) const;
   uint64_t page_bytes(std::span<const LayerShape> layers, uint32_t prompt, uint32_t total, uint32_t span) const;
   uint64_t state_bytes(const StageBounds& bounds) const;
+  // Without the reads' lse, which a pass takes for all of its rows if any of its sequences mixes.
   uint64_t scratch_bytes(const StageBounds& bounds) const;
 
   // Sets the patterns of all tables for the phase that begins.
@@ -70,6 +71,7 @@ class Stages {
   void name_reads(const LayerPass& pass, std::vector<Selection>& selections) const;
   // Entries beside the tables, by KV head; none: `extras` stays empty.
   void add_entries(const LayerPass& pass, std::vector<ExtraEntry>& extras) const;
+  bool mixes() const { return !mixes_.empty(); }
   bool mixes(LayerId layer) const { return !layers_[layer.value].mixing.empty(); }
   void mix(const LayerPass& pass, Rows o, std::span<const float> lse) const;
   // What a listener sees of the pass, with arrays of state that no method has.

@@ -1,0 +1,48 @@
+// Blocks of prompts on disk: whatever the bytes say, their reader stays within them and hands out none that does not
+// fit the layout. Checksums of prelude and table are set right first, those of the sections are not asked for.
+#include <xxhash.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+#include "base/assert.h"
+#include "engine/session_format.h"
+#include "engine/snapshot_file.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using loci::session_format::Prelude;
+  std::vector<std::byte> file(size);
+  if (size > 0) std::memcpy(file.data(), data, size);
+  Prelude prelude;
+  if (size >= sizeof(prelude)) {
+    std::memcpy(&prelude, file.data(), sizeof(prelude));
+    std::memcpy(prelude.magic, loci::session_format::kMagic, sizeof(prelude.magic));
+    prelude.version = loci::session_format::kVersion;
+    prelude.reserved = 0;
+    prelude.file_bytes = size;
+    prelude.table_offset %= size + 1;
+    prelude.table_bytes = size - prelude.table_offset;
+    prelude.table_checksum = XXH3_64bits(file.data() + prelude.table_offset, prelude.table_bytes);
+    prelude.checksum = XXH3_64bits(&prelude, offsetof(Prelude, checksum));
+    std::memcpy(file.data(), &prelude, sizeof(prelude));
+  }
+  const auto reader = loci::SessionReader::parse(file, loci::SessionCheck::kTable);
+  if (!reader.ok()) return 0;
+  const auto range = loci::snapshot_range(*reader);
+  if (!range.ok()) return 0;
+  static const loci::PageLayout kv16 = loci::page_layout(loci::KvCodec::kKv16, 4);
+  static const loci::PageLayout kv4 = loci::page_layout(loci::KvCodec::kKv4, 4);
+  const loci::StripeShape shapes[] = {{&kv16, 1}, {&kv4, 2}};
+  for (uint32_t b = range->first; b < range->first + range->count; ++b) {
+    const auto block = loci::read_block(*reader, b, shapes);
+    if (!block.ok()) continue;
+    LOCI_ASSERT(block->pages.empty() || (block->pages.data() >= file.data() &&
+                                         block->pages.data() + block->pages.size() <= file.data() + file.size()),
+                "pages lie within the file");
+    LOCI_ASSERT(block->pages.size() == block->stripes[0] * kv16.bytes + block->stripes[1] * kv4.bytes,
+                "a block has the pages that its stripes name");
+  }
+  return 0;
+}
