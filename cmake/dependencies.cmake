@@ -8,6 +8,7 @@ find_package(CURL REQUIRED)
 find_package(OpenSSL REQUIRED)
 find_package(Boost REQUIRED)             # Asio and Beast, headers alone
 find_package(prometheus-cpp REQUIRED)
+find_package(Eigen3 REQUIRED NO_MODULE)  # linear algebra of quantization, headers alone
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(LIBZIP REQUIRED IMPORTED_TARGET libzip)
 add_library(libzip::zip ALIAS PkgConfig::LIBZIP)

@@ -77,13 +77,13 @@ def commands_page(binary):
     return "\n".join(parts)
 
 
-TYPE = re.compile(r'\{DType::k\w+, (\d+), \{"(\w+)", (\d+), (\d+)\}')
+TYPE = re.compile(r'\{DType::k\w+, (\d+), \{"(\w+)", (\d+), (\d+)(?:, (\d+))?\}')
 
 
 def type_table(source):
-    rows = ["| type | number in the file | numbers in a block | bytes in a block | bits a weight |", "|---|---|---|---|---|"]
-    for number, name, elements, size in TYPE.findall(source):
-        rows.append(f"| `{name}` | {number} | {elements} | {size} | {8 * int(size) / int(elements):.4g} |")
+    rows = ["| type | number in the file | numbers in a block | bytes in a block | before a row | bits a weight |", "|---|---|---|---|---|---|"]
+    for number, name, elements, size, header in TYPE.findall(source):
+        rows.append(f"| `{name}` | {number} | {elements} | {size} | {header or 0} | {8 * int(size) / int(elements):.4g} |")
     if len(rows) == 2:
         raise ValueError("src/tensor/dtype.cc holds no table that tools/check_docs.py can read: mend TYPE there")
     return "\n".join(rows)
@@ -129,7 +129,7 @@ class SelfTest(unittest.TestCase):
         self.assertEqual(["run", "eval"], subcommands("Usage\nOptions:\n  -h x\nSubcommands:\n  run   does\n      more\n  eval  is\n"))
 
     def test_type_table(self):
-        self.assertIn("| `q4_0` | 2 | 32 | 18 | 4.5 |", type_table('{DType::kQ4_0, 2, {"q4_0", 32, 18}, decode},'))
+        self.assertIn("| `q4_0` | 2 | 32 | 18 | 0 | 4.5 |", type_table('{DType::kQ4_0, 2, {"q4_0", 32, 18}, decode},'))
         self.assertRaises(ValueError, type_table, "nothing")
 
     def test_block_is_replaced(self):

@@ -9,6 +9,7 @@ kind of configuration that Loci reads.
 
 import json
 import pathlib
+import struct
 
 import gguf
 import numpy as np
@@ -65,6 +66,24 @@ def write_gguf_tensors() -> None:
         rows = RANDOM.integers(0, 256, (2, size if elements > 1 else 4), dtype=np.uint8)
         writer.add_tensor("weight", rows, raw_dtype=kind)
         finish(writer)
+
+
+# Loci's own types: number in the file, columns and bytes of a row. The package cannot write them.
+ROW_SCALED = {1000: (32, 20), 1001: (32, 20), 1002: (64, 36), 1003: (128, 68), 1004: (32, 34)}
+
+
+def write_gguf_row_scaled() -> None:
+    def text(value: str) -> bytes:
+        return struct.pack("<Q", len(value)) + value.encode()
+
+    header = b"GGUF" + struct.pack("<IQQ", 3, len(ROW_SCALED), 1)
+    header += text("loci.checksum.tensors") + struct.pack("<IIQ", 9, 11, len(ROW_SCALED)) + bytes(8 * len(ROW_SCALED))
+    data = b""
+    for number, (columns, size) in ROW_SCALED.items():
+        header += text(f"t{number}") + struct.pack("<IQQIQ", 2, columns, 2, number, len(data))
+        rows = RANDOM.integers(0, 16, 2 * size, dtype=np.uint8).tobytes()
+        data += rows + bytes(-len(rows) % 32)
+    (CORPUS / "gguf/row_scaled.gguf").write_bytes(header + bytes(-len(header) % 32) + data)
 
 
 def write_gguf_vocabulary() -> None:
@@ -137,6 +156,7 @@ def write_configs() -> None:
 if __name__ == "__main__":
     write_gguf_values()
     write_gguf_tensors()
+    write_gguf_row_scaled()
     write_gguf_vocabulary()
     write_safetensors()
     write_configs()

@@ -24,12 +24,14 @@
 namespace loci {
 
 struct EngineOptions {
-  int threads = 0;                  // 0: every core this process may use
-  uint32_t context = 0;             // tokens one sequence may hold; 0: what the model was trained for
-  uint32_t batch = 1;               // sequences alive at once, for the memory plan
-  uint32_t chunk = 512;             // prompt tokens per forward pass, 1 or more
-  std::string attention = "dense";  // the plan: which tokens are kept, stored, selected, mixed
-  std::string isa = "auto";         // auto, scalar, avx2, avx512
+  int threads = 0;       // 0: every core this process may use
+  uint32_t context = 0;  // tokens one sequence may hold; 0: what the model was trained for
+  uint32_t batch = 1;    // sequences alive at once, for the memory plan
+  uint32_t chunk = 512;  // prompt tokens per forward pass, 1 or more
+  // The plan: which tokens are kept, stored, selected, mixed. Without a store clause a model is stored as it was
+  // quantized for, or in 16 bits.
+  std::string attention = "dense";
+  std::string isa = "auto";  // auto, scalar, avx2, avx512
   // How activations meet quantized weights. "int16": rounded to up to 16 bits, 8 where columns do not stick out of
   // their block, in integer dot products; next-token log-probabilities are within 0.02 of fp32 on the mean. "int8": 8
   // bits everywhere, off by about 0.06. "f32": weights decoded and multiplied in fp32, slow, the yardstick of the

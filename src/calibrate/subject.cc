@@ -22,7 +22,7 @@ Result<std::unique_ptr<Subject>> Subject::load(const std::filesystem::path& path
     LOCI_TRY(ChatTemplate parsed, std::move(*found));
     out->template_ = std::make_unique<ChatTemplate>(std::move(parsed));
   }
-  options.attention = "dense";
+  options.attention = "store=kv16";
   options.batch = 2;
   options.prefix_cache = false;
   LOCI_TRY(out->core_, Core::load(*out->file_, options));

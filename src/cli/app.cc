@@ -36,6 +36,7 @@ void declare(const Command& app, Choice& choice, std::string& log_level) {
   add_eval(app, choice);
   add_explain(app, choice);
   add_calibrate(app, choice);
+  add_quantize(app, choice);
   add_tokenize(app, choice);
   add_inspect(app, choice);
   add_methods(app, choice);

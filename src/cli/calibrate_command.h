@@ -1,4 +1,4 @@
-// loci calibrate, which talks to src/calibrate where the public API has no answer.
+// loci calibrate and loci quantize, which talk to src/calibrate where the public API has no answer.
 #pragma once
 
 #include "cli/commands.h"
@@ -6,5 +6,6 @@
 namespace loci {
 
 void add_calibrate(const Command& app, Choice& choice);
+void add_quantize(const Command& app, Choice& choice);
 
 }  // namespace loci

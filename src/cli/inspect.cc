@@ -5,6 +5,7 @@
 
 #include "base/quantity.h"
 #include "cli/commands.h"
+#include "cli/inspect_quantized.h"
 #include "cli/model_options.h"
 #include "cli/table.h"
 #include "cli/terminal_text.h"
@@ -88,6 +89,7 @@ nlohmann::ordered_json inspect_json(const std::filesystem::path& path, const Mod
   for (const auto& [key, value] : file.metadata().values()) {
     metadata[key] = std::visit([&](const auto& v) { return value_json(v, all); }, value);
   }
+  out["quantization"] = quantization_json(file);
   nlohmann::ordered_json& dtypes = out["dtypes"] = nlohmann::ordered_json::object();
   for (const auto& [name, total] : totals_by_dtype(file)) {
     dtypes[name] = {{"tensors", total.tensors}, {"elements", total.elements}, {"bytes", total.bytes}};
@@ -105,6 +107,7 @@ nlohmann::ordered_json inspect_json(const std::filesystem::path& path, const Mod
 std::string metadata_table(const ModelFile& file) {
   TextTable table({{"key"}, {"value"}});
   for (const auto& [key, value] : file.metadata().values()) {
+    if (key.starts_with(kLayerColumns)) continue;  // a table of their own
     table.add(
         {terminal_excerpt(key, kShownCharacters), std::visit([](const auto& v) { return value_text(v); }, value)});
   }
@@ -142,6 +145,8 @@ Result<int> inspect(const Console& console, const InspectCommand& command) {
                 format_bytes(file->file_bytes()), file->tensors().size());
   console.print("{}\n", metadata_table(*file));
   if (!file->tensors().empty()) console.print("{}\n{}", tensor_table(*file), dtype_table(*file));
+  const std::string quantization = quantization_text(*file);
+  if (!quantization.empty()) console.print("\n{}", quantization);
   return kExitOk;
 }
 
@@ -152,13 +157,13 @@ void add_inspect(const Command& app, Choice& choice) {
   const Command command =
       app.add_command("inspect",
                       "Show what a model file holds: its metadata, its tensors with type, shape and size, and the\n"
-                      "share of each number format. Only headers are read. Long arrays are shown by their first\n"
-                      "elements.",
+                      "share of each number format; of a model that `loci quantize` made, also the recipe and what it\n"
+                      "did to each layer. Only headers are read. Long arrays are shown by their first elements.",
                       "  loci inspect -m smollm2\n"
                       "  loci inspect -m ./model.gguf --json --all\n");
   add_model_option(command, options->model);
   command.add_flag("--json", options->json,
-                   "Print one JSON object: path, format, file_bytes, metadata, dtypes, tensors");
+                   "Print one JSON object: path, format, file_bytes, metadata, quantization, dtypes, tensors");
   command.add_flag("--all", options->all, "With --json, print whole arrays");
   set_action(command, choice, options, inspect);
 }

@@ -98,7 +98,7 @@ Status Core::grow_scratch(uint64_t bytes) {
 }
 
 Result<std::shared_ptr<const BoundPlan>> Core::bind(const std::string& attention) {
-  LOCI_TRY(const AttentionPlan parsed, AttentionPlan::parse(attention));
+  LOCI_TRY(const AttentionPlan parsed, AttentionPlan::parse_for_model(attention, model_.config().default_store));
   const auto found = plans_.find(parsed.canonical());
   if (found != plans_.end()) return found->second;
   LOCI_TRY(PlanLayout made,

@@ -65,7 +65,7 @@ Result<Activations> parse_activations(const std::string& name) {
 Result<PlanLayout> lay_out_plan(const ModelConfig& config, const std::string& fingerprint, const std::string& attention,
                                 uint32_t context, uint32_t chunk, int threads) {
   PlanLayout out;
-  LOCI_TRY(out.attention, AttentionPlan::parse(attention));
+  LOCI_TRY(out.attention, AttentionPlan::parse_for_model(attention, config.default_store));
   LOCI_CHECK(
       out.attention.check({.layers = config.layers, .kv_heads = config.kv_heads, .query_heads = config.query_heads}));
   LOCI_TRY(out.chunking, cut_prompts(out.attention, chunk, context));

@@ -2,6 +2,7 @@
 
 #include <unordered_set>
 
+#include "io/checksum.h"
 #include "io/gguf_parser.h"
 #include "io/mapped_file.h"
 #include "io/printable.h"
@@ -25,6 +26,9 @@ class GgufFile final : public ModelFile {
     const MetaValue* architecture = metadata_.find("general.architecture");
     const auto* name = architecture ? std::get_if<std::string>(architecture) : nullptr;
     pairing_ = name && *name == "llama" ? RopePairing::kAdjacent : RopePairing::kHalves;
+    if (const MetaValue* halves = metadata_.find(kPairsHalves); halves && std::get_if<bool>(halves)) {
+      pairing_ = std::get<bool>(*halves) ? RopePairing::kHalves : RopePairing::kAdjacent;
+    }
   }
 
   const Metadata& metadata() const override { return metadata_; }
@@ -37,13 +41,22 @@ class GgufFile final : public ModelFile {
   }
   RopePairing rope_pairing() const override { return pairing_; }
   bool norms_store_offset() const override { return true; }
-  std::string_view tokenizer_json() const override { return {}; }
-  std::string_view tokenizer_config_json() const override { return {}; }
+  std::string_view tokenizer_json() const override { return text_of(kTokenizerJson); }
+  std::string_view tokenizer_config_json() const override { return text_of(kTokenizerConfigJson); }
+  Status check(const Tensor& tensor) const override {
+    return check_tensor(metadata_, tensor, static_cast<size_t>(&tensor - tensors_.data()));
+  }
   void release(std::span<const std::byte> data) const override {
     for (const MappedFile& file : files_) file.release(data);
   }
 
  private:
+  std::string_view text_of(std::string_view key) const {
+    const MetaValue* value = metadata_.find(key);
+    const auto* text = value == nullptr ? nullptr : std::get_if<std::string>(value);
+    return text == nullptr ? std::string_view() : std::string_view(*text);
+  }
+
   std::string format_;
   Metadata metadata_;
   std::vector<Tensor> tensors_;
@@ -56,6 +69,9 @@ Result<Part> open_part(const std::filesystem::path& path) {
   Result<GgufContent> content = parse_gguf(file.bytes());
   if (!content.ok()) {
     return fail(content.error().code, "cannot read '{}': {}", path.string(), content.error().message);
+  }
+  if (const Status whole = check_header(content->metadata, content->tensors); !whole.ok()) {
+    return fail(whole.error().code, "cannot read '{}': {}", path.string(), whole.error().message);
   }
   return Part{std::move(file), std::move(content).value()};
 }

@@ -82,6 +82,9 @@ class ModelFile {
   virtual std::string_view tokenizer_json() const = 0;
   // The same for tokenizer_config.json (chat template, special tokens).
   virtual std::string_view tokenizer_config_json() const = 0;
+  // kCorrupt names one of tensors() whose bytes differ from the checksum that the file has for them, if it has one.
+  // Reads all of the tensor.
+  virtual Status check(const Tensor& tensor) const = 0;
   // Tells the system that these mapped bytes are not needed soon: they leave the resident set.
   virtual void release(std::span<const std::byte> data) const = 0;
 };

@@ -51,6 +51,11 @@ class Batch {
   // Appends k and v to the layer's cache, then reads it for every row as the plan says. [rows, query_heads * head_dim]
   Rows attend(LayerId layer, const Rows& q, const Rows& k, const Rows& v);
 
+  // Shows rows to the tap, if there is one.
+  void show(LayerId layer, LayerPoint point, const Rows& x) {
+    if (tap_ != nullptr) tap_->on_rows(layer, point, x);
+  }
+
   // Who looks at the reads; null: nobody.
   void watch(ReadListener* listener) { listener_ = listener; }
 

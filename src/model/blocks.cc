@@ -55,6 +55,7 @@ Rows Attention::operator()(Batch& batch, const Rows& h) const {
   Rows k = batch.take(kv_heads_ * head_dim_);
   Rows v = batch.take(kv_heads_ * head_dim_);
   std::array outputs{q, k, v};
+  batch.show(layer_, LayerPoint::kAttentionInput, h);
   qkv_.project(batch.ops(), h, outputs);
   if (!q_bias_.empty()) {
     add_bias(batch.ops(), q, q_bias_);
@@ -67,7 +68,11 @@ Rows Attention::operator()(Batch& batch, const Rows& h) const {
   }
   batch.rotate(layer_, q, query_heads_);
   batch.rotate(layer_, k, kv_heads_);
+  batch.show(layer_, LayerPoint::kQueries, q);
+  batch.show(layer_, LayerPoint::kKeys, k);
+  batch.show(layer_, LayerPoint::kValues, v);
   const Rows mixed = batch.attend(layer_, q, k, v);
+  batch.show(layer_, LayerPoint::kMixed, mixed);
   Rows out = batch.take(hidden_);
   output_.project(batch.ops(), mixed, out);
   return out;
@@ -76,6 +81,7 @@ Rows Attention::operator()(Batch& batch, const Rows& h) const {
 Result<GatedFeedForward> GatedFeedForward::load(WeightLoader& weights, const ModelConfig& config, LayerId layer,
                                                 Activation activation) {
   GatedFeedForward out;
+  out.layer_ = layer;
   out.activation_ = activation;
   out.hidden_ = config.hidden;
   out.ffn_ = config.ffn;
@@ -89,12 +95,14 @@ Rows GatedFeedForward::operator()(Batch& batch, const Rows& h) const {
   Rows gate = batch.take(ffn_);
   Rows up = batch.take(ffn_);
   std::array outputs{gate, up};
+  batch.show(layer_, LayerPoint::kFeedForwardInput, h);
   gate_up_.project(batch.ops(), h, outputs);
   if (activation_ == Activation::kSilu) {
     silu_mul(batch.ops(), gate, up, gate);
   } else {
     gelu_tanh_mul(batch.ops(), gate, up, gate);
   }
+  batch.show(layer_, LayerPoint::kGated, gate);
   Rows out = batch.take(hidden_);
   down_.project(batch.ops(), gate, out);
   return out;

@@ -58,6 +58,7 @@ class GatedFeedForward {
   Rows operator()(Batch& batch, const Rows& h) const;
 
  private:
+  LayerId layer_{0};
   Activation activation_ = Activation::kSilu;
   uint32_t hidden_ = 0, ffn_ = 0;
   Linear gate_up_;

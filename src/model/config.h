@@ -16,6 +16,10 @@ struct RopeFrequencies {
   double magnitude = 1.0;
 };
 
+// The metadata key of a plan with a store clause, such as "store=kv4": how the model's cache is stored unless a plan
+// says otherwise. Models that were quantized for a store have one.
+inline constexpr const char* kDefaultStore = "loci.quantize.store";
+
 struct ModelConfig {
   std::string architecture;
   std::string name;
@@ -35,6 +39,7 @@ struct ModelConfig {
   uint32_t window = 0;          // of windowed layers; 0: there are none
   uint32_t window_pattern = 0;  // every window_pattern-th layer has no window; 0: all windowed layers have one
   bool norms_add_one = false;   // stored norm weights lack the 1 of (1 + w)
+  std::string default_store;    // of plans without a store clause; empty: kv16
 
   uint32_t q_width() const { return query_heads * head_dim; }
   uint32_t kv_width() const { return kv_heads * head_dim; }

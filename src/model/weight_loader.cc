@@ -34,6 +34,7 @@ Status WeightLoader::took(const Tensor& tensor) {
 Result<PackedMatrix> WeightLoader::matrix(const MatrixName& name) {
   LOCI_ASSERT(!measuring(), "a matrix is packed only when loading; measure with linear()");
   LOCI_TRY(const Tensor* tensor, find(name));
+  LOCI_CHECK(file_.check(*tensor));
   LOCI_TRY(PackedMatrix packed, PackedMatrix::pack(
                                     *tensor, activations_, *pool_,
                                     [this](std::span<const std::byte> done) { file_.release(done); }, &arena_));
@@ -54,6 +55,12 @@ Result<Linear> WeightLoader::linear(std::initializer_list<MatrixName> matrices) 
       continue;
     }
     LOCI_TRY(PackedMatrix packed, matrix(name));
+    if (!parts.empty() && packed.exact() != parts.front().exact()) {
+      return fail(ErrorCode::kUnsupported,
+                  "tensors '{}' and '{}' multiply the same input, but only one is stored in rows with one scale; "
+                  "quantize both alike",
+                  matrices.begin()->name, name.name);
+    }
     parts.push_back(std::move(packed));
   }
   return Linear(std::move(parts), activations_);
@@ -65,6 +72,7 @@ Result<std::vector<float>> WeightLoader::vector(const std::string& name, uint32_
     return fail(ErrorCode::kUnsupported, "tensor '{}' has type {}; vectors must be f32, f16 or bf16", name,
                 info(tensor->dtype).name);
   }
+  if (!measuring()) LOCI_CHECK(file_.check(*tensor));
   std::vector<float> out(size);
   dequantize_row(tensor->dtype, tensor->data.data(), out);
   for (float& x : out) x += add;

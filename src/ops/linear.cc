@@ -1,6 +1,7 @@
 #include "ops/linear.h"
 
 #include <algorithm>
+#include <atomic>
 #include <limits>
 
 #include "base/assert.h"
@@ -8,6 +9,7 @@
 #include "kernels/cpu/gemm/pack.h"
 #include "kernels/cpu/gemm/widen.h"
 #include "kernels/cpu/quantize/activations.h"
+#include "tensor/row_scaled.h"
 
 namespace loci {
 namespace {
@@ -27,10 +29,24 @@ constexpr size_t kItemsPerWorker = 4;  // at least, where there are enough panel
 constexpr Precision kInt16{0.016F};
 constexpr Precision kInt16Finer{0.01F};
 constexpr Precision kInt8{std::numeric_limits<float>::infinity()};
+constexpr Precision kWholeRow{std::numeric_limits<float>::infinity(), true};
 
 }  // namespace
 
 // --- packing ---
+
+namespace {
+
+// Whether rows of a format with one scale per row keep to its ranges; others have none.
+bool rows_hold(const Tensor& tensor, size_t first, uint32_t count, size_t stride) {
+  if (!is_row_scaled(tensor.dtype)) return true;
+  for (size_t row = first; row < first + count; ++row) {
+    if (!row_holds(tensor.dtype, tensor.data.data() + row * stride, tensor.columns())) return false;
+  }
+  return true;
+}
+
+}  // namespace
 
 uint64_t PackedMatrix::planned_bytes(DType dtype, uint64_t rows, uint64_t columns, Activations activations) {
   const WeightLayout layout = layout_of(dtype, activations != Activations::kF32);
@@ -49,6 +65,10 @@ Result<PackedMatrix> PackedMatrix::pack(const Tensor& tensor, Activations activa
     return fail(ErrorCode::kCorrupt, "tensor '{}' ({} x {}, {}) does not fill its {} bytes of data", tensor.name, rows,
                 columns, info(tensor.dtype).name, tensor.data.size());
   }
+  if (info(layout_of(tensor.dtype, true)).exact && columns > kMostExactColumns) {
+    return fail(ErrorCode::kUnsupported, "tensor '{}' has {} columns, but rows of {} may have at most {}", tensor.name,
+                columns, info(tensor.dtype).name, kMostExactColumns);
+  }
   PackedMatrix m;
   m.layout_ = layout_of(tensor.dtype, activations != Activations::kF32);
   m.rows_ = static_cast<uint32_t>(rows);
@@ -59,12 +79,14 @@ Result<PackedMatrix> PackedMatrix::pack(const Tensor& tensor, Activations activa
 
   // A stretch of panels per loop, so that `packed` hears of file bytes while the rest is still being packed.
   const size_t stretch = std::max<size_t>(1, kReleaseBytes / (kPanelRows * *row_stride));
+  std::atomic<bool> holds{true};
   std::vector<PanelPacker> packers(static_cast<size_t>(pool.size()), PanelPacker(tensor.dtype, m.layout_, m.columns_));
   for (size_t first = 0; first < m.panels(); first += stretch) {
     const size_t count = std::min(stretch, m.panels() - first);
     pool.parallel_for(count, [&](size_t i, int worker) {
       const size_t row = (first + i) * kPanelRows;
       const auto exist = static_cast<uint32_t>(std::min<uint64_t>(kPanelRows, rows - row));
+      if (!rows_hold(tensor, row, exist, *row_stride)) holds = false;
       packers[static_cast<size_t>(worker)].pack(tensor.data.data() + row * *row_stride, *row_stride, exist,
                                                 m.data_.data() + (first + i) * m.panel_bytes_);
     });
@@ -73,6 +95,12 @@ Result<PackedMatrix> PackedMatrix::pack(const Tensor& tensor, Activations activa
       const size_t end = std::min<size_t>((first + count) * kPanelRows * *row_stride, tensor.data.size());
       packed(tensor.data.subspan(begin, end - begin));
     }
+  }
+  if (!holds) {
+    return fail(ErrorCode::kCorrupt,
+                "tensor '{}' ({}) has a step above {}, a zero above 15 or an integer beyond 8 bits; quantize the model "
+                "again",
+                tensor.name, info(tensor.dtype).name, kMostStep);
   }
   return m;
 }
@@ -217,7 +245,9 @@ Linear::Linear(std::vector<PackedMatrix> parts, Activations activations)
     : parts_(std::move(parts)), precision_(activations == Activations::kInt16 ? kInt16 : kInt8) {
   for (const PackedMatrix& m : parts_) {
     LOCI_ASSERT(m.columns() == parts_.front().columns(), "the parts of a Linear multiply the same input");
+    LOCI_ASSERT(m.exact() == parts_.front().exact(), "the parts of a Linear round it alike");
   }
+  if (!parts_.empty() && parts_.front().exact()) precision_ = kWholeRow;
 }
 
 void Linear::round_finer() {

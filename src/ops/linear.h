@@ -39,6 +39,7 @@ class PackedMatrix {
   uint32_t columns() const { return columns_; }
   uint64_t bytes() const { return data_.size(); }
   WeightLayout layout() const { return layout_; }
+  bool exact() const { return info(layout_).exact; }
   // Row `row` as fp32: what the product multiplies with. For token embeddings.
   void unpack_row(uint32_t row, std::span<float> out) const;
 
@@ -59,7 +60,8 @@ class PackedMatrix {
 class Linear {
  public:
   Linear() = default;
-  // The parts were packed for the same `activations`.
+  // The parts were packed for the same `activations`, all of them in exact layouts or none. Exact ones take whole rows
+  // in 8 bits.
   explicit Linear(std::vector<PackedMatrix> parts, Activations activations = Activations::kInt8);
 
   // For matrices whose outputs are logits: their error is nowhere averaged, and few rows of a prompt reach them.

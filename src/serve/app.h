@@ -126,6 +126,7 @@ class App final : public HttpHandler, public LoopListener {
   std::optional<ApiError> tokens_of(CompletionRequest& request, std::vector<ChatPrompt>& out) const;
   std::optional<ApiError> make_requests(CompletionRequest& request, const Asked& asked,
                                         const std::shared_ptr<GrammarMasks>& grammar, std::vector<BatchRequest>& out);
+  std::optional<ApiError> check_plan(const std::string& attention) const;
   void count_tokens(const Asked& asked, const std::vector<BatchRequest>& batch);
   void submit_answer(const SharedAsked& asked, CompletionRequest request, std::vector<BatchRequest> batch);
 

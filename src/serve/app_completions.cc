@@ -37,11 +37,24 @@ std::optional<ApiError> App::begin_answer(const SharedAsked& asked, ReadRequest 
   std::vector<BatchRequest> batch;
   if (const auto error = make_requests(request, *asked, grammar, batch)) return error;
   if (asked->route->path.ends_with("/tokens")) {
+    if (const auto error = check_plan(request.attention)) return error;
     count_tokens(*asked, batch);
   } else {
     submit_answer(asked, std::move(request), std::move(batch));
   }
   return std::nullopt;
+}
+
+// As the engine does when the request begins; what is made for it is thrown away.
+std::optional<ApiError> App::check_plan(const std::string& attention) const {
+  if (attention.empty()) return std::nullopt;
+  const Core& core = *loop_->model().core;
+  const Result<PlanLayout> plan = lay_out_plan(core.model().config(), core.fingerprint(), attention,
+                                               core.layout().context, core.layout().chunk, core.layout().threads);
+  if (plan.ok()) return std::nullopt;
+  ApiError error = api_error(plan.error());
+  error.param = "attention";
+  return error;
 }
 
 // What the request would read, of a request that is not made.

@@ -7,6 +7,7 @@
 #include "base/checked.h"
 #include "base/half.h"
 #include "tensor/dequantize.h"
+#include "tensor/row_scaled.h"
 
 namespace loci {
 namespace {
@@ -15,11 +16,11 @@ struct Format {
   DType dtype;
   uint32_t gguf_type;
   DTypeInfo info;
-  void (*decode)(const uint8_t* block, float* out);  // null for plain floats
+  void (*decode)(const uint8_t* block, float* out);  // null for plain floats and rows with one scale
 };
 
-// In the order of DType.
-constexpr std::array<Format, 16> kFormats = {{
+// In the order of DType. Numbers from 1000 on are Loci's own.
+constexpr std::array<Format, 21> kFormats = {{
     {DType::kF32, 0, {"f32", 1, 4}, nullptr},
     {DType::kF16, 1, {"f16", 1, 2}, nullptr},
     {DType::kBF16, 30, {"bf16", 1, 2}, nullptr},
@@ -36,6 +37,11 @@ constexpr std::array<Format, 16> kFormats = {{
     {DType::kIQ4_NL, 20, {"iq4_nl", 32, 18}, decode_iq4_nl},
     {DType::kIQ4_XS, 23, {"iq4_xs", 256, 136}, decode_iq4_xs},
     {DType::kMXFP4, 39, {"mxfp4", 32, 17}, decode_mxfp4},
+    {DType::kW4Row, 1000, {"w4_row", 32, 16, 4}, nullptr},
+    {DType::kW4G32, 1001, {"w4_g32", 32, 18, 2}, nullptr},
+    {DType::kW4G64, 1002, {"w4_g64", 64, 34, 2}, nullptr},
+    {DType::kW4G128, 1003, {"w4_g128", 128, 66, 2}, nullptr},
+    {DType::kW8Row, 1004, {"w8_row", 32, 32, 2}, nullptr},
 }};
 
 constexpr bool in_order() {
@@ -79,12 +85,16 @@ std::optional<DType> dtype_from_gguf(uint32_t ggml_type) {
   return std::nullopt;
 }
 
+uint32_t gguf_type(DType dtype) { return format_of(dtype).gguf_type; }
+
 std::span<const DType> all_dtypes() { return kAllDTypes; }
 
 std::optional<size_t> row_bytes(DType dtype, uint64_t elements) {
   const DTypeInfo& format = info(dtype);
   if (elements % format.block_elements != 0) return std::nullopt;
-  return checked_mul<size_t>(elements / format.block_elements, format.block_bytes);
+  if (elements == 0) return 0;
+  const std::optional<size_t> blocks = checked_mul<size_t>(elements / format.block_elements, format.block_bytes);
+  return blocks ? checked_add<size_t>(*blocks, format.header_bytes) : std::nullopt;
 }
 
 void dequantize_row(DType dtype, const std::byte* row, std::span<float> out) {
@@ -98,6 +108,12 @@ void dequantize_row(DType dtype, const std::byte* row, std::span<float> out) {
       return widen_row<Half>(row, out);
     case DType::kBF16:
       return widen_row<BFloat16>(row, out);
+    case DType::kW4Row:
+    case DType::kW4G32:
+    case DType::kW4G64:
+    case DType::kW4G128:
+    case DType::kW8Row:
+      return dequantize_row_scaled(dtype, row, out);
     default:
       break;
   }

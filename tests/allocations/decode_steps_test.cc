@@ -12,6 +12,8 @@
 #include <cstdlib>
 #include <new>
 
+#include "engine/batcher.h"
+#include "io/model_file.h"
 #include "loci/loci.h"
 
 namespace {
@@ -64,6 +66,36 @@ TEST(DecodeSteps, AllocateAHandfulOfListsAndNothingPerLayer) {
   std::sort(counts.begin(), counts.end());
   EXPECT_LE(counts[counts.size() / 2], 12u);
   EXPECT_LE(counts.back(), 24u) << "a page's border or a list that grows";
+}
+
+// Allocations of a server's steps, whose sequence is watched or not. Most of a step's.
+uint64_t of_a_batch_step(MemoryWatch watch) {
+  const auto file = std::move(*open_model_file(LOCI_SOURCE_DIR "/models/needle-14m-q8_0.gguf"));
+  const auto tokenizer = std::move(*Tokenizer::load(*file));
+  const auto core = std::move(*Core::load(*file, {.threads = 2, .context = 512}));
+  Batcher batcher(*core, *tokenizer);
+  BatchRequest request;
+  request.choices.push_back({.prompt = {1, 2, 3, 4}, .max_new_tokens = 100, .ignore_eos = true});
+  request.memory = std::move(watch);
+  request.on_done = [](uint32_t, Result<Completion> done) { EXPECT_TRUE(done.ok()); };
+  batcher.submit(std::move(request));
+  std::vector<uint64_t> counts;
+  counts.reserve(128);
+  while (!batcher.idle()) {
+    const uint64_t before = allocations.load();
+    batcher.step();
+    counts.push_back(allocations.load() - before);
+  }
+  std::sort(counts.begin(), counts.end());
+  return counts[counts.size() / 2];
+}
+
+TEST(DecodeSteps, OfAServerPayForMemoryOnlyIfItIsWatched) {
+  const uint64_t unwatched = of_a_batch_step({});
+  EXPECT_LE(unwatched, 12u);
+  EXPECT_EQ(of_a_batch_step({.every = 1000, .on_picture = [](uint32_t, const MemoryPicture&) {}}), unwatched);
+  EXPECT_GT(of_a_batch_step({.every = 1, .on_picture = [](uint32_t, const MemoryPicture&) {}}), unwatched + 6)
+      << "a row for each layer";
 }
 
 }  // namespace

@@ -27,6 +27,16 @@ DType type_of(WeightLayout layout) {
       return DType::kQ6_K;
     case WeightLayout::kW8mx16:
       return DType::kQ2_K;
+    case WeightLayout::kW4Row:
+      return DType::kW4Row;
+    case WeightLayout::kW4G32:
+      return DType::kW4G32;
+    case WeightLayout::kW4G64:
+      return DType::kW4G64;
+    case WeightLayout::kW4G128:
+      return DType::kW4G128;
+    case WeightLayout::kW8Row:
+      return DType::kW8Row;
     case WeightLayout::kF32:
       return DType::kF32;
     case WeightLayout::kF16:
@@ -39,6 +49,13 @@ DType type_of(WeightLayout layout) {
 
 constexpr Precision kPlainActivations{std::numeric_limits<float>::infinity()};
 constexpr Precision kFineActivations{0.01F};
+constexpr Precision kWholeRows{std::numeric_limits<float>::infinity(), true};
+
+// What the layout's products take.
+std::vector<Precision> precisions(WeightLayout layout) {
+  if (info(layout).exact) return {kWholeRows};
+  return {kPlainActivations, kFineActivations};
+}
 
 // 1, 2 or 4 panels.
 struct Tile {
@@ -101,15 +118,16 @@ TEST_P(GemmEveryLayout, ScalarMatchesDoublePrecision) {
   const std::vector<float> x = test::normals(rng, columns);
   std::vector<double> used(x.begin(), x.end());
   if (info(layout).integer) {
-    for (size_t b = 0; b < columns; b += 32) {
+    const size_t rounded = info(layout).exact ? columns : 32;  // columns that are rounded together
+    for (size_t b = 0; b < columns; b += rounded) {
       float largest = 0;
-      for (size_t i = b; i < b + 32; ++i) largest = std::max(largest, std::fabs(x[i]));
-      for (size_t i = b; i < b + 32; ++i) {
+      for (size_t i = b; i < b + rounded; ++i) largest = std::max(largest, std::fabs(x[i]));
+      for (size_t i = b; i < b + rounded; ++i) {
         used[i] = std::nearbyint(x[i] * (127.0F / largest)) * static_cast<double>(largest / 127.0F);
       }
     }
   }
-  const std::vector<float> out = tile.product(Isa::kScalar, x, 1);
+  const std::vector<float> out = tile.product(Isa::kScalar, x, 1, precisions(layout).front());
   std::vector<float> w(columns);
   for (uint32_t r = 0; r < 32; ++r) {
     unpack_panel_row(layout, columns, tile.panel(r / 16), r % 16, w);
@@ -124,7 +142,7 @@ TEST_P(GemmEveryLayout, ScalarMatchesDoublePrecision) {
 
 // The step bounds the error, with whatever sticks out.
 TEST_P(GemmEveryLayout, HighPartsAddWhatDoesNotFit) {
-  if (!info(GetParam()).integer) return;
+  if (!info(GetParam()).integer || info(GetParam()).exact) return;
   test::Rng rng(35);
   const Tile tile(rng, GetParam(), 256, 16);
   std::vector<float> x = test::normals(rng, 256);
@@ -154,7 +172,7 @@ TEST_P(GemmEveryLayout, EveryInstructionSetAndRowCountGivesTheSameBits) {
       std::vector<float> x = test::normals(rng, 6 * columns);
       for (size_t i = 0; i < columns; ++i) x[i] = i % 32 == 0 ? 127.0F : (i % 2 ? 126.6F : -126.6F);  // largest sums
       for (size_t i = columns; i < 3 * columns; ++i) x[i] *= i % 7 == 0 ? 1000.0F : 1.0F;             // wide codes
-      for (const Precision precision : {kPlainActivations, kFineActivations}) {
+      for (const Precision precision : precisions(layout)) {
         std::vector<float> expected;
         for (uint32_t r = 0; r < 6; ++r) {
           const auto one = tile.product(Isa::kScalar, std::span(x).subspan(size_t{r} * columns, columns), 1, precision);
@@ -205,7 +223,7 @@ TEST_P(GemmEveryLayout, NotFiniteInputsReachTheOutputsAndNothingElse) {
   const Tile tile(rng, GetParam(), 256, 16);
   for (Isa isa : supported_isas()) {
     std::vector<float> x = test::normals(rng, 2 * 256);
-    for (const Precision precision : {kPlainActivations, kFineActivations}) {
+    for (const Precision precision : precisions(GetParam())) {
       const std::vector<float> clean = tile.product(isa, x, 2, precision);
       std::vector<float> bad = x;
       bad[256 + 77] = std::nanf("");

@@ -103,6 +103,7 @@ TEST(Pack, RowsOfVeryDifferentSizeKeepTheirPrecision) {
 TEST(Layout, PanelsAreWholeCacheLines) {
   for (WeightLayout layout : all_layouts()) {
     for (uint32_t columns : {32u, 64u, 576u, 1536u}) {
+      if (info(layout).group > 1 && columns % info(layout).group != 0) continue;
       const PanelShape shape = panel_shape(layout, columns);
       EXPECT_EQ(shape.bytes % 64, 0u);
       EXPECT_LE(shape.blocks + shape.block_bytes, shape.bytes);

@@ -1,6 +1,7 @@
 // Random stored tensors and activations for tests of kernels and operations. Seeded; the same on every machine.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <random>
@@ -11,6 +12,7 @@
 #include "base/half.h"
 #include "io/model_file.h"
 #include "tensor/dtype.h"
+#include "tensor/row_scaled.h"
 
 namespace loci::test {
 
@@ -66,6 +68,19 @@ void put(std::byte* to, T value) {
   std::memcpy(to, &value, sizeof value);
 }
 
+// Steps and zeros of a row with one scale such that no code gives an integer beyond 8 bits.
+inline void keep_ranges(Rng& rng, DType dtype, std::vector<std::byte>& row) {
+  put(row.data(), to_half(dtype == DType::kW4Row ? 0.02F : 0.001F).bits);
+  if (dtype == DType::kW4Row) put(row.data() + 2, static_cast<uint16_t>(rng() % 16));
+  if (step_group(dtype) == 0) return;
+  for (size_t at = info(dtype).header_bytes; at < row.size(); at += info(dtype).block_bytes) {
+    const uint32_t step = 1 + rng() % (kMostStep - 1);  // with 17 some code always does
+    const uint32_t most = std::min(15u, 128 / step), least = 15 - std::min(15u, 127 / step);
+    put(row.data() + at, static_cast<uint8_t>(step));
+    put(row.data() + at + 1, static_cast<uint8_t>(least + rng() % (most - least + 1)));
+  }
+}
+
 // One row of `columns` random weights of about 0.1.
 inline std::vector<std::byte> random_row(Rng& rng, DType dtype, size_t columns) {
   std::vector<std::byte> row(*row_bytes(dtype, columns));
@@ -80,6 +95,10 @@ inline std::vector<std::byte> random_row(Rng& rng, DType dtype, size_t columns) 
     return row;
   }
   for (std::byte& b : row) b = static_cast<std::byte>(rng() & 0xff);
+  if (is_row_scaled(dtype)) {
+    keep_ranges(rng, dtype, row);
+    return row;
+  }
   for (size_t at = 0; at < row.size(); at += format.block_bytes) {
     for (const auto& [offset, largest] : half_fields(dtype)) {
       const float v = largest * (static_cast<float>(rng() % 2001) / 1000 - 1);

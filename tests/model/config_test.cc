@@ -37,6 +37,7 @@ class FakeFile final : public ModelFile {
   bool norms_store_offset() const override { return true; }
   std::string_view tokenizer_json() const override { return {}; }
   std::string_view tokenizer_config_json() const override { return {}; }
+  Status check(const Tensor&) const override { return {}; }
   void release(std::span<const std::byte>) const override {}
 
  private:

@@ -80,6 +80,13 @@ BODIES = {
     "a huge salt": json.dumps({"prompt": "a", "cache_salt": "s" * 600}).encode(),
     "options of no stream": b'{"prompt": "a", "stream_options": {"include_usage": true}}',
     "an unknown option of a stream": b'{"prompt": "a", "stream": true, "stream_options": {"x": 1}}',
+    "memory without a stream": b'{"prompt": "a", "memory": {}}',
+    "memory of another request": b'{"prompt": "a", "stream": true, "memory": {"request": "req-1"}}',
+    "memory of a word": b'{"prompt": "a", "stream": true, "memory": "all"}',
+    "a picture every 0 steps": b'{"prompt": "a", "stream": true, "memory": {"every": 0}}',
+    "a picture every huge number of steps": b'{"prompt": "a", "stream": true, "memory": {"every": 99999999999999999999}}',
+    "more stretches than may be": b'{"prompt": "a", "stream": true, "memory": {"stretches": 257}}',
+    "a negative number of stretches": b'{"prompt": "a", "stream": true, "memory": {"stretches": -1}}',
     "logprobs beyond": b'{"prompt": "a", "logprobs": 21}',
     "best_of beyond n": b'{"prompt": "a", "best_of": 3}',
     "a suffix": b'{"prompt": "a", "suffix": "b"}',
@@ -138,7 +145,7 @@ OTHERS = {
 # Paths that lead nowhere; each is sent as it stands.
 PATHS = ["/../../etc/passwd", "/v1/../../etc/passwd", "/v1/models/../../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/v1/models/%2e%2e%2f",
          "//etc/passwd", "/v1//models", "/V1/models", "/v1/models\\..", "/v1/models%00", "/.git/config", "/v1/chat", "/v1/chat/completions/",
-         "/v1/models/" + "a" * 5000, "/v2?" + "a" * 5000 + "&b=%ff"]
+         "/v1/models/" + "a" * 5000, "/etc?" + "a" * 5000 + "&b=%ff", "/index.html", "/chat.html"]
 
 # What is no HTTP that we read; the answer's status, or None where a close will do.
 RAW = {
@@ -200,6 +207,7 @@ class Hostile(unittest.TestCase):
         for what, body in BODIES.items():
             with self.subTest(what):
                 self.refused(TEXT, body, what)
+                self.refused(TEXT + "/tokens", body, what)
 
     def test_chats(self):
         self.server.json("POST", CHAT, {"messages": MESSAGES, "max_tokens": 1})  # what is not wrong is answered

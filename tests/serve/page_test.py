@@ -288,7 +288,8 @@ class Chat(Page):
         grounds = []
         for dark in (False, True):
             self.tab.look(1280, 900, dark)
-            grounds.append(self.tab.wait("getComputedStyle(document.body).backgroundColor"))
+            self.tab.wait(f"document.documentElement.dataset.theme === '{'dark' if dark else 'light'}'")
+            grounds.append(self.tab.js("getComputedStyle(document.body).backgroundColor"))
             self.keep_picture("dark" if dark else "light")
         self.assertNotEqual(*grounds)
         # Text on its ground, by the ratio that WCAG asks of small text.
@@ -350,6 +351,12 @@ class Refused(Page):
         self.ask("Hello")
         self.assertIn("kv5", self.tab.js("document.querySelector('.answer .error').textContent"))
         self.assertEqual(self.tab.js("[turns.length, byId('text').value]"), [0, "Hello"])
+
+    def test_a_plan_that_the_model_cannot_follow(self):
+        type(self).REFUSALS = [(400, "/v1/completions/tokens")]
+        self.plan("a", "store=kv4@5000")
+        self.tab.wait("planFields.a.error.textContent")
+        self.assertIn("the model has 6", self.tab.js("planFields.a.error.textContent"))
 
     ask = lambda self, text: (self.tab.click("#text"), self.tab.write(text), self.tab.key("Enter"), self.tab.wait("!running"))
 

@@ -252,6 +252,9 @@ const Method kAct = {
                        "heads", "query heads that are calibrated, as 4.0+5.3, all or none; auto: the profile"),
                    text<&ActOptions::profile>("profile", "the file of heads; auto: the shipped one")},
     .cell = {.count = 1, .times = {"cell"}},
+    // A prompt's last rows may be too few for means of their own: the cell before is then read with them, also where
+    // its entries come from an earlier prompt.
+    .lookback = {.count = kLeastRows},
     .citation =
         "Unveiling and Harnessing Hidden Attention Sinks: Enhancing Large Language Models without Training "
         "through Attention Calibration, arXiv:2406.15765",

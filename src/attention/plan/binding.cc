@@ -122,7 +122,7 @@ class PlanBinder {
  public:
   explicit PlanBinder(const Registry& registry) : registry_(registry) {}
 
-  Result<AttentionPlan> bind(std::string_view text, bool presets_allowed) {
+  Result<AttentionPlan> bind(std::string_view text, bool presets_allowed, std::string_view default_store = {}) {
     LOCI_TRY(const std::vector<ClauseText> clauses, parse_clauses(text));
     for (const ClauseText& clause : clauses) {
       if (!clause.stage.empty()) {
@@ -131,6 +131,11 @@ class PlanBinder {
       } else {
         LOCI_CHECK(bind_bare(clause, presets_allowed));
       }
+    }
+    if (origin(Stage::kStore) == Origin::kNone && !default_store.empty()) {
+      LOCI_TRY(const AttentionPlan store, PlanBinder(registry_).bind(default_store, false));
+      const std::span<const Answer> answers = store.answers(Stage::kStore);
+      plan_.list(Stage::kStore).assign(answers.begin(), answers.end());
     }
     LOCI_CHECK(check_overlaps());
     LOCI_CHECK(check_exclusions());
@@ -345,6 +350,10 @@ class PlanBinder {
 
 Result<AttentionPlan> AttentionPlan::parse(std::string_view text, const Registry& registry) {
   return PlanBinder(registry).bind(text, true);
+}
+
+Result<AttentionPlan> AttentionPlan::parse_for_model(std::string_view text, std::string_view default_store) {
+  return PlanBinder(built_in_registry()).bind(text, true, default_store);
 }
 
 }  // namespace loci

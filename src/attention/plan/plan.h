@@ -46,6 +46,10 @@ class AttentionPlan {
   // kInvalidArgument is one sentence: what is wrong, and what to write in its place.
   static Result<AttentionPlan> parse(std::string_view text, const Registry& registry = built_in_registry());
 
+  // The same for a model that has a store of its own, a plan such as "store=kv4" or nothing: it holds where `text` has
+  // no store clause.
+  static Result<AttentionPlan> parse_for_model(std::string_view text, std::string_view default_store);
+
   // One form per plan, with every parameter, which parses back to the same plan: the key in logs, files and tables.
   std::string canonical() const;
   // The same without the parameters that are at their default: for people.

@@ -22,9 +22,23 @@ class TapReader {
   virtual void read(size_t table, const Pattern& pattern, Rows o, std::span<float> lse) = 0;
 };
 
+// Rows of a layer that its projections read or make.
+enum class LayerPoint : uint8_t {
+  kAttentionInput,    // [rows, hidden], what q, k and v multiply
+  kQueries,           // [rows, query_heads * head_dim], rotated
+  kKeys,              // [rows, kv_heads * head_dim], rotated
+  kValues,            // [rows, kv_heads * head_dim]
+  kMixed,             // [rows, query_heads * head_dim], what the output projection multiplies
+  kFeedForwardInput,  // [rows, hidden], what gate and up multiply
+  kGated,             // [rows, ffn], what down multiplies
+};
+
 class Tap {
  public:
   virtual ~Tap() = default;
+
+  // Rows of all items, in the order of the points.
+  virtual void on_rows(LayerId, LayerPoint, const Rows&) {}
 
   // The pass's entries are in the cache. Queries may be changed before they are read with: a zero query attends to
   // everything alike.

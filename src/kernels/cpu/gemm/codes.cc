@@ -206,9 +206,14 @@ DecodeBlock decoder(DType dtype) {
     case DType::kF32:
     case DType::kF16:
     case DType::kBF16:
+    case DType::kW4Row:
+    case DType::kW4G32:
+    case DType::kW4G64:
+    case DType::kW4G128:
+    case DType::kW8Row:
       break;
   }
-  LOCI_ASSERT(false, "plain floats have no codes");
+  LOCI_ASSERT(false, "plain floats have no codes, rows with one scale no blocks");
 }
 
 }  // namespace

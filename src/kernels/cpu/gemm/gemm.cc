@@ -112,8 +112,9 @@ MultiplyTile detail::multiply_tile_scalar(WeightLayout layout) {
       return multiply_float<Half>;
     case WeightLayout::kBF16:
       return multiply_float<BFloat16>;
+    default:
+      return multiply_exact_scalar(layout);
   }
-  LOCI_ASSERT(false, "a WeightLayout outside the enumeration");
 }
 
 MultiplyTile multiply_tile(WeightLayout layout, Isa isa) {

@@ -4,10 +4,14 @@
 // Integer layouts, per output and block of columns in ascending k (per group of 16 columns where scales are that fine):
 //     acc = fma(float(integer dot product), activation scale * weight scale, acc)
 //     acc = fma(activation scale * sum of q, minimum, acc)          where the layout has minimums
-// and acc * unit * activation step at the end; a block's activation scale is 1 but for rows that stick out. Float
-// layouts: acc = fma(weight, x, acc) per column in ascending k. Integer dot products are exact (q has up to 16 bits: 32
-// products stay below 2^31), so every kernel below gives the same bits on every instruction set, for every number of
-// rows, and whether or not it skips high codes that are zero and scales that are 1.
+// and acc * unit * activation step at the end; a block's activation scale is 1 but for rows that stick out.
+//
+// Exact layouts: acc = integer sum over all columns of integer weight * q, then float(acc) * unit * activation step. No
+// sum leaves 32 bits below 2^16 columns.
+//
+// Float layouts: acc = fma(weight, x, acc) per column in ascending k. Integer dot products are exact (q has up to 16
+// bits: 32 products stay below 2^31), so every kernel below gives the same bits on every instruction set, for every
+// number of rows, and whether or not it skips high codes that are zero and scales that are 1.
 #pragma once
 
 #include <cstddef>
@@ -18,7 +22,8 @@
 
 namespace loci {
 
-inline constexpr uint32_t kTilePanels = 4;  // at most
+inline constexpr uint32_t kTilePanels = 4;            // at most
+inline constexpr uint32_t kMostExactColumns = 65535;  // of exact layouts: their sums stay within 32 bits
 
 // Panels of the next tile when `remaining` >= 1 are left: 1, 2 and, in integer layouts, 4. One row of an integer
 // layout, which memory bounds, reads one panel after the other: a single run of addresses.
@@ -51,6 +56,9 @@ MultiplyTile multiply_tile(WeightLayout layout, Isa isa);
 
 namespace detail {
 MultiplyTile multiply_tile_scalar(WeightLayout layout);
+MultiplyTile multiply_exact_scalar(WeightLayout layout);
+MultiplyTile multiply_exact_avx2(WeightLayout layout);
+MultiplyTile multiply_exact_avx512(WeightLayout layout);
 MultiplyTile multiply_tile_avx2(WeightLayout layout);
 MultiplyTile multiply_tile_avx512(WeightLayout layout);
 }  // namespace detail

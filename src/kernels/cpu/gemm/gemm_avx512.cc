@@ -8,45 +8,14 @@
 
 #include <cstring>
 
+#include "kernels/cpu/gemm/dot_avx512.h"
 #include "kernels/cpu/gemm/gemm.h"
 #include "kernels/cpu/quantize/activations.h"
 
 namespace loci::detail {
 namespace {
 
-// Ahead of the weights being read, where few rows make memory the bound: 200 ns of a core's bandwidth.
-constexpr size_t kPrefetchBytes = 6144;
-
-inline __m512i broadcast_i32(const std::byte* from) {
-  int32_t value;
-  std::memcpy(&value, from, sizeof value);
-  return _mm512_set1_epi32(value);
-}
-
-inline __m512 broadcast_f32(const std::byte* from) {
-  float value;
-  std::memcpy(&value, from, sizeof value);
-  return _mm512_set1_ps(value);
-}
-
-inline uint32_t load_u32(const std::byte* from) {
-  uint32_t value;
-  std::memcpy(&value, from, sizeof value);
-  return value;
-}
-
-inline __m512 load_halves(const std::byte* from) {
-  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
-}
-
-// sum + codes . q, four products a lane. In assembly because GCC 12 copies every accumulator of the intrinsic in and
-// out of its register around a loop's body.
-inline __m512i add_products(__m512i sum, __m512i codes, __m512i q) {
-  __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(codes), "v"(q));
-  return sum;
-}
-
-inline void prefetch(const std::byte* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
+using namespace simd_avx512;
 
 // What the codes' bias of 8 or 128 adds too much, subtracted beforehand.
 template <int kBits, int kGroup>
@@ -115,18 +84,6 @@ class IntegerTile {
   static constexpr size_t kGroupBytes = kMinimum ? 64 : 32;
   static constexpr size_t kBlockBytes = 64 * kBits + 32 / kGroup * kGroupBytes;
 
-  // The rows' low or high parts of four columns.
-  static inline void load_four(const std::byte* q, int column, __m512i (&four)[kRows]) {
-    for (int r = 0; r < kRows; ++r) four[r] = broadcast_i32(q + 32 * r + 4 * column);
-  }
-
-  // A panel's codes of four columns against those.
-  static inline void accumulate(__m512i codes, const __m512i (&four)[kRows], int panel,
-                                __m512i (&idot)[kRows][kPanels]) {
-#pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) idot[r][panel] = add_products(idot[r][panel], codes, four[r]);
-  }
-
   // 256 times the products of the columns in which this row has a high part.
   static inline void add_high(const std::byte* codes, size_t stride, const std::byte* high, uint32_t wide,
                               __m512i (&idot)[kPanels]) {
@@ -165,31 +122,7 @@ class IntegerTile {
         for (int p = 0; p < kPanels; ++p) idot[r][p] = _mm512_add_epi32(idot[r][p], bias);
       }
     }
-    if constexpr (kBits == 8) {
-#pragma GCC unroll 8
-      for (int column = first / 4; column < (first + kGroup) / 4; ++column) {
-        __m512i four[kRows];
-        load_four(block, column, four);
-#pragma GCC unroll 4
-        for (int p = 0; p < kPanels; ++p) {
-          accumulate(_mm512_loadu_si512(codes + p * stride + 64 * column), four, p, idot);
-        }
-      }
-    } else {
-      const __m512i low = _mm512_set1_epi8(15);
-#pragma GCC unroll 4
-      for (int j = 0; j < 4; ++j) {
-        __m512i first_four[kRows], second_four[kRows];
-        load_four(block, j, first_four);
-        load_four(block, j + 4, second_four);
-#pragma GCC unroll 4
-        for (int p = 0; p < kPanels; ++p) {
-          const __m512i pair = _mm512_loadu_si512(codes + p * stride + 64 * j);
-          accumulate(_mm512_and_si512(pair, low), first_four, p, idot);
-          accumulate(_mm512_and_si512(_mm512_srli_epi16(pair, 4), low), second_four, p, idot);
-        }
-      }
-    }
+    add_dots<kBits, kGroup>(codes, stride, block, first, idot);
     const std::byte* scales = codes + 64 * kBits + first / kGroup * kGroupBytes;
     __m512 sum[kRows];
     for (int r = 0; r < kRows; ++r) {
@@ -325,9 +258,10 @@ MultiplyTile multiply_tile_avx512(WeightLayout layout) {
     case WeightLayout::kF16:
       return multiply_float<WeightLayout::kF16>;
     case WeightLayout::kBF16:
-      break;
+      return multiply_float<WeightLayout::kBF16>;
+    default:
+      return multiply_exact_avx512(layout);
   }
-  return multiply_float<WeightLayout::kBF16>;
 }
 
 }  // namespace loci::detail

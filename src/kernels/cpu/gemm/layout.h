@@ -30,6 +30,20 @@
 // "Rounded" moves a scale or minimum by at most 2^-11 of itself. "Exact" holds for every scale that a file can hold but
 // those of a row whose scales span more than 2^21 (MXFP4: 2^31); the bound above then holds.
 //
+// Exact layouts, for formats whose rows have one scale (tensor/row_scaled.h): integers from a row's first column to its
+// last, unit * (sum of integer * q). A panel holds
+//     units    16 x fp32, the rows' scales
+// then, padded to 64 bytes,
+//     offsets  16 x int32, where a row has one zero: what is added to its codes, -zero or -128
+//     or steps, per group of columns: 16 x u8 steps, 16 x int8 -zero * step
+// then per block of 32 columns its codes, as above.
+//
+//     stored type               layout                  codes  weight is
+//     w4_row                    kW4Row                  4 bit  unit * (code + offset)
+//     w8_row                    kW8Row                  8 bit  unit * (code + offset)
+//     w4_g32 w4_g64 w4_g128     kW4G32 kW4G64 kW4G128   4 bit  unit * (code * step + (-zero * step))
+// Their products take rows with one step and 8 bits (Precision::whole_row).
+//
 // Float layouts (any number of columns): per column 16 numbers, one per row.
 #pragma once
 
@@ -42,17 +56,34 @@
 
 namespace loci {
 
-enum class WeightLayout : uint8_t { kW4, kW4m, kW8, kW8m, kW8x16, kW8mx16, kF32, kF16, kBF16 };
+enum class WeightLayout : uint8_t {
+  kW4,
+  kW4m,
+  kW8,
+  kW8m,
+  kW8x16,
+  kW8mx16,
+  kW4Row,
+  kW4G32,
+  kW4G64,
+  kW4G128,
+  kW8Row,
+  kF32,
+  kF16,
+  kBF16
+};
 
 inline constexpr uint32_t kPanelRows = 16;
 inline constexpr uint32_t kBlockColumns = 32;  // columns that share an activation scale
+inline constexpr size_t kExactHeader = 64;     // bytes of an exact panel before its offsets or steps
 
 struct LayoutInfo {
   std::string_view name;
   bool integer;    // multiplies activations rounded to 8 bits; otherwise fp32 activations
   uint32_t bits;   // per code or float
-  uint32_t group;  // columns that share a scale; 1 for float layouts
+  uint32_t group;  // columns that share a scale; 1 for float layouts, 0: all of a row
   bool minimum;
+  bool exact = false;  // sums are integers to the end
 };
 
 const LayoutInfo& info(WeightLayout layout);
@@ -62,7 +93,7 @@ std::span<const WeightLayout> all_layouts();
 WeightLayout layout_of(DType dtype, bool integer);
 
 struct PanelShape {
-  size_t blocks = 0;       // bytes from the panel's start to its first block
+  size_t blocks = 0;       // bytes from the panel's start to its first block; exact layouts: offsets or steps at 64
   size_t block_bytes = 0;  // of 32 columns
   size_t scales = 0;       // bytes from a block's start to its scales
   size_t group_bytes = 0;  // of one group's scales and minimums

@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "base/half.h"
 #include "kernels/cpu/gemm/codes.h"
+#include "tensor/row_scaled.h"
 
 namespace loci {
 namespace {
@@ -80,13 +81,16 @@ PanelPacker::PanelPacker(DType dtype, WeightLayout layout, uint32_t columns)
   }
   LOCI_ASSERT(layout == layout_of(dtype, true), "a stored type has one integer layout");
   codes_.resize(size_t{columns} * kPanelRows);
+  if (l.exact) return;
   scales_.resize(size_t{columns} / l.group * kPanelRows);
   if (l.minimum) minimums_.resize(scales_.size());
 }
 
 void PanelPacker::pack(const std::byte* stored, size_t row_stride, uint32_t rows, std::byte* panel) {
   LOCI_ASSERT(rows >= 1 && rows <= kPanelRows, "a panel holds 1 to 16 rows");
-  if (info(layout_).integer) {
+  if (info(layout_).exact) {
+    pack_exact(stored, row_stride, rows, panel);
+  } else if (info(layout_).integer) {
     pack_integer(stored, row_stride, rows, panel);
   } else {
     pack_float(stored, row_stride, rows, panel);
@@ -122,6 +126,33 @@ void PanelPacker::pack_integer(const std::byte* stored, size_t row_stride, uint3
   }
 }
 
+void PanelPacker::pack_exact(const std::byte* stored, size_t row_stride, uint32_t rows, std::byte* panel) {
+  const LayoutInfo& l = info(layout_);
+  std::memset(panel, 0, shape_.bytes);
+  for (uint32_t r = 0; r < rows; ++r) {
+    const std::byte* row = stored + r * row_stride;
+    const float unit = to_float(row_scale(row));
+    std::memcpy(panel + r * sizeof unit, &unit, sizeof unit);
+    for (size_t g = 0; g < (l.group == 0 ? 1 : columns_ / l.group); ++g) {
+      const CodeGroup of = code_group(dtype_, row, g);
+      std::byte* group = panel + kExactHeader + g * shape_.group_bytes;
+      if (l.group == 0) {
+        store_column(group, 0, r, -int32_t{of.zero});
+      } else {
+        store_column(group, 0, r, of.step);
+        store_column(group, 1, r, static_cast<int8_t>(-of.zero * of.step));
+      }
+    }
+    const std::span<uint8_t> codes{codes_.data(), columns_};
+    row_codes(dtype_, row, codes);
+    std::byte* block = panel + shape_.blocks;
+    for (size_t b = 0; b < columns_ / kBlockColumns; ++b, block += shape_.block_bytes) {
+      const uint8_t* block_codes = codes.data() + b * kBlockColumns;
+      l.bits == 4 ? interleave_4bit(block_codes, r, block) : interleave_8bit(block_codes, r, block);
+    }
+  }
+}
+
 void PanelPacker::pack_float(const std::byte* stored, size_t row_stride, uint32_t rows, std::byte* panel) {
   std::memset(panel, 0, shape_.bytes);
   for (uint32_t r = 0; r < rows; ++r) {
@@ -139,9 +170,35 @@ void PanelPacker::pack_float(const std::byte* stored, size_t row_stride, uint32_
   }
 }
 
+namespace {
+
+// The code of column k, which lies in this block.
+int code_of(uint32_t bits, const std::byte* block, uint32_t row, size_t k) {
+  const size_t in = k % kBlockColumns;
+  const auto* codes = reinterpret_cast<const uint8_t*>(block) + row * 4 + in % 4;
+  return bits == 8 ? codes[in / 4 * 64] : (codes[in % 16 / 4 * 64] >> (in / 16 * 4)) & 15;
+}
+
+void unpack_exact_row(WeightLayout layout, uint32_t columns, const std::byte* panel, uint32_t row,
+                      std::span<float> out) {
+  const LayoutInfo& l = info(layout);
+  const PanelShape shape = panel_shape(layout, columns);
+  const auto unit = load_column<float>(panel, 0, row);
+  for (size_t k = 0; k < columns; ++k) {
+    const std::byte* group = panel + kExactHeader + (l.group == 0 ? 0 : k / l.group) * shape.group_bytes;
+    const int code = code_of(l.bits, panel + shape.blocks + k / kBlockColumns * shape.block_bytes, row, k);
+    const int integer = l.group == 0 ? code + load_column<int32_t>(group, 0, row)
+                                     : code * load_column<uint8_t>(group, 0, row) + load_column<int8_t>(group, 1, row);
+    out[k] = unit * static_cast<float>(integer);
+  }
+}
+
+}  // namespace
+
 void unpack_panel_row(WeightLayout layout, uint32_t columns, const std::byte* panel, uint32_t row,
                       std::span<float> out) {
   const LayoutInfo& l = info(layout);
+  if (l.exact) return unpack_exact_row(layout, columns, panel, row, out);
   if (layout == WeightLayout::kF32) {
     for (size_t k = 0; k < columns; ++k) out[k] = load_column<float>(panel, k, row);
     return;
@@ -160,8 +217,7 @@ void unpack_panel_row(WeightLayout layout, uint32_t columns, const std::byte* pa
   for (size_t k = 0; k < columns; ++k) {
     const size_t in = k % kBlockColumns;
     const std::byte* block = panel + shape.blocks + k / kBlockColumns * shape.block_bytes;
-    const auto* codes = reinterpret_cast<const uint8_t*>(block) + row * 4 + in % 4;
-    const int code = l.bits == 8 ? codes[in / 4 * 64] : (codes[in % 16 / 4 * 64] >> (in / 16 * 4)) & 15;
+    const int code = code_of(l.bits, block, row, k);
     const std::byte* group = block + shape.scales + in / l.group * shape.group_bytes + row * 2;
     const float product = load_half(group) * static_cast<float>(code - bias);
     out[k] = unit * (l.minimum ? product + load_half(group + kPanelRows * 2) : product);

@@ -21,6 +21,7 @@ class PanelPacker {
 
  private:
   void pack_integer(const std::byte* stored, size_t row_stride, uint32_t rows, std::byte* panel);
+  void pack_exact(const std::byte* stored, size_t row_stride, uint32_t rows, std::byte* panel);
   void pack_float(const std::byte* stored, size_t row_stride, uint32_t rows, std::byte* panel);
 
   DType dtype_;

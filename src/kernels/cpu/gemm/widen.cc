@@ -5,15 +5,27 @@ namespace loci {
 std::optional<WeightLayout> wider_layout(WeightLayout layout) {
   if (layout == WeightLayout::kW4) return WeightLayout::kW8;
   if (layout == WeightLayout::kW4m) return WeightLayout::kW8m;
+  if (info(layout).exact && info(layout).bits == 4) return WeightLayout::kW8Row;
   return std::nullopt;
 }
+
+#if defined(__x86_64__)
+namespace {
+
+WidenPanels widen_avx512(WeightLayout layout) {
+  if (layout == WeightLayout::kW4) return detail::widen_w4_avx512;
+  if (layout == WeightLayout::kW4m) return detail::widen_w4m_avx512;
+  if (layout == WeightLayout::kW4Row) return detail::widen_w4_row_avx512;
+  return detail::widen_steps_avx512(layout);
+}
+
+}  // namespace
+#endif
 
 std::optional<Widening> widening(WeightLayout layout, Isa isa) {
 #if defined(__x86_64__)
   const std::optional<WeightLayout> to = wider_layout(layout);
-  if (isa == Isa::kAvx512 && to) {
-    return Widening{*to, layout == WeightLayout::kW4 ? detail::widen_w4_avx512 : detail::widen_w4m_avx512};
-  }
+  if (isa == Isa::kAvx512 && to) return Widening{*to, widen_avx512(layout)};
 #endif
   (void)layout;
   (void)isa;

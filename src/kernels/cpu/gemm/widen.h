@@ -3,6 +3,8 @@
 //
 //     w4    -> w8     code + 120: the layouts' biases are 8 and 128
 //     w4m   -> w8m    codes as they are
+//     w4_row -> w8_row   codes as they are, with their offsets
+//     w4_gN  -> w8_row   code * step - zero * step + 128, with the offset -128
 // Scales, minimums and units are copied.
 #pragma once
 
@@ -30,6 +32,8 @@ std::optional<Widening> widening(WeightLayout layout, Isa isa);
 namespace detail {
 void widen_w4_avx512(const std::byte* panels, size_t count, uint32_t columns, std::byte* wide);
 void widen_w4m_avx512(const std::byte* panels, size_t count, uint32_t columns, std::byte* wide);
+void widen_w4_row_avx512(const std::byte* panels, size_t count, uint32_t columns, std::byte* wide);
+WidenPanels widen_steps_avx512(WeightLayout layout);
 }  // namespace detail
 
 }  // namespace loci

@@ -44,6 +44,7 @@ RowStep row_step(uint32_t largest_bits, float sum, size_t columns, Precision pre
   if (largest_bits >= kInfinityBits) return {std::numeric_limits<float>::quiet_NaN(), 0, infinity, false, true};
   const auto largest = std::bit_cast<float>(largest_bits);
   if (largest < kSmallest) return {0, 0, infinity, false, true};
+  if (precision.whole_row) return {largest / 127.0F, 127.0F / largest, infinity, false, true};
   if (std::isinf(precision.step)) return {1, 1, 0, true, false};
   // Bounds for rows of numbers that no model has: a sum that overflowed, a step whose inverse would.
   const float step = std::clamp(precision.step * (sum / static_cast<float>(columns)), 0x1p-120F, 0x1p113F);

@@ -11,8 +11,9 @@
 // The step is the row's, step = precision.step * (mean of the row's |x|), so that a kernel multiplies with it once at
 // the end and not once a block. A block whose largest |x| lies beyond 32512 steps takes the smallest power of two of
 // steps that reaches it. Plain 8 bits (precision.step infinite): the row's step is 1 and a block's the largest |x| of
-// its columns over 127. A block's factor on the row's step is its `scale`; `flags` says where it is not 1. All of this
-// is a function of the row alone.
+// its columns over 127. Whole rows in 8 bits (precision.whole_row): the row's step is its largest |x| over 127, nothing
+// is wide and every scale is 1. A block's factor on the row's step is its `scale`; `flags` says where it is not 1. All
+// of this is a function of the row alone.
 //
 // In a group of G rows, block b takes 84 G bytes:
 //     low        G x 32 bytes
@@ -75,7 +76,8 @@ struct GroupRow {
 };
 
 struct Precision {
-  float step;  // in shares of the row's mean |x|; infinity: nothing is wide, plain 8 bits
+  float step;              // in shares of the row's mean |x|; infinity: nothing is wide, plain 8 bits
+  bool whole_row = false;  // one step of 8 bits for all of the row
 };
 
 // Rounds `columns` (a multiple of 32) numbers. Equal bit for bit on every instruction set.

@@ -1,0 +1,107 @@
+#include "calibrate/quantize/attention_error.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/cpu/kv_codec/hadamard.h"
+#include "kernels/cpu/kv_codec/kv_codec.h"
+
+namespace loci {
+namespace {
+
+constexpr size_t kRowStep = 8;  // every eighth row is read
+
+// Rows of one head: [tokens, head_dim].
+Matrix head_of(const Matrix& m, size_t head, size_t dim) {
+  Matrix out(m.rows, dim);
+  for (size_t t = 0; t < m.rows; ++t) std::copy_n(m.row(t) + head * dim, dim, out.row(t));
+  return out;
+}
+
+// Keys and values as they come back from pages.
+void store_and_read(KvCodec codec, Matrix& keys, Matrix& values) {
+  const PageLayout layout = page_layout(codec, static_cast<uint32_t>(keys.columns));
+  const KvDecodeKernels& decode = kv_decode_kernels(Isa::kScalar);
+  std::vector<std::byte> page(layout.bytes);
+  std::vector<float> tile(size_t{kPageSlots} * layout.padded_dim), row(layout.padded_dim);
+  for (size_t first = 0; first < keys.rows; first += kPageSlots) {
+    const size_t count = std::min<size_t>(kPageSlots, keys.rows - first);
+    std::fill(page.begin(), page.end(), std::byte{0});
+    for (size_t i = 0; i < count; ++i) {
+      encode_entry(layout, page.data(), static_cast<uint32_t>(i), keys.row(first + i), values.row(first + i));
+    }
+    decode.keys(layout, page.data(), tile.data());
+    for (size_t i = 0; i < count; ++i) {
+      for (size_t d = 0; d < layout.padded_dim; ++d) row[d] = tile[d * kPageSlots + i];
+      if (layout.rotated) rotate_groups(row.data(), layout.padded_dim);
+      std::copy_n(row.begin(), keys.columns, keys.row(first + i));
+    }
+    decode.values(layout, page.data(), tile.data());
+    for (size_t i = 0; i < count; ++i)
+      std::copy_n(tile.data() + i * layout.padded_dim, values.columns, values.row(first + i));
+  }
+}
+
+// Row `token` of a head's attention over the tokens up to itself.
+std::vector<double> attend(const float* query, const Matrix& keys, const Matrix& values, size_t token, double scale) {
+  std::vector<double> weights(token + 1);
+  for (size_t t = 0; t <= token; ++t) {
+    double score = 0;
+    for (size_t d = 0; d < keys.columns; ++d) score += double{query[d]} * keys.row(t)[d];
+    weights[t] = score * scale;
+  }
+  const double largest = *std::max_element(weights.begin(), weights.end());
+  double sum = 0;
+  for (double& w : weights) sum += w = std::exp(w - largest);
+  std::vector<double> out(values.columns);
+  for (size_t t = 0; t <= token; ++t) {
+    for (size_t d = 0; d < out.size(); ++d) out[d] += weights[t] / sum * values.row(t)[d];
+  }
+  return out;
+}
+
+}  // namespace
+
+double attention_error(const LayerStatistics& seen, const ModelConfig& config, KvCodec codec, bool values,
+                       ThreadPool& pool) {
+  const size_t tokens = std::min(seen.queries.rows, seen.keys.rows), dim = config.head_dim;
+  const size_t group = config.query_heads / config.kv_heads;
+  std::vector<double> off(config.kv_heads), size(config.kv_heads);
+  pool.parallel_for(config.kv_heads, [&](size_t head, int) {
+    const Matrix k = head_of(seen.keys, head, dim), v = head_of(seen.values, head, dim);
+    Matrix stored_k = k, stored_v = v;
+    store_and_read(codec, stored_k, stored_v);
+    if (!values) stored_v = v;
+    for (size_t q = head * group; q < (head + 1) * group; ++q) {
+      for (size_t t = tokens / 2; t < tokens; t += kRowStep) {
+        const float* query = seen.queries.row(t) + q * dim;
+        const std::vector<double> right = attend(query, k, v, t, config.score_scale);
+        const std::vector<double> got = attend(query, stored_k, stored_v, t, config.score_scale);
+        for (size_t d = 0; d < dim; ++d) {
+          off[head] += (right[d] - got[d]) * (right[d] - got[d]);
+          size[head] += right[d] * right[d];
+        }
+      }
+    }
+  });
+  double all_off = 0, all_size = 0;
+  for (size_t h = 0; h < off.size(); ++h) {
+    all_off += off[h];
+    all_size += size[h];
+  }
+  return all_size > 0 ? std::sqrt(all_off / all_size) : 0;
+}
+
+double key_outliers(const LayerStatistics& seen, const ModelConfig& config) {
+  double most = 0;
+  for (size_t head = 0; head < config.kv_heads; ++head) {
+    const auto begin = seen.key_spans.begin() + static_cast<std::ptrdiff_t>(head * config.head_dim);
+    std::vector<float> spans(begin, begin + config.head_dim);
+    std::sort(spans.begin(), spans.end());
+    const float median = spans[spans.size() / 2];
+    if (median > 0) most = std::max(most, double{spans.back()} / median);
+  }
+  return most;
+}
+
+}  // namespace loci

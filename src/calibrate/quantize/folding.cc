@@ -1,0 +1,268 @@
+#include "calibrate/quantize/folding.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "base/assert.h"
+
+namespace loci {
+namespace {
+
+constexpr float kLeast = 1e-5F;  // of a span, in shares of the largest: channels that say nothing keep their scale near
+
+void scale_columns(Matrix& m, std::span<const float> by) {
+  for (size_t r = 0; r < m.rows; ++r) {
+    for (size_t k = 0; k < m.columns; ++k) m.row(r)[k] *= by[k];
+  }
+}
+
+void scale_rows(Matrix& m, std::span<const float> by) {
+  for (size_t r = 0; r < m.rows; ++r) {
+    for (size_t k = 0; k < m.columns; ++k) m.row(r)[k] *= by[r];
+  }
+}
+
+void scale_vector(std::vector<float>* v, std::span<const float> by) {
+  if (v == nullptr) return;
+  for (size_t i = 0; i < v->size(); ++i) (*v)[i] *= by[i];
+}
+
+std::vector<float> inverse_of(std::span<const float> x) {
+  std::vector<float> out(x.size());
+  for (size_t i = 0; i < x.size(); ++i) out[i] = 1.0F / x[i];
+  return out;
+}
+
+// An input's columns are multiplied by `by`.
+void scale_input(LayerStatistics& seen, LayerInput input, std::span<const float> by) {
+  Matrix& gram = seen.gram(input);
+  if (gram.empty()) return;
+  scale_columns(gram, by);
+  scale_rows(gram, by);
+  std::vector<float>& span = seen.span(input);
+  for (size_t i = 0; i < span.size(); ++i) span[i] *= std::fabs(by[i]);
+}
+
+template <typename T>
+std::vector<T> permuted(const std::vector<T>& v, std::span<const uint32_t> order) {
+  std::vector<T> out(v.size());
+  for (size_t i = 0; i < v.size(); ++i) out[i] = v[order[i]];
+  return out;
+}
+
+void permute_columns(Matrix& m, std::span<const uint32_t> order) {
+  std::vector<float> row(m.columns);
+  for (size_t r = 0; r < m.rows; ++r) {
+    for (size_t k = 0; k < m.columns; ++k) row[k] = m.row(r)[order[k]];
+    std::copy(row.begin(), row.end(), m.row(r));
+  }
+}
+
+void permute_rows(Matrix& m, std::span<const uint32_t> order) {
+  Matrix out(m.rows, m.columns);
+  for (size_t r = 0; r < m.rows; ++r) std::copy_n(m.row(order[r]), m.columns, out.row(r));
+  m = std::move(out);
+}
+
+void permute_input(LayerStatistics& seen, LayerInput input, std::span<const uint32_t> order) {
+  Matrix& gram = seen.gram(input);
+  if (gram.empty()) return;
+  permute_columns(gram, order);
+  permute_rows(gram, order);
+  seen.span(input) = permuted(seen.span(input), order);
+}
+
+// Of each query head its KV head's numbers: [query_heads * head_dim].
+template <typename T>
+std::vector<T> for_query_heads(const ModelConfig& config, std::span<const T> of_kv_heads) {
+  const size_t dim = config.head_dim, group = config.query_heads / config.kv_heads;
+  std::vector<T> out(config.q_width());
+  for (size_t h = 0; h < config.query_heads; ++h) {
+    std::copy_n(of_kv_heads.begin() + static_cast<std::ptrdiff_t>(h / group * dim), dim,
+                out.begin() + static_cast<std::ptrdiff_t>(h * dim));
+  }
+  return out;
+}
+
+// The largest over the query heads of a KV head: [kv_heads * head_dim].
+std::vector<float> largest_of_group(const ModelConfig& config, std::span<const float> of_query_heads) {
+  const size_t dim = config.head_dim, group = config.query_heads / config.kv_heads;
+  std::vector<float> out(config.kv_width());
+  for (size_t i = 0; i < config.q_width(); ++i) {
+    float& to = out[i / dim / group * dim + i % dim];
+    to = std::max(to, of_query_heads[i]);
+  }
+  return out;
+}
+
+std::vector<float> column_spans(const Matrix& m) {
+  std::vector<float> out(m.columns);
+  for (size_t r = 0; r < m.rows; ++r) {
+    for (size_t k = 0; k < m.columns; ++k) out[k] = std::max(out[k], std::fabs(m.row(r)[k]));
+  }
+  return out;
+}
+
+void keep_above(std::vector<float>& span, float share) {
+  const float largest = *std::max_element(span.begin(), span.end());
+  for (float& x : span) x = largest > 0 ? std::max(x, share * largest) : 1.0F;
+}
+
+std::vector<float> smoothing(std::vector<float> inputs, std::vector<float> weights, double alpha) {
+  keep_above(inputs, kLeast);
+  keep_above(weights, kLeast);
+  std::vector<float> out(inputs.size());
+  for (size_t i = 0; i < out.size(); ++i) {
+    out[i] = static_cast<float>(std::pow(double{inputs[i]}, alpha) / std::pow(double{weights[i]}, 1.0 - alpha));
+  }
+  return out;
+}
+
+void fold_gain(LayerUnderWork& layer, const char* norm, LayerInput input, std::initializer_list<const char*> behind) {
+  std::vector<float>& gain = layer.weights.vectors.at(norm);
+  for (const char* name : behind) scale_columns(layer.weights.at(name), gain);
+  // Channels that the gain switched off stay so: nothing was measured of them.
+  std::vector<float> inverse(gain.size());
+  for (size_t i = 0; i < gain.size(); ++i) inverse[i] = gain[i] == 0 ? 0.0F : 1.0F / gain[i];
+  scale_input(layer.seen, input, inverse);
+  std::fill(gain.begin(), gain.end(), 1.0F);
+}
+
+}  // namespace
+
+void fold_norms(LayerUnderWork& layer) {
+  fold_gain(layer, "attn_norm.weight", LayerInput::kAttention, {"attn_q.weight", "attn_k.weight", "attn_v.weight"});
+  fold_gain(layer, "ffn_norm.weight", LayerInput::kFeedForward, {"ffn_gate.weight", "ffn_up.weight"});
+}
+
+bool stream_rotates(const LayerWeights& weights) {
+  return !weights.vectors.contains("post_attention_norm.weight") && !weights.vectors.contains("post_ffw_norm.weight");
+}
+
+void rotate_stream(LayerUnderWork& layer, const Rotation& rotation, ThreadPool& pool) {
+  LOCI_ASSERT(stream_rotates(layer.weights), "norms behind a block do not let its output be rotated");
+  for (const Projection& p : kProjections) {
+    const bool reads = p.input == LayerInput::kAttention || p.input == LayerInput::kFeedForward;
+    Matrix& m = layer.weights.at(p.name);
+    reads ? rotation.apply_to_rows(m, pool) : rotation.apply_to_columns(m, pool);
+  }
+  for (const LayerInput input : {LayerInput::kAttention, LayerInput::kFeedForward}) {
+    Matrix& gram = layer.seen.gram(input);
+    if (gram.empty()) continue;
+    rotation.apply_to_rows(gram, pool);
+    rotation.apply_to_columns(gram, pool);
+    layer.seen.span(input).clear();  // of columns that are no more
+  }
+}
+
+std::vector<float> key_smoothing(const LayerUnderWork& layer, const ModelConfig& config, double alpha) {
+  const size_t dim = config.head_dim;
+  std::vector<float> span = layer.seen.key_spans;
+  LOCI_ASSERT(span.size() == config.kv_width(), "keys have been measured");
+  if (layer.weights.vectors.contains("attn_k_norm.weight")) {  // whose numbers all heads share
+    for (size_t d = 0; d < dim; ++d) {
+      float largest = 0;
+      for (size_t at = d; at < span.size(); at += dim) largest = std::max(largest, span[at]);
+      for (size_t at = d; at < span.size(); at += dim) span[at] = largest;
+    }
+  }
+  const bool halves = config.rope_pairing == RopePairing::kHalves;
+  const size_t pairs = config.rope[0].inverse_frequencies.size();
+  for (size_t head = 0; head < config.kv_heads; ++head) {
+    for (size_t pair = 0; pair < pairs; ++pair) {
+      float& a = span[head * dim + (halves ? pair : 2 * pair)];
+      float& b = span[head * dim + (halves ? pair + pairs : 2 * pair + 1)];
+      a = b = std::max(a, b);
+    }
+  }
+  keep_above(span, kLeast);
+  for (float& x : span) x = static_cast<float>(std::pow(double{x}, alpha));
+  return span;
+}
+
+void smooth_keys(LayerUnderWork& layer, const ModelConfig& config, std::span<const float> lambda) {
+  const std::vector<float> inverse = inverse_of(lambda);
+  const std::vector<float> for_queries = for_query_heads(config, lambda);
+  if (std::vector<float>* gain = layer.weights.vector("attn_k_norm.weight")) {
+    scale_vector(gain, std::span(inverse).first(config.head_dim));
+    scale_vector(layer.weights.vector("attn_q_norm.weight"), lambda.first(config.head_dim));
+  } else {
+    scale_rows(layer.weights.at("attn_k.weight"), inverse);
+    scale_vector(layer.weights.vector("attn_k.bias"), inverse);
+    scale_rows(layer.weights.at("attn_q.weight"), for_queries);
+    scale_vector(layer.weights.vector("attn_q.bias"), for_queries);
+  }
+  for (size_t i = 0; i < layer.seen.key_spans.size(); ++i) layer.seen.key_spans[i] *= inverse[i];
+  if (!layer.seen.keys.empty()) {
+    scale_columns(layer.seen.keys, inverse);
+    scale_columns(layer.seen.queries, for_queries);
+  }
+}
+
+std::vector<float> mixed_smoothing(const LayerUnderWork& layer, const ModelConfig& config, double alpha) {
+  return smoothing(largest_of_group(config, layer.seen.span(LayerInput::kMixed)),
+                   largest_of_group(config, column_spans(layer.weights.at("attn_output.weight"))), alpha);
+}
+
+std::vector<float> gated_smoothing(const LayerUnderWork& layer, double alpha) {
+  return smoothing(layer.seen.span(LayerInput::kGated), column_spans(layer.weights.at("ffn_down.weight")), alpha);
+}
+
+void smooth_mixed(LayerUnderWork& layer, const ModelConfig& config, std::span<const float> scale) {
+  const std::vector<float> inverse = inverse_of(scale), columns = for_query_heads(config, scale);
+  scale_rows(layer.weights.at("attn_v.weight"), inverse);
+  scale_vector(layer.weights.vector("attn_v.bias"), inverse);
+  scale_columns(layer.weights.at("attn_output.weight"), columns);
+  scale_input(layer.seen, LayerInput::kMixed, inverse_of(columns));
+  if (!layer.seen.values.empty()) scale_columns(layer.seen.values, inverse);
+}
+
+void smooth_gated(LayerUnderWork& layer, std::span<const float> scale) {
+  const std::vector<float> inverse = inverse_of(scale);
+  scale_rows(layer.weights.at("ffn_up.weight"), inverse);
+  scale_columns(layer.weights.at("ffn_down.weight"), scale);
+  scale_input(layer.seen, LayerInput::kGated, inverse);
+}
+
+std::vector<uint32_t> mixed_order(const LayerUnderWork& layer, const ModelConfig& config) {
+  const std::vector<float> span = largest_of_group(config, layer.seen.span(LayerInput::kMixed));
+  std::vector<uint32_t> order(span.size());
+  std::iota(order.begin(), order.end(), 0u);
+  for (size_t first = 0; first < order.size(); first += config.head_dim) {
+    const auto begin = order.begin() + static_cast<std::ptrdiff_t>(first);
+    std::stable_sort(begin, begin + config.head_dim, [&](uint32_t a, uint32_t b) { return span[a] > span[b]; });
+  }
+  return order;
+}
+
+std::vector<uint32_t> gated_order(const LayerUnderWork& layer) {
+  const std::vector<float>& span = layer.seen.span(LayerInput::kGated);
+  std::vector<uint32_t> order(span.size());
+  std::iota(order.begin(), order.end(), 0u);
+  std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return span[a] > span[b]; });
+  return order;
+}
+
+void reorder_mixed(LayerUnderWork& layer, const ModelConfig& config, std::span<const uint32_t> order) {
+  const size_t dim = config.head_dim, group = config.query_heads / config.kv_heads;
+  std::vector<uint32_t> columns(config.q_width());
+  for (size_t i = 0; i < columns.size(); ++i) {
+    const size_t kv_head = i / dim / group;
+    columns[i] = static_cast<uint32_t>(i / dim * dim + order[kv_head * dim + i % dim] % dim);
+  }
+  permute_rows(layer.weights.at("attn_v.weight"), order);
+  if (std::vector<float>* bias = layer.weights.vector("attn_v.bias")) *bias = permuted(*bias, order);
+  permute_columns(layer.weights.at("attn_output.weight"), columns);
+  permute_input(layer.seen, LayerInput::kMixed, columns);
+  if (!layer.seen.values.empty()) permute_columns(layer.seen.values, order);
+}
+
+void reorder_gated(LayerUnderWork& layer, std::span<const uint32_t> order) {
+  permute_rows(layer.weights.at("ffn_gate.weight"), order);
+  permute_rows(layer.weights.at("ffn_up.weight"), order);
+  permute_columns(layer.weights.at("ffn_down.weight"), order);
+  permute_input(layer.seen, LayerInput::kGated, order);
+}
+
+}  // namespace loci

@@ -1,0 +1,51 @@
+// Changes of a layer's weights that leave its outputs as they are: QServe's steps B1 to B4 (arXiv:2405.04532, section
+// 5). Each changes the weights and what has been measured of their inputs together, so that the next step sees both
+// as they are now. Numbers are fp32, sums of rotations double.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "calibrate/quantize/layer_weights.h"
+#include "calibrate/quantize/rotation.h"
+
+namespace loci {
+
+struct LayerUnderWork {
+  LayerWeights weights;
+  LayerStatistics seen;
+};
+
+// The gains of the norms before attention and feed-forward move into the matrices behind them.
+void fold_norms(LayerUnderWork& layer);
+
+// The residual stream becomes x R: what reads it turns its rows, what writes it its columns. Norms have been folded.
+void rotate_stream(LayerUnderWork& layer, const Rotation& rotation, ThreadPool& pool);
+// Whether a layer's additions to the stream may be rotated: not with norms behind its blocks, whose gains stand in
+// between.
+bool stream_rotates(const LayerWeights& weights);
+
+// Keys are divided by `lambda` [kv_heads * head_dim], queries multiplied: q.k stays, since both members of a rotary
+// pair share their number.
+void smooth_keys(LayerUnderWork& layer, const ModelConfig& config, std::span<const float> lambda);
+// lambda = (largest |key| of the pair)^alpha; equal over the heads where norms of the heads hold the numbers.
+std::vector<float> key_smoothing(const LayerUnderWork& layer, const ModelConfig& config, double alpha);
+
+// Columns of the output projection are multiplied by `scale`, rows of v divided: [kv_heads * head_dim], shared by the
+// query heads that read a KV head.
+void smooth_mixed(LayerUnderWork& layer, const ModelConfig& config, std::span<const float> scale);
+// Columns of down are multiplied by `scale` [ffn], rows of up divided.
+void smooth_gated(LayerUnderWork& layer, std::span<const float> scale);
+// max|x|^alpha / max|w|^(1 - alpha), by column of the output projection (folded to KV heads) or of down.
+std::vector<float> mixed_smoothing(const LayerUnderWork& layer, const ModelConfig& config, double alpha);
+std::vector<float> gated_smoothing(const LayerUnderWork& layer, double alpha);
+
+// Column order[i] of the output projection becomes column i, within each KV head: [kv_heads * head_dim], each head's
+// entries within the head. The same for down: [ffn].
+void reorder_mixed(LayerUnderWork& layer, const ModelConfig& config, std::span<const uint32_t> order);
+void reorder_gated(LayerUnderWork& layer, std::span<const uint32_t> order);
+// Columns by descending largest |x|, so that those that matter alike share a group.
+std::vector<uint32_t> mixed_order(const LayerUnderWork& layer, const ModelConfig& config);
+std::vector<uint32_t> gated_order(const LayerUnderWork& layer);
+
+}  // namespace loci

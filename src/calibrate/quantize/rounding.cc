@@ -1,0 +1,248 @@
+#include "calibrate/quantize/rounding.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <numeric>
+
+#include "base/assert.h"
+
+namespace loci {
+namespace {
+
+constexpr int kMostCode = 15;
+constexpr float kClipStep = 0.02F;
+constexpr double kDamping = 0.01;  // of the gram matrix's mean diagonal
+constexpr size_t kBlock = 128;     // columns whose errors are handed on together
+constexpr size_t kRowBlock = 64;   // rows in a work item
+
+int rounded(float x) { return static_cast<int>(std::lrint(x)); }  // one instruction, unlike nearbyint
+float inverse_or_zero(float x) { return x > 0 ? 1.0F / x : 0.0F; }
+
+struct WeightRange {
+  float low = 0, high = 0;
+};
+WeightRange range_of(std::span<const float> w, float share) {
+  WeightRange out;
+  for (const float x : w) {
+    out.low = std::min(out.low, x);
+    out.high = std::max(out.high, x);
+  }
+  return {out.low * share, out.high * share};
+}
+
+void store_half(std::byte* to, Half h) { std::memcpy(to, &h.bits, sizeof h.bits); }
+
+}  // namespace
+
+RowGrid RowGrid::make(DType dtype, std::span<const float> w, float share, uint32_t group) {
+  RowGrid out;
+  out.dtype_ = dtype;
+  const WeightRange all = range_of(w, share);
+  if (dtype == DType::kQ4_1) {
+    out.columns_of_group_ = group;
+    for (size_t first = 0; first < w.size(); first += group) {
+      const WeightRange r = range_of(w.subspan(first, std::min<size_t>(group, w.size() - first)), share);
+      out.halves_.push_back({to_half((r.high - r.low) / kMostCode), to_half(r.low)});
+    }
+    return out;
+  }
+  if (dtype == DType::kW4Row) {
+    out.scale_ = to_half((all.high - all.low) / kMostCode);
+    out.inverse_ = inverse_or_zero(to_float(out.scale_));
+    out.groups_ = {{1, static_cast<uint8_t>(std::clamp(rounded(-all.low * out.inverse_), 0, kMostCode))}};
+    return out;
+  }
+  const float largest = std::max(-all.low, all.high);
+  const bool bytes = dtype == DType::kW8Row;
+  out.scale_ = to_half(largest / static_cast<float>(bytes ? 127 : kProtectiveRange));
+  out.inverse_ = inverse_or_zero(to_float(out.scale_));
+  if (bytes) return out;
+  // The second level rounds the integers of the first.
+  out.columns_of_group_ = step_group(dtype);
+  const auto integer = [&](float x) {
+    return std::clamp(rounded(x * out.inverse_), -kProtectiveRange, kProtectiveRange);
+  };
+  for (size_t first = 0; first < w.size(); first += out.columns_of_group_) {
+    const WeightRange r = range_of(w.subspan(first, out.columns_of_group_), share);
+    const int low = integer(r.low), high = integer(r.high);
+    const int step = std::max(1, rounded(static_cast<float>(high - low) / kMostCode));
+    const int zero = std::clamp(rounded(static_cast<float>(-low) / static_cast<float>(step)), 0, kMostCode);
+    out.groups_.push_back({static_cast<uint8_t>(step), static_cast<uint8_t>(zero)});
+  }
+  return out;
+}
+
+uint8_t RowGrid::code(size_t column, float w) const {
+  if (dtype_ == DType::kQ4_1) {
+    const Halves& h = halves_[column / columns_of_group_];
+    const float inverse = inverse_or_zero(to_float(h.step));
+    return static_cast<uint8_t>(std::clamp(rounded((w - to_float(h.minimum)) * inverse), 0, kMostCode));
+  }
+  if (dtype_ == DType::kW8Row) return static_cast<uint8_t>(std::clamp(rounded(w * inverse_), -127, 127) + 128);
+  if (dtype_ == DType::kW4Row) {
+    return static_cast<uint8_t>(std::clamp(rounded(w * inverse_) + groups_[0].zero, 0, kMostCode));
+  }
+  const CodeGroup& g = groups_[column / columns_of_group_];
+  const int integer = std::clamp(rounded(w * inverse_), -kProtectiveRange, kProtectiveRange);
+  const int steps = rounded(static_cast<float>(integer) / static_cast<float>(g.step));
+  return static_cast<uint8_t>(std::clamp(steps + g.zero, 0, kMostCode));
+}
+
+float RowGrid::value(size_t column, uint8_t code) const {
+  if (dtype_ == DType::kQ4_1) {
+    const Halves& h = halves_[column / columns_of_group_];
+    return to_float(h.step) * static_cast<float>(code) + to_float(h.minimum);
+  }
+  const float scale = to_float(scale_);
+  if (dtype_ == DType::kW8Row) return scale * static_cast<float>(int{code} - 128);
+  const CodeGroup& g = groups_[columns_of_group_ == 0 ? 0 : column / columns_of_group_];
+  return scale * static_cast<float>((code - g.zero) * g.step);
+}
+
+void RowGrid::write(std::span<const uint8_t> codes, std::byte* row) const {
+  if (dtype_ != DType::kQ4_1) return write_row(dtype_, scale_, groups_, codes, row);
+  const DTypeInfo& format = info(dtype_);
+  for (size_t first = 0; first < codes.size(); first += format.block_elements, row += format.block_bytes) {
+    const Halves& h = halves_[first / columns_of_group_];
+    store_half(row, h.step);
+    store_half(row + 2, h.minimum);
+    for (size_t i = 0; i < 16; ++i) {
+      row[4 + i] = std::byte(static_cast<uint8_t>(codes[first + i] | (codes[first + 16 + i] << 4)));
+    }
+  }
+}
+
+std::vector<std::byte> RoundedMatrix::bytes() const {
+  const size_t stride = *row_bytes(dtype, codes.front().size());
+  std::vector<std::byte> out(stride * codes.size());
+  for (size_t r = 0; r < codes.size(); ++r) grids[r].write(codes[r], out.data() + r * stride);
+  return out;
+}
+
+namespace {
+
+void round_row_to(const RowGrid& grid, std::span<const float> w, std::vector<uint8_t>& codes) {
+  codes.resize(w.size());
+  for (size_t k = 0; k < w.size(); ++k) codes[k] = grid.code(k, w[k]);
+}
+
+RoundedMatrix empty_rounding(const Matrix& w, DType dtype, std::vector<RowGrid> grids) {
+  RoundedMatrix out{.dtype = dtype, .grids = std::move(grids), .codes = {}};
+  out.codes.resize(w.rows);
+  return out;
+}
+
+}  // namespace
+
+RoundedMatrix round_to_nearest(const Matrix& w, DType dtype, std::vector<RowGrid> grids, ThreadPool& pool) {
+  RoundedMatrix out = empty_rounding(w, dtype, std::move(grids));
+  pool.parallel_for(w.rows, [&](size_t r, int) { round_row_to(out.grids[r], w.span(r), out.codes[r]); });
+  return out;
+}
+
+std::vector<RowGrid> full_grids(const Matrix& w, DType dtype, uint32_t group, ThreadPool& pool) {
+  std::vector<RowGrid> out(w.rows);
+  pool.parallel_for(w.rows, [&](size_t r, int) { out[r] = RowGrid::make(dtype, w.span(r), 1.0F, group); });
+  return out;
+}
+
+Matrix rounding_error(const Matrix& w, const RoundedMatrix& rounded_w, ThreadPool& pool) {
+  Matrix out(w.rows, w.columns);
+  pool.parallel_for(w.rows, [&](size_t r, int) {
+    for (size_t k = 0; k < w.columns; ++k) {
+      out.row(r)[k] = w.row(r)[k] - rounded_w.grids[r].value(k, rounded_w.codes[r][k]);
+    }
+  });
+  return out;
+}
+
+std::vector<RowGrid> clipped_grids(const Matrix& w, DType dtype, uint32_t group, const Matrix& gram, ThreadPool& pool) {
+  std::vector<RowGrid> best(w.rows), tried(w.rows);
+  std::vector<double> least(w.rows, std::numeric_limits<double>::infinity()), norms(w.rows);
+  Matrix error(w.rows, w.columns);
+  for (float share = 1.0F; share > kLeastShare - kClipStep / 2; share -= kClipStep) {
+    pool.parallel_for(w.rows, [&](size_t r, int) {
+      tried[r] = RowGrid::make(dtype, w.span(r), share, group);
+      for (size_t k = 0; k < w.columns; ++k) {
+        const float x = w.row(r)[k];
+        error.row(r)[k] = x - tried[r].value(k, tried[r].code(k, x));
+      }
+    });
+    gram_norm(error, gram, pool, norms);
+    for (size_t r = 0; r < w.rows; ++r) {
+      if (norms[r] >= least[r]) continue;
+      least[r] = norms[r];
+      best[r] = tried[r];
+    }
+  }
+  return best;
+}
+
+namespace {
+
+std::vector<uint32_t> by_diagonal(const Matrix& gram) {
+  std::vector<uint32_t> order(gram.rows);
+  std::iota(order.begin(), order.end(), 0u);
+  std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return gram.row(a)[a] > gram.row(b)[b]; });
+  return order;
+}
+
+Result<Matrix> damped_factor(const Matrix& gram, std::span<const uint32_t> order) {
+  double mean = 0;
+  for (size_t i = 0; i < gram.rows; ++i) mean += gram.row(i)[i] / static_cast<double>(gram.rows);
+  Matrix sorted(gram.rows, gram.columns);
+  for (size_t i = 0; i < gram.rows; ++i) {
+    for (size_t k = 0; k < gram.columns; ++k) sorted.row(i)[k] = gram.row(order[i])[order[k]];
+    sorted.row(i)[i] += static_cast<float>(mean > 0 ? kDamping * mean : 1.0);
+  }
+  return inverse_factor(sorted);
+}
+
+// Rounds rows [first, last), whose columns have been sorted: `rest` [rows, columns] holds what is left of them.
+void round_rows(Matrix& rest, size_t first_row, const Matrix& factor, std::span<const uint32_t> order,
+                RoundedMatrix& out) {
+  const size_t n = rest.columns;
+  Matrix errors(rest.rows, kBlock);
+  for (size_t begin = 0; begin < n; begin += kBlock) {
+    const size_t end = std::min(begin + kBlock, n);
+    for (size_t r = 0; r < rest.rows; ++r) {
+      const RowGrid& grid = out.grids[first_row + r];
+      float* w = rest.row(r);
+      for (size_t i = begin; i < end; ++i) {
+        const uint32_t column = order[i];
+        const uint8_t code = grid.code(column, w[i]);
+        out.codes[first_row + r][column] = code;
+        const float* share = factor.row(i);
+        const float error = (w[i] - grid.value(column, code)) / share[i];
+        errors.row(r)[i - begin] = error;
+        for (size_t k = i + 1; k < end; ++k) w[k] -= error * share[k];
+      }
+    }
+    if (end == n) break;
+    subtract_product(rest.rows, end - begin, n - end, errors.data.data(), kBlock, factor.row(begin) + end, n,
+                     rest.data.data() + end, n);
+  }
+}
+
+}  // namespace
+
+Result<RoundedMatrix> round_compensated(const Matrix& w, DType dtype, std::vector<RowGrid> grids, const Matrix& gram,
+                                        ThreadPool& pool) {
+  const std::vector<uint32_t> order = by_diagonal(gram);
+  LOCI_TRY(const Matrix factor, damped_factor(gram, order));
+  RoundedMatrix out = empty_rounding(w, dtype, std::move(grids));
+  pool.parallel_for((w.rows + kRowBlock - 1) / kRowBlock, [&](size_t item, int) {
+    const size_t first = item * kRowBlock, count = std::min(kRowBlock, w.rows - first);
+    Matrix rest(count, w.columns);
+    for (size_t r = 0; r < count; ++r) {
+      out.codes[first + r].resize(w.columns);
+      for (size_t i = 0; i < w.columns; ++i) rest.row(r)[i] = w.row(first + r)[order[i]];
+    }
+    round_rows(rest, first, factor, order, out);
+  });
+  return out;
+}
+
+}  // namespace loci

@@ -1,0 +1,70 @@
+// From fp32 weights to the codes of a stored format: QServe's weight formats (arXiv:2405.04532, section 4.1) and the
+// ranges, the clipping and the error-compensated rounding (GPTQ, arXiv:2210.17323) of step B5.
+//
+// A grid says which numbers a row can hold. It is made from the row's range, or a share of it, and does not change when
+// codes are chosen.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "calibrate/quantize/matrix.h"
+#include "tensor/row_scaled.h"
+
+namespace loci {
+
+// The numbers that a row of a format can hold.
+class RowGrid {
+ public:
+  // Of w4_row, w4_gN and w8_row: the range of `w`, times `share`. Of q4_1: a step and a minimum for each `group`
+  // columns.
+  static RowGrid make(DType dtype, std::span<const float> w, float share = 1.0F, uint32_t group = 0);
+
+  uint8_t code(size_t column, float w) const;
+  float value(size_t column, uint8_t code) const;
+  // The row as it is stored.
+  void write(std::span<const uint8_t> codes, std::byte* row) const;
+
+ private:
+  struct Halves {
+    Half step, minimum;
+  };
+
+  DType dtype_ = DType::kW8Row;
+  Half scale_;
+  float inverse_ = 0;  // of the scale; 0: all numbers are 0
+  uint32_t columns_of_group_ = 0;
+  std::vector<CodeGroup> groups_;
+  std::vector<Halves> halves_;  // of q4_1
+};
+
+// Grids and codes of a matrix.
+struct RoundedMatrix {
+  DType dtype = DType::kW8Row;
+  std::vector<RowGrid> grids;               // by row
+  std::vector<std::vector<uint8_t>> codes;  // by row, by column
+
+  std::vector<std::byte> bytes() const;
+};
+
+// The nearest number of each row's grid.
+RoundedMatrix round_to_nearest(const Matrix& w, DType dtype, std::vector<RowGrid> grids, ThreadPool& pool);
+
+// Grids of the rows' whole ranges.
+std::vector<RowGrid> full_grids(const Matrix& w, DType dtype, uint32_t group, ThreadPool& pool);
+// Of each row the share of its range, from 1 down to kLeastShare, with which the row's output is off least over the
+// inputs of the gram matrix.
+inline constexpr float kLeastShare = 0.5F;
+std::vector<RowGrid> clipped_grids(const Matrix& w, DType dtype, uint32_t group, const Matrix& gram, ThreadPool& pool);
+
+// GPTQ: columns are rounded one after the other, by descending mean square of their input; what a column is off by is
+// taken out of those that follow, in shares that the gram matrix's inverse gives. kCorrupt if it has none even when it
+// is damped.
+Result<RoundedMatrix> round_compensated(const Matrix& w, DType dtype, std::vector<RowGrid> grids, const Matrix& gram,
+                                        ThreadPool& pool);
+
+// w minus what is stored.
+Matrix rounding_error(const Matrix& w, const RoundedMatrix& rounded, ThreadPool& pool);
+
+}  // namespace loci

@@ -1,0 +1,250 @@
+#include "calibrate/quantize/folding.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+
+namespace loci {
+namespace {
+
+ModelConfig small_config(RopePairing pairing) {
+  ModelConfig config;
+  config.hidden = 24;
+  config.ffn = 20;
+  config.query_heads = 4;
+  config.kv_heads = 2;
+  config.head_dim = 8;
+  config.rope_pairing = pairing;
+  config.rope.push_back(plain_rope(100.0, 8));
+  return config;
+}
+
+std::vector<float> some_numbers(size_t count, std::mt19937& random) {
+  std::normal_distribution<float> normal;
+  std::vector<float> out(count);
+  for (float& x : out) x = normal(random);
+  return out;
+}
+
+// Random weights with norms and biases, and statistics that suit them.
+LayerUnderWork small_layer(const ModelConfig& config, std::mt19937& random) {
+  LayerUnderWork out;
+  const auto matrix = [&](size_t rows, size_t columns) {
+    Matrix m(rows, columns);
+    m.data = some_numbers(rows * columns, random);
+    return m;
+  };
+  out.weights.matrices = {{"attn_q.weight", matrix(config.q_width(), config.hidden)},
+                          {"attn_k.weight", matrix(config.kv_width(), config.hidden)},
+                          {"attn_v.weight", matrix(config.kv_width(), config.hidden)},
+                          {"attn_output.weight", matrix(config.hidden, config.q_width())},
+                          {"ffn_gate.weight", matrix(config.ffn, config.hidden)},
+                          {"ffn_up.weight", matrix(config.ffn, config.hidden)},
+                          {"ffn_down.weight", matrix(config.hidden, config.ffn)}};
+  out.weights.vectors = {{"attn_norm.weight", some_numbers(config.hidden, random)},
+                         {"ffn_norm.weight", some_numbers(config.hidden, random)},
+                         {"attn_q.bias", some_numbers(config.q_width(), random)},
+                         {"attn_k.bias", some_numbers(config.kv_width(), random)},
+                         {"attn_v.bias", some_numbers(config.kv_width(), random)}};
+  const size_t widths[kLayerInputs] = {config.hidden, config.q_width(), config.hidden, config.ffn};
+  for (size_t i = 0; i < kLayerInputs; ++i) {
+    out.seen.grams[i] = matrix(widths[i], widths[i]);
+    out.seen.spans[i] = some_numbers(widths[i], random);
+    for (float& x : out.seen.spans[i]) x = std::fabs(x) + 0.1F;
+  }
+  out.seen.key_spans = some_numbers(config.kv_width(), random);
+  for (float& x : out.seen.key_spans) x = std::fabs(x) + 0.1F;
+  return out;
+}
+
+std::vector<double> times(const Matrix& m, const std::vector<double>& x, const std::vector<float>* bias = nullptr) {
+  std::vector<double> out(m.rows);
+  for (size_t r = 0; r < m.rows; ++r) {
+    for (size_t k = 0; k < m.columns; ++k) out[r] += double{m.row(r)[k]} * x[k];
+    if (bias != nullptr) out[r] += (*bias)[r];
+  }
+  return out;
+}
+
+std::vector<double> normed(const std::vector<double>& x, const std::vector<float>& gain) {
+  double squares = 0;
+  for (const double v : x) squares += v * v;
+  std::vector<double> out(x);
+  for (size_t i = 0; i < x.size(); ++i) out[i] *= gain[i] / std::sqrt(squares / static_cast<double>(x.size()));
+  return out;
+}
+
+void turn(std::vector<double>& x, const ModelConfig& config, double position) {
+  for (size_t head = 0; head < x.size(); head += config.head_dim) {
+    for (size_t pair = 0; pair < config.head_dim / 2; ++pair) {
+      const bool halves = config.rope_pairing == RopePairing::kHalves;
+      double& a = x[head + (halves ? pair : 2 * pair)];
+      double& b = x[head + (halves ? pair + config.head_dim / 2 : 2 * pair + 1)];
+      const double angle = position * config.rope[0].inverse_frequencies[pair];
+      const double turned = a * std::cos(angle) - b * std::sin(angle);
+      b = a * std::sin(angle) + b * std::cos(angle);
+      a = turned;
+    }
+  }
+}
+
+// What a layer makes of two tokens: the scores of the second's queries with the first's keys, what attention adds to
+// the stream if it reads the first token alone, and what the feed-forward adds.
+struct LayerOutputs {
+  std::vector<double> scores, attention, feed_forward;
+};
+LayerOutputs run_layer(const LayerUnderWork& layer, const ModelConfig& config, const std::vector<double>& first,
+                       const std::vector<double>& second) {
+  LayerWeights w = layer.weights;
+  LayerOutputs out;
+  const std::vector<double> a = normed(first, w.vectors.at("attn_norm.weight"));
+  const std::vector<double> b = normed(second, w.vectors.at("attn_norm.weight"));
+  std::vector<double> q = times(w.at("attn_q.weight"), b, w.vector("attn_q.bias"));
+  std::vector<double> k = times(w.at("attn_k.weight"), a, w.vector("attn_k.bias"));
+  const std::vector<double> v = times(w.at("attn_v.weight"), a, w.vector("attn_v.bias"));
+  turn(q, config, 9);
+  turn(k, config, 2);
+  const size_t dim = config.head_dim, group = config.query_heads / config.kv_heads;
+  std::vector<double> mixed(config.q_width());
+  for (size_t h = 0; h < config.query_heads; ++h) {
+    double score = 0;
+    for (size_t d = 0; d < dim; ++d) {
+      score += q[h * dim + d] * k[h / group * dim + d];
+      mixed[h * dim + d] = v[h / group * dim + d] * static_cast<double>(h + 1);
+    }
+    out.scores.push_back(score);
+  }
+  out.attention = times(w.at("attn_output.weight"), mixed);
+  const std::vector<double> f = normed(second, w.vectors.at("ffn_norm.weight"));
+  std::vector<double> gated = times(w.at("ffn_gate.weight"), f);
+  const std::vector<double> up = times(w.at("ffn_up.weight"), f);
+  for (size_t i = 0; i < gated.size(); ++i) gated[i] = gated[i] / (1 + std::exp(-gated[i])) * up[i];
+  out.feed_forward = times(w.at("ffn_down.weight"), gated);
+  return out;
+}
+
+double difference(const std::vector<double>& a, const std::vector<double>& b) {
+  double most = 0, size = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    most = std::max(most, std::fabs(a[i] - b[i]));
+    size = std::max(size, std::fabs(a[i]));
+  }
+  return most / size;
+}
+
+void expect_same(const LayerOutputs& a, const LayerOutputs& b) {
+  EXPECT_LT(difference(a.scores, b.scores), 1e-5);
+  EXPECT_LT(difference(a.attention, b.attention), 1e-5);
+  EXPECT_LT(difference(a.feed_forward, b.feed_forward), 1e-5);
+}
+
+class Folding : public testing::TestWithParam<RopePairing> {
+ protected:
+  std::mt19937 random_{17};
+  ModelConfig config_ = small_config(GetParam());
+  LayerUnderWork layer_ = small_layer(config_, random_);
+  std::vector<double> first_ = doubles(), second_ = doubles();
+  LayerOutputs before_ = run_layer(layer_, config_, first_, second_);
+
+  std::vector<double> doubles() {
+    const std::vector<float> x = some_numbers(config_.hidden, random_);
+    return {x.begin(), x.end()};
+  }
+};
+
+TEST_P(Folding, NormsMoveIntoTheMatricesBehindThem) {
+  const float gain = layer_.weights.vectors.at("attn_norm.weight")[3];
+  const float was = layer_.seen.gram(LayerInput::kAttention).row(3)[3];
+  fold_norms(layer_);
+  for (const float g : layer_.weights.vectors.at("attn_norm.weight")) EXPECT_EQ(g, 1.0F);
+  EXPECT_NEAR(layer_.seen.gram(LayerInput::kAttention).row(3)[3], was / gain / gain,
+              1e-3 * std::fabs(was / gain / gain));
+  expect_same(before_, run_layer(layer_, config_, first_, second_));
+}
+
+// The stream is rotated: so are inputs, and what the layer adds.
+TEST_P(Folding, ARotatedStreamGivesRotatedSums) {
+  const Rotation rotation(config_.hidden);
+  ThreadPool pool(2);
+  const auto rotated = [&](const std::vector<double>& x) {
+    std::vector<float> y(x.begin(), x.end());
+    rotation.apply(y);
+    return std::vector<double>(y.begin(), y.end());
+  };
+  fold_norms(layer_);
+  rotate_stream(layer_, rotation, pool);
+  LayerOutputs after = run_layer(layer_, config_, rotated(first_), rotated(second_));
+  EXPECT_LT(difference(before_.scores, after.scores), 1e-5);
+  EXPECT_LT(difference(rotated(before_.attention), after.attention), 1e-5);
+  EXPECT_LT(difference(rotated(before_.feed_forward), after.feed_forward), 1e-5);
+}
+
+TEST_P(Folding, SmoothedKeysKeepTheirScores) {
+  const std::vector<float> lambda = key_smoothing(layer_, config_, 0.5);
+  const std::vector<float> spans = layer_.seen.key_spans;
+  smooth_keys(layer_, config_, lambda);
+  expect_same(before_, run_layer(layer_, config_, first_, second_));
+  for (size_t i = 0; i < spans.size(); ++i) EXPECT_FLOAT_EQ(layer_.seen.key_spans[i], spans[i] / lambda[i]);
+}
+
+// Members of a rotary pair with numbers of their own: rotation does not commute with them.
+TEST_P(Folding, BrokenPairsChangeScores) {
+  std::vector<float> lambda = key_smoothing(layer_, config_, 0.5);
+  lambda[1] *= 2;
+  smooth_keys(layer_, config_, lambda);
+  EXPECT_GT(difference(before_.scores, run_layer(layer_, config_, first_, second_).scores), 1e-3);
+}
+
+TEST_P(Folding, SmoothedOutputsStay) {
+  for (const double alpha : {0.0, 0.3}) {
+    smooth_mixed(layer_, config_, mixed_smoothing(layer_, config_, alpha));
+    smooth_gated(layer_, gated_smoothing(layer_, alpha));
+    expect_same(before_, run_layer(layer_, config_, first_, second_));
+  }
+}
+
+TEST_P(Folding, ReorderedColumnsKeepOutputs) {
+  reorder_mixed(layer_, config_, mixed_order(layer_, config_));
+  reorder_gated(layer_, gated_order(layer_));
+  expect_same(before_, run_layer(layer_, config_, first_, second_));
+  EXPECT_TRUE(std::ranges::is_sorted(layer_.seen.span(LayerInput::kGated), std::greater<>()));
+}
+
+// Statistics move with the weights: the norm of each projection's output stays what it was.
+TEST_P(Folding, GramMatricesFollow) {
+  ThreadPool pool(1);
+  const auto norm_of = [&](const char* name, LayerInput input) {
+    return gram_norm(layer_.weights.at(name), layer_.seen.gram(input), pool);
+  };
+  const double down = norm_of("ffn_down.weight", LayerInput::kGated);
+  const double output = norm_of("attn_output.weight", LayerInput::kMixed);
+  smooth_gated(layer_, gated_smoothing(layer_, 0.2));
+  smooth_mixed(layer_, config_, mixed_smoothing(layer_, config_, 0.2));
+  reorder_gated(layer_, gated_order(layer_));
+  reorder_mixed(layer_, config_, mixed_order(layer_, config_));
+  EXPECT_NEAR(norm_of("ffn_down.weight", LayerInput::kGated) / down, 1, 1e-4);
+  EXPECT_NEAR(norm_of("attn_output.weight", LayerInput::kMixed) / output, 1, 1e-4);
+}
+
+// With norms of the heads the numbers are shared by all heads and live in the norms.
+TEST_P(Folding, NormsOfHeadsTakeTheSmoothing) {
+  layer_.weights.vectors["attn_q_norm.weight"] = some_numbers(config_.head_dim, random_);
+  layer_.weights.vectors["attn_k_norm.weight"] = some_numbers(config_.head_dim, random_);
+  const Matrix q = layer_.weights.at("attn_q.weight");
+  const std::vector<float> k_norm = layer_.weights.vectors["attn_k_norm.weight"];
+  const std::vector<float> lambda = key_smoothing(layer_, config_, 0.5);
+  for (size_t d = 0; d < config_.head_dim; ++d) EXPECT_EQ(lambda[d], lambda[config_.head_dim + d]);
+  smooth_keys(layer_, config_, lambda);
+  EXPECT_EQ(layer_.weights.at("attn_q.weight").data, q.data);
+  for (size_t d = 0; d < config_.head_dim; ++d) {
+    EXPECT_FLOAT_EQ(layer_.weights.vectors["attn_k_norm.weight"][d], k_norm[d] / lambda[d]);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Pairings, Folding, testing::Values(RopePairing::kHalves, RopePairing::kAdjacent),
+                         [](const auto& p) { return p.param == RopePairing::kHalves ? "halves" : "adjacent"; });
+
+}  // namespace
+}  // namespace loci
