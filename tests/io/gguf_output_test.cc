@@ -29,13 +29,13 @@ Metadata some_metadata() {
   return out;
 }
 
-std::vector<std::byte> bytes_of(size_t count, int seed) {
+std::vector<std::byte> patterned(size_t count, int seed) {
   std::vector<std::byte> out(count);
   for (size_t i = 0; i < count; ++i) out[i] = static_cast<std::byte>((i * 37 + static_cast<size_t>(seed)) & 0x3f);
   return out;
 }
 
-std::vector<char> file_bytes(const std::filesystem::path& path) {
+std::vector<char> content_of(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(file), {}};
 }
@@ -47,8 +47,8 @@ class GgufOutputTest : public testing::Test {
     auto out = GgufOutput::create(path_, some_metadata(),
                                   {{"first", DType::kF32, {3, 5}}, {"second", DType::kW4G64, {2, 128}}});
     ASSERT_TRUE(out.ok()) << out.error().message;
-    ASSERT_TRUE(out->add(bytes_of(60, 1)).ok());
-    ASSERT_TRUE(out->add(bytes_of(140, 2)).ok());
+    ASSERT_TRUE(out->add(patterned(60, 1)).ok());
+    ASSERT_TRUE(out->add(patterned(140, 2)).ok());
     EXPECT_FALSE(std::filesystem::exists(path_));
     ASSERT_TRUE(out->finish().ok());
   }
@@ -71,13 +71,13 @@ TEST_F(GgufOutputTest, ReadsBackAsWritten) {
   EXPECT_EQ(second.name, "second");
   EXPECT_EQ(second.dtype, DType::kW4G64);
   EXPECT_EQ(second.shape, (std::vector<uint64_t>{2, 128}));
-  EXPECT_TRUE(std::ranges::equal(second.data, bytes_of(140, 2)));
+  EXPECT_TRUE(std::ranges::equal(second.data, patterned(140, 2)));
   for (const Tensor& tensor : (*file)->tensors()) EXPECT_TRUE((*file)->check(tensor).ok());
 }
 
 // Every byte but the padding between tensors is watched: a flipped bit is refused, by the section's name.
 TEST_F(GgufOutputTest, DamageIsFoundAndNamed) {
-  const std::vector<char> whole = file_bytes(path_);
+  const std::vector<char> whole = content_of(path_);
   const size_t data = whole.size() - 64 - 160;  // each tensor padded to 32
   for (size_t at = 0; at < whole.size(); at += at < data ? 1 : 7) {
     if ((at >= data + 60 && at < data + 64) || at >= data + 64 + 140) continue;

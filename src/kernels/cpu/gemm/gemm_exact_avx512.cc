@@ -46,12 +46,13 @@ class ExactTile {
   };
   static constexpr size_t kBlockBytes = 64 * kBits;
 
-  static inline void add_times(__m512i& acc, __m512i a, __m512i b) {
+  [[gnu::always_inline]] static inline void add_times(__m512i& acc, __m512i a, __m512i b) {
     acc = _mm512_add_epi32(acc, _mm512_mullo_epi32(a, b));
   }
 
   // idot += codes . q, sum += q, over the next block.
-  static inline void add_block(Stream& s, __m512i (&idot)[kRows][kPanels], int32_t (&sum)[kRows]) {
+  [[gnu::always_inline]] static inline void add_block(Stream& s, __m512i (&idot)[kRows][kPanels],
+                                                      int32_t (&sum)[kRows]) {
     if constexpr (kRows > 1) {
       for (uint32_t line = 0; line < s.ahead_lines; ++line, s.ahead += 64) {
         _mm_prefetch(reinterpret_cast<const char*>(s.ahead), _MM_HINT_T1);
@@ -78,12 +79,14 @@ class ExactTile {
     s.block += ActivationBlock::kRowBytes * kRows;
   }
 
-  static inline void add_group(Stream& s, const std::byte* group, __m512i (&acc)[kRows][kPanels]) {
+  [[gnu::always_inline]] static inline void add_group(Stream& s, const std::byte* group,
+                                                      __m512i (&acc)[kRows][kPanels]) {
     __m512i idot[kRows][kPanels];
     for (int r = 0; r < kRows; ++r) {
       for (int p = 0; p < kPanels; ++p) idot[r][p] = _mm512_setzero_si512();
     }
     int32_t sum[kRows] = {};
+#pragma GCC unroll 4
     for (int b = 0; b < kGroup / 32; ++b) add_block(s, idot, sum);
     for (int p = 0; p < kPanels; ++p) {
       const auto* steps = reinterpret_cast<const __m128i*>(group + p * s.stride);
