@@ -11,25 +11,13 @@
 #include "base/assert.h"
 #include "base/checked.h"
 #include "io/checksum.h"
+#include "io/gguf_types.h"
 
 namespace loci {
 namespace {
 
 constexpr uint64_t kAlignment = 32;
 constexpr size_t kMostWrite = size_t{1} << 30;
-
-// Numbers of the value types of GGUF.
-enum class WrittenType : uint32_t {
-  kU32 = 4,
-  kI32 = 5,
-  kF32 = 6,
-  kBool = 7,
-  kString = 8,
-  kArray = 9,
-  kU64 = 10,
-  kI64 = 11,
-  kF64 = 12
-};
 
 class HeaderBytes {
  public:
@@ -38,7 +26,7 @@ class HeaderBytes {
     const auto* p = reinterpret_cast<const std::byte*>(&value);
     bytes_.insert(bytes_.end(), p, p + sizeof value);
   }
-  void put_type(WrittenType type) { put(static_cast<uint32_t>(type)); }
+  void put_type(GgufType type) { put(static_cast<uint32_t>(type)); }
   void put_text(std::string_view text) {
     put<uint64_t>(text.size());
     const auto* p = reinterpret_cast<const std::byte*>(text.data());
@@ -49,47 +37,47 @@ class HeaderBytes {
 
   // A value behind its type, in the narrowest type that holds it exactly and that other readers expect.
   void value(uint64_t v) {
-    if (v > UINT32_MAX) return typed(WrittenType::kU64, v);
-    typed(WrittenType::kU32, static_cast<uint32_t>(v));
+    if (v > UINT32_MAX) return typed(GgufType::kUint64, v);
+    typed(GgufType::kUint32, static_cast<uint32_t>(v));
   }
-  void value(int64_t v) { typed(WrittenType::kI64, v); }
+  void value(int64_t v) { typed(GgufType::kInt64, v); }
   void value(double v) {
-    if (is_float(v)) return typed(WrittenType::kF32, static_cast<float>(v));
-    typed(WrittenType::kF64, v);
+    if (is_float(v)) return typed(GgufType::kFloat32, static_cast<float>(v));
+    typed(GgufType::kFloat64, v);
   }
-  void value(bool v) { typed(WrittenType::kBool, static_cast<uint8_t>(v)); }
+  void value(bool v) { typed(GgufType::kBool, static_cast<uint8_t>(v)); }
   void value(const std::string& v) {
-    put_type(WrittenType::kString);
+    put_type(GgufType::kString);
     put_text(v);
   }
   void value(const std::vector<int64_t>& values) {
-    array(WrittenType::kI64, values.size());
+    array(GgufType::kInt64, values.size());
     for (const int64_t v : values) put(v);
   }
   void value(const std::vector<double>& values) {
     bool floats = true;
     for (const double v : values) floats = floats && is_float(v);
-    array(floats ? WrittenType::kF32 : WrittenType::kF64, values.size());
+    array(floats ? GgufType::kFloat32 : GgufType::kFloat64, values.size());
     for (const double v : values) floats ? put(static_cast<float>(v)) : put(v);
   }
   void value(const std::vector<std::string>& values) {
-    array(WrittenType::kString, values.size());
+    array(GgufType::kString, values.size());
     for (const std::string& v : values) put_text(v);
   }
   void value(const std::vector<bool>& values) {
-    array(WrittenType::kBool, values.size());
+    array(GgufType::kBool, values.size());
     for (const bool v : values) put(static_cast<uint8_t>(v));
   }
 
  private:
   static bool is_float(double v) { return std::isnan(v) || static_cast<double>(static_cast<float>(v)) == v; }
   template <typename T>
-  void typed(WrittenType type, T v) {
+  void typed(GgufType type, T v) {
     put_type(type);
     put(v);
   }
-  void array(WrittenType type, uint64_t count) {
-    put_type(WrittenType::kArray);
+  void array(GgufType type, uint64_t count) {
+    put_type(GgufType::kArray);
     put_type(type);
     put(count);
   }

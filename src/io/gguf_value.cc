@@ -3,52 +3,38 @@
 #include <limits>
 #include <type_traits>
 
+#include "io/gguf_types.h"
+
 namespace loci {
 namespace {
 
-enum GgufType : uint32_t {
-  kUint8 = 0,
-  kInt8 = 1,
-  kUint16 = 2,
-  kInt16 = 3,
-  kUint32 = 4,
-  kInt32 = 5,
-  kFloat32 = 6,
-  kBool = 7,
-  kString = 8,
-  kArray = 9,
-  kUint64 = 10,
-  kInt64 = 11,
-  kFloat64 = 12,
-};
-
 // Calls visit(T{}) with the C++ type of a numeric GGUF type.
 template <typename Visit>
-Result<MetaValue> with_number_type(uint32_t type, std::string_view key, Visit&& visit) {
+Result<MetaValue> with_number_type(GgufType type, std::string_view key, Visit&& visit) {
   switch (type) {
-    case kUint8:
+    case GgufType::kUint8:
       return visit(uint8_t{});
-    case kInt8:
+    case GgufType::kInt8:
       return visit(int8_t{});
-    case kUint16:
+    case GgufType::kUint16:
       return visit(uint16_t{});
-    case kInt16:
+    case GgufType::kInt16:
       return visit(int16_t{});
-    case kUint32:
+    case GgufType::kUint32:
       return visit(uint32_t{});
-    case kInt32:
+    case GgufType::kInt32:
       return visit(int32_t{});
-    case kUint64:
+    case GgufType::kUint64:
       return visit(uint64_t{});
-    case kInt64:
+    case GgufType::kInt64:
       return visit(int64_t{});
-    case kFloat32:
+    case GgufType::kFloat32:
       return visit(float{});
-    case kFloat64:
+    case GgufType::kFloat64:
       return visit(double{});
     default:
       return fail(ErrorCode::kCorrupt, "metadata key '{}' has value type {}, the highest known is {}", printable(key),
-                  type, static_cast<uint32_t>(kFloat64));
+                  static_cast<uint32_t>(type), static_cast<uint32_t>(GgufType::kFloat64));
   }
 }
 
@@ -120,27 +106,29 @@ Result<MetaValue> read_string_array(GgufCursor& cursor, std::string_view key, ui
 }
 
 Result<MetaValue> read_array(GgufCursor& cursor, std::string_view key) {
-  LOCI_TRY(const uint32_t type, cursor.scalar<uint32_t>(key));
+  LOCI_TRY(const uint32_t number, cursor.scalar<uint32_t>(key));
+  const GgufType type{number};
   LOCI_TRY(const uint64_t count, cursor.scalar<uint64_t>(key));
-  if (type == kArray) {
+  if (type == GgufType::kArray) {
     return fail(ErrorCode::kUnsupported, "metadata key '{}' is an array of arrays, which no known key is",
                 printable(key));
   }
-  if (type == kString) return read_string_array(cursor, key, count);
-  if (type == kBool) return read_bool_array(cursor, key, count);
+  if (type == GgufType::kString) return read_string_array(cursor, key, count);
+  if (type == GgufType::kBool) return read_bool_array(cursor, key, count);
   return with_number_type(type, key, [&]<typename T>(T) { return read_number_array<T>(cursor, key, count); });
 }
 
 }  // namespace
 
 Result<MetaValue> read_gguf_value(GgufCursor& cursor, std::string_view key) {
-  LOCI_TRY(const uint32_t type, cursor.scalar<uint32_t>(key));
-  if (type == kArray) return read_array(cursor, key);
-  if (type == kString) {
+  LOCI_TRY(const uint32_t number, cursor.scalar<uint32_t>(key));
+  const GgufType type{number};
+  if (type == GgufType::kArray) return read_array(cursor, key);
+  if (type == GgufType::kString) {
     LOCI_TRY(const std::string_view text, cursor.string(key));
     return MetaValue(std::string(text));
   }
-  if (type == kBool) {
+  if (type == GgufType::kBool) {
     LOCI_TRY(const uint8_t byte, cursor.scalar<uint8_t>(key));
     LOCI_TRY(const bool flag, to_bool(byte, key));
     return MetaValue(flag);
