@@ -10,6 +10,7 @@ namespace {
 
 constexpr uint64_t kDecodeService = 2;  // of a written row; a read one counts 1
 
+Error no_memory() { return Error{ErrorCode::kLimit, "the system has no memory left to keep what was read"}; }
 Error cancelled_while_waiting() { return Error{ErrorCode::kCancelled, "the request was cancelled before it began"}; }
 
 }  // namespace
@@ -279,9 +280,10 @@ void Batcher::start_forks() {
   std::stable_sort(jobs_.begin(), jobs_.end(), [](const Job& a, const Job& b) { return a.entry->id < b.entry->id; });
 }
 
-// The youngest waits until there is room again.
+// The youngest waits until something has changed: who came back at once would be read anew and fail again.
 void Batcher::preempt_last(StepReport& report) {
   ++report.preempted;
+  blocked_ = true;
   Job job = std::move(jobs_.back());
   jobs_.pop_back();
   job.sequence->clear();
@@ -325,6 +327,10 @@ StepReport Batcher::step() {
       ++passes_;
       for (size_t i = 0; i < fed.size(); ++i) {
         const Job& job = jobs_[fed[i]];
+        if (job.sequence->cache.tokens() == 0) {
+          job.generation->fail_with(no_memory());
+          continue;
+        }
         if (job.sequence->cache.tokens() == job.generation->prompt_end())
           blocked_ = false;  // it may have given pages back
         tenant_of(*job.entry).service +=
@@ -337,9 +343,6 @@ StepReport Batcher::step() {
     }
     if (done.error().code == ErrorCode::kLimit && jobs_.size() > 1) {
       preempt_last(report);
-      for (Job& job : jobs_) {
-        if (job.sequence->cache.tokens() == 0) restart(job);  // it may have been cleared
-      }
       continue;
     }
     for (Job& job : jobs_) job.generation->fail_with(done.error());

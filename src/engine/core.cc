@@ -228,7 +228,7 @@ void Core::abandon(std::span<const Feed> feeds) {
 }
 
 // What the prompts that ended keep is decided; prefixes are shared before anything is taken out.
-Status Core::end_pass(std::span<const Feed> feeds, std::span<const BatchItem> items, const Batch& batch) {
+void Core::end_pass(std::span<const Feed> feeds, std::span<const BatchItem> items, const Batch& batch) {
   for (size_t i = 0; i < feeds.size(); ++i) {
     Sequence& sequence = *feeds[i].sequence;
     sequence.cache.end_pass(feeds[i].tokens);
@@ -238,13 +238,20 @@ Status Core::end_pass(std::span<const Feed> feeds, std::span<const BatchItem> it
       snapshots_->note(prefix_->seed_of(sequence), {sequence.tokens.begin(), remembered});
     }
     if (items[i].prompt_ends) {
-      for (const KeptEntries& kept : batch.edits()[i])
-        LOCI_CHECK(evicting([&] { return sequence.cache.keep(kept.layer, kept.heads, kept.slots); }));
+      Status compacted;
+      for (const KeptEntries& kept : batch.edits()[i]) {
+        if (compacted.ok())
+          compacted = evicting([&] { return sequence.cache.keep(kept.layer, kept.heads, kept.slots); });
+      }
+      // Pages were held back for it, so it is the system that has none. The others of the pass go on.
+      if (!compacted.ok()) {
+        sequence.clear();
+        continue;
+      }
       sequence.plan->layout.stages->narrow(sequence.cache, Phase::kDecode, sequence.facts);
     }
     sequence.cache.release_passed();
   }
-  return {};
 }
 
 Status Core::run_layers(Batch& batch, Rows x, const Cancelled& cancelled) {
@@ -300,13 +307,7 @@ Status Core::forward(std::span<const Feed> feeds, const Cancelled& cancelled, co
       abandon(feeds);
       return done;
     }
-    const Status ended = end_pass(feeds, items, batch);
-    if (!ended.ok()) {
-      // Pages were held back for what is compacted, so it is the system that has none: what was half done is undone
-      // by reading it all again.
-      for (const Feed& feed : feeds) feed.sequence->clear();
-      return ended;
-    }
+    end_pass(feeds, items, batch);
   }
   hand_out_states(ops, feeds, x);
   return hand_out_logits(ops, feeds, x, on_logits);
@@ -315,8 +316,9 @@ Status Core::forward(std::span<const Feed> feeds, const Cancelled& cancelled, co
 void Core::hand_out_states(OpContext& ops, std::span<const Feed> feeds, const Rows& x) {
   uint32_t row = 0;
   for (const Feed& feed : feeds) {
-    const uint32_t before = feed.sequence->cache.tokens() - feed.tokens;
-    for (uint32_t begin = 0; feed.on_states != nullptr && begin < feed.tokens; begin += layout_.logit_rows) {
+    const bool wanted = feed.on_states != nullptr && feed.sequence->cache.tokens() > 0;
+    const uint32_t before = wanted ? feed.sequence->cache.tokens() - feed.tokens : 0;
+    for (uint32_t begin = 0; wanted && begin < feed.tokens; begin += layout_.logit_rows) {
       const uint32_t count = std::min(layout_.logit_rows, feed.tokens - begin);
       const Workspace::Mark mark(scratch_);
       Rows states = scratch_.rows(count, x.width);
@@ -336,7 +338,7 @@ Status Core::hand_out_logits(OpContext& ops, std::span<const Feed> feeds, const 
   std::vector<Wanted> wanted;
   uint32_t row = 0;
   for (size_t f = 0; f < feeds.size(); row += feeds[f].tokens, ++f) {
-    if (feeds[f].logits == Feed::Logits::kNone) continue;
+    if (feeds[f].logits == Feed::Logits::kNone || feeds[f].sequence->cache.tokens() == 0) continue;
     const uint32_t first = feeds[f].logits == Feed::Logits::kAll ? 0 : feeds[f].tokens - 1;
     for (uint32_t i = first; i < feeds[f].tokens; ++i) wanted.push_back({f, i, row + i});
   }

@@ -39,8 +39,8 @@ class Core {
   static Result<std::unique_ptr<Core>> load(const ModelFile& file, const EngineOptions& options);
 
   // Feeds all sequences in one pass and hands out the logits asked for. kCancelled (looked at between layers) and
-  // kLimit (the cache is full) leave every sequence as it was, or, if the system has less memory than the cache was
-  // promised, cleared: it is fed anew.
+  // kLimit (the cache is full) leave every sequence as it was. A sequence for whose compaction the system has less
+  // memory than the cache was promised is cleared, and gets no logits.
   Status forward(std::span<const Feed> feeds, const Cancelled& cancelled, const OnLogits& on_logits);
 
   // `listener`, which outlives this or is taken back with null, looks at the reads of all passes.
@@ -97,7 +97,7 @@ class Core {
   Status bring_back_block(const Sequence& sequence, const PrefixSeed& seed, const SessionReader& reader,
                           uint32_t block);
   Status hold_back(std::span<const Feed> feeds);
-  Status end_pass(std::span<const Feed> feeds, std::span<const BatchItem> items, const Batch& batch);
+  void end_pass(std::span<const Feed> feeds, std::span<const BatchItem> items, const Batch& batch);
   void hand_out_states(OpContext& ops, std::span<const Feed> feeds, const Rows& x);
   Status run_layers(Batch& batch, Rows x, const Cancelled& cancelled);
   Status hand_out_logits(OpContext& ops, std::span<const Feed> feeds, const Rows& x, const OnLogits& on_logits);

@@ -61,6 +61,8 @@ Status Scheduler::pass(std::span<Job> jobs) {
   });
   if (!done.ok() && done.error().code != ErrorCode::kCancelled) return done;
   for (Generation* generation : fed) {
+    if (done.ok() && generation->sequence().cache.tokens() == 0)
+      generation->fail_with(Error{ErrorCode::kLimit, "the system has no memory left to keep what was read"});
     generation->passed();
     if (generation->cancelled() && !generation->done()) generation->cancel();
   }
@@ -84,9 +86,6 @@ std::vector<Result<Completion>> Scheduler::run(std::span<const Request> requests
       // The system has less memory left than the cache was promised: the youngest gives way.
       results[jobs.back().index] = passed.error();
       jobs.pop_back();
-      for (Job& job : jobs) {
-        if (job.generation->sequence().cache.tokens() == 0) job.generation->restart(core_);
-      }
       waits = false;
       continue;
     }
