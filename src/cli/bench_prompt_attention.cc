@@ -12,7 +12,7 @@
 namespace loci {
 namespace {
 
-struct Attention {
+struct PromptSeconds {
   double select = 0, read = 0;  // seconds of the whole prompt
   double prefill = 0;           // all that reading it took
   double macs = 0;              // of the reads
@@ -20,13 +20,13 @@ struct Attention {
   double total() const { return select + read; }
 };
 
-struct Row {
+struct PromptRow {
   std::string plan;
   uint32_t length = 0;
-  Attention spent;  // of the median repetition
+  PromptSeconds spent;  // of the median repetition
 };
 
-Result<Attention> read_prompt(Engine& engine, std::span<const TokenId> tokens, const Console& console) {
+Result<PromptSeconds> read_prompt(Engine& engine, std::span<const TokenId> tokens, const Console& console) {
   ProgressBar bar(engine.info().attention, ProgressUnit::kTokens, console.err);
   Request request;
   request.prompt.assign(tokens.begin(), tokens.end());
@@ -38,24 +38,24 @@ Result<Attention> read_prompt(Engine& engine, std::span<const TokenId> tokens, c
   LOCI_TRY(const Completion done, engine.generate(request));
   if (done.finish == Finish::kCancelled) return Error{ErrorCode::kCancelled, "interrupted"};
   const EngineCounters now = engine.counters();
-  return Attention{.select = now.select_seconds - before.select_seconds,
-                   .read = now.read_seconds - before.read_seconds,
-                   .prefill = done.prefill_seconds,
-                   .macs = static_cast<double>(now.attention_macs - before.attention_macs)};
+  return PromptSeconds{.select = now.select_seconds - before.select_seconds,
+                       .read = now.read_seconds - before.read_seconds,
+                       .prefill = done.prefill_seconds,
+                       .macs = static_cast<double>(now.attention_macs - before.attention_macs)};
 }
 
-Result<std::vector<Row>> rows_of(std::vector<Engine>& engines, std::span<const TokenId> tokens,
-                                 const PromptAttention& command, const Console& console) {
-  std::vector<std::vector<Attention>> samples(engines.size());
+Result<std::vector<PromptRow>> rows_of(std::vector<Engine>& engines, std::span<const TokenId> tokens,
+                                       const PromptAttention& command, const Console& console) {
+  std::vector<std::vector<PromptSeconds>> samples(engines.size());
   for (uint32_t i = 0; i < command.repetitions; ++i) {
     for (size_t e = 0; e < engines.size(); ++e) {
       LOCI_TRY(samples[e].emplace_back(), read_prompt(engines[e], tokens, console));
     }
   }
-  std::vector<Row> rows;
+  std::vector<PromptRow> rows;
   for (size_t e = 0; e < engines.size(); ++e) {
     std::sort(samples[e].begin(), samples[e].end(),
-              [](const Attention& a, const Attention& b) { return a.total() < b.total(); });
+              [](const PromptSeconds& a, const PromptSeconds& b) { return a.total() < b.total(); });
     rows.push_back(
         {engines[e].info().attention, static_cast<uint32_t>(tokens.size()), samples[e][samples[e].size() / 2]});
   }
@@ -63,16 +63,16 @@ Result<std::vector<Row>> rows_of(std::vector<Engine>& engines, std::span<const T
 }
 
 // Of the time that a plan spares, how much it takes to choose; nothing where it spares none.
-std::optional<double> choosing_share(const Row& row, const Row& against) {
+std::optional<double> choosing_share(const PromptRow& row, const PromptRow& against) {
   const double spared = against.spent.read - row.spent.read;
   if (spared <= 0) return std::nullopt;
   return row.spent.select / spared;
 }
 
-nlohmann::ordered_json json_of(const std::vector<std::vector<Row>>& all, const std::string& model, int threads) {
+nlohmann::ordered_json json_of(const std::vector<std::vector<PromptRow>>& all, const std::string& model, int threads) {
   nlohmann::ordered_json out = nlohmann::ordered_json::array();
-  for (const std::vector<Row>& rows : all) {
-    for (const Row& row : rows) {
+  for (const std::vector<PromptRow>& rows : all) {
+    for (const PromptRow& row : rows) {
       const std::optional<double> share = choosing_share(row, rows.back());
       out.push_back({{"attention", row.plan},
                      {"model", model},
@@ -90,7 +90,7 @@ nlohmann::ordered_json json_of(const std::vector<std::vector<Row>>& all, const s
   return out;
 }
 
-std::string table_of(const std::vector<std::vector<Row>>& all) {
+std::string table_of(const std::vector<std::vector<PromptRow>>& all) {
   TextTable table({{"plan"},
                    {"tokens", true},
                    {"select ms", true},
@@ -101,8 +101,8 @@ std::string table_of(const std::vector<std::vector<Row>>& all) {
                    {"GMAC/s", true},
                    {"prefill ms", true}});
   const auto ms = [](double seconds) { return fmt::format("{:.1f}", seconds * 1e3); };
-  for (const std::vector<Row>& rows : all) {
-    for (const Row& row : rows) {
+  for (const std::vector<PromptRow>& rows : all) {
+    for (const PromptRow& row : rows) {
       const std::optional<double> share = choosing_share(row, rows.back());
       table.add({row.plan, fmt::format("{}", row.length), ms(row.spent.select), ms(row.spent.read),
                  ms(row.spent.total()), fmt::format("{:.2f}x", rows.back().spent.total() / row.spent.total()),
@@ -134,7 +134,7 @@ Result<int> bench_prompt_attention(const Console& console, const PromptAttention
     return fail(ErrorCode::kLimit, "'{}' has {} tokens, but a prompt of {} is asked for: give a longer text",
                 command.text, tokens.size(), longest);
   }
-  std::vector<std::vector<Row>> all;
+  std::vector<std::vector<PromptRow>> all;
   for (const uint32_t length : command.lengths) {
     LOCI_TRY(all.emplace_back(), rows_of(engines, std::span(tokens).first(length), command, console));
   }
