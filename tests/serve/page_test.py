@@ -30,6 +30,7 @@ TEMPLATE = TESTS / "data" / "chat" / "smollm2.jinja"
 class Page(unittest.TestCase):
     """One server and one tab for all tests of a class; each begins with the page as it is loaded."""
     SERVER = ["--chat-template", str(TEMPLATE)]
+    CONTEXT = "2048"
     REFUSALS = []  # answers with an error's status that a test expects, as (status, path)
 
     @classmethod
@@ -38,7 +39,7 @@ class Page(unittest.TestCase):
         cls.addClassCleanup(cls.folder.cleanup)
         cls.files = pathlib.Path(cls.folder.name)
         cls.start()
-        cls.server = Served(OPTIONS.loci, OPTIONS.model, "--ctx", "2048", *cls.SERVER).__enter__()
+        cls.server = Served(OPTIONS.loci, OPTIONS.model, "--ctx", cls.CONTEXT, *cls.SERVER).__enter__()
         cls.addClassCleanup(lambda: cls().assertEqual(cls.server.process.returncode, 0, "".join(cls.server.log)[-2000:]))
         cls.addClassCleanup(cls.server.__exit__)
         cls.tab = chromium.Tab(chromium.find(), f"{cls.folder.name}/profile", f"127.0.0.1:{cls.server.port}").__enter__()
@@ -85,6 +86,8 @@ class Page(unittest.TestCase):
 
 
 class Chat(Page):
+    CONTEXT = "8192"  # room for an answer that nobody waits for
+
     def test_an_answer_streams(self):
         self.tab.js("window.lengths = []; new MutationObserver(() => { const p = document.querySelector('.answer pre'); "
                     "if (p) lengths.push(p.textContent.length); }).observe(byId('conversation'), {childList: true, subtree: true, characterData: true}); 1")
@@ -240,7 +243,7 @@ class Chat(Page):
         self.assertIn("Layer 1, KV head 1:", self.tab.js("pictures.a.readout.textContent"))
 
     def test_an_answer_can_be_stopped(self):
-        self.set("most", 1800)
+        self.set("most", 8000)
         for stop in (lambda: self.tab.key("Escape"), lambda: self.tab.click("#stop")):
             self.tab.click("#text")
             self.tab.write("Go on and on.")
