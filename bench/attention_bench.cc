@@ -22,6 +22,7 @@
 #include "kernels/cpu/attention/attention_kernels.h"
 #include "kernels/cpu/kv_codec/kv_codec.h"
 #include "kernels/cpu/roof/roof.h"
+#include "options.h"
 
 namespace loci {
 namespace {
@@ -128,19 +129,6 @@ void run(benchmark::State& state, const Bench& bench, const Case& of) {
   state.counters["of_peak_%"] = 100 * macs / peak;
   state.counters["GB/s"] = bytes / 1e9;
   if (of.phase == ReadPhase::kDecode) state.counters["of_read_%"] = 100 * bytes / bench.roof.read_bytes_per_second;
-}
-
-// Removes "--name=VALUE" from the arguments.
-std::string take_option(int& argc, char** argv, const std::string& name, std::string absent) {
-  const std::string prefix = "--" + name + "=";
-  for (int i = 1; i < argc; ++i) {
-    if (std::strncmp(argv[i], prefix.c_str(), prefix.size()) != 0) continue;
-    absent = argv[i] + prefix.size();
-    std::rotate(argv + i, argv + i + 1, argv + argc);
-    --argc;
-    break;
-  }
-  return absent;
 }
 
 int fail_with(const Error& error) {

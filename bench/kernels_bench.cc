@@ -22,6 +22,7 @@
 #include "base/half.h"
 #include "kernels/cpu/roof/roof.h"
 #include "ops/linear.h"
+#include "options.h"
 
 namespace loci {
 namespace {
@@ -97,19 +98,6 @@ void run(benchmark::State& state, const Bench& bench, WeightLayout layout, Shape
       100 * macs / (integer ? bench.roof.int8_macs_per_second : bench.roof.f32_macs_per_second);
   state.counters["GB/s"] = read / 1e9;
   state.counters["of_read_%"] = 100 * read / bench.roof.read_bytes_per_second;
-}
-
-// Removes "--name=VALUE" from the arguments.
-std::string take_option(int& argc, char** argv, const std::string& name, std::string absent) {
-  const std::string prefix = "--" + name + "=";
-  for (int i = 1; i < argc; ++i) {
-    if (std::strncmp(argv[i], prefix.c_str(), prefix.size()) != 0) continue;
-    absent = argv[i] + prefix.size();
-    std::rotate(argv + i, argv + i + 1, argv + argc);
-    --argc;
-    break;
-  }
-  return absent;
 }
 
 }  // namespace

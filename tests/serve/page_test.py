@@ -86,7 +86,7 @@ class Page(unittest.TestCase):
 
 
 class Chat(Page):
-    CONTEXT = "4096"  # room for an answer that nobody waits for
+    CONTEXT = "8192"  # room for an answer that nobody waits for
 
     def test_an_answer_streams(self):
         self.tab.js("window.lengths = []; new MutationObserver(() => { const p = document.querySelector('.answer pre'); "
@@ -243,7 +243,7 @@ class Chat(Page):
         self.assertIn("Layer 1, KV head 1:", self.tab.js("pictures.a.readout.textContent"))
 
     def test_an_answer_can_be_stopped(self):
-        self.set("most", 3500)
+        self.set("most", 8000)
         for stop in (lambda: self.tab.key("Escape"), lambda: self.tab.click("#stop")):
             self.tab.click("#text")
             self.tab.write("Go on and on.")
