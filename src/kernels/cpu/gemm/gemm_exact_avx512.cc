@@ -2,7 +2,7 @@
 // column and its last: of the multiplier operations all are dot products where a row has one scale, and 32 of 34 in
 // groups of 128. One row is bound by reads of memory: 4 bits a weight, 4.125 in groups of 128.
 #include "kernels/cpu/gemm/dot_avx512.h"
-#include "kernels/cpu/gemm/gemm.h"
+#include "kernels/cpu/gemm/exact_layout.h"
 #include "kernels/cpu/quantize/activations.h"
 
 namespace loci::detail {
@@ -126,32 +126,21 @@ void multiply_exact_rows(const TileProduct& t) {
 }
 
 template <int kBits, int kGroup>
-void multiply_exact(const TileProduct& t) {
-  switch (t.rows) {
-    case 1:
-      return multiply_exact_rows<kBits, kGroup, 1>(t);
-    case 2:
-      return multiply_exact_rows<kBits, kGroup, 2>(t);
-    default:
-      return multiply_exact_rows<kBits, kGroup, 3>(t);
+struct ExactProduct {
+  static void multiply(const TileProduct& t) {
+    switch (t.rows) {
+      case 1:
+        return multiply_exact_rows<kBits, kGroup, 1>(t);
+      case 2:
+        return multiply_exact_rows<kBits, kGroup, 2>(t);
+      default:
+        return multiply_exact_rows<kBits, kGroup, 3>(t);
+    }
   }
-}
+};
 
 }  // namespace
 
-MultiplyTile multiply_exact_avx512(WeightLayout layout) {
-  switch (layout) {
-    case WeightLayout::kW4Row:
-      return multiply_exact<4, 0>;
-    case WeightLayout::kW4G32:
-      return multiply_exact<4, 32>;
-    case WeightLayout::kW4G64:
-      return multiply_exact<4, 64>;
-    case WeightLayout::kW4G128:
-      return multiply_exact<4, 128>;
-    default:
-      return multiply_exact<8, 0>;
-  }
-}
+MultiplyTile multiply_exact_avx512(WeightLayout layout) { return exact_product<ExactProduct>(layout); }
 
 }  // namespace loci::detail
