@@ -24,7 +24,7 @@ TextAnswer::TextAnswer(std::shared_ptr<Exchange> exchange, CompletionRequest req
 
 void TextAnswer::admitted() {
   if (summary_.admitted == Clock::time_point()) summary_.admitted = Clock::now();
-  if (request_.stream && !streaming_ && !failed_) open_stream();
+  if (request_.stream && !streaming_ && !error_) open_stream();
 }
 
 void TextAnswer::open_stream() {
@@ -40,7 +40,7 @@ void TextAnswer::open_stream() {
 void TextAnswer::on_token(uint32_t choice, const TokenLogprob& token) { choices_[choice].tokens.push_back(token); }
 
 void TextAnswer::on_text(uint32_t index, std::string_view text) {
-  if (failed_) return;
+  if (error_) return;
   if (summary_.first_text == Clock::time_point()) summary_.first_text = Clock::now();
   // Whether it is a call is known at the end.
   if (streaming_ && !request_.has_tools()) text_event(index, std::string(text));
@@ -85,7 +85,7 @@ void TextAnswer::on_done(uint32_t index, Result<Completion> done) {
     end_with(cancelled_error(cause_));
   } else if (!done.ok()) {
     end_with(api_error(done.error()));
-  } else if (!failed_) {
+  } else if (!error_) {
     choices_[index].finish = done->finish == Finish::kLength ? "length" : "stop";
     if (index == 0) summary_.finish = choices_[index].finish;
     if (summary_.first_text == Clock::time_point()) summary_.first_text = Clock::now();
@@ -94,33 +94,31 @@ void TextAnswer::on_done(uint32_t index, Result<Completion> done) {
   if (open_ == 0) end();
 }
 
+// What is wrong is told when the other choices have ended, too: then it is known what there is to account for.
 void TextAnswer::end_with(const ApiError& error) {
-  if (failed_) return;
-  failed_ = true;
+  if (error_) return;
+  error_ = error;
   summary_.status = error.status;
   summary_.finish = error.code;
-  if (streaming_) {
-    error_event(error);
-    exchange_->end_stream();
-  } else {
-    HttpReply reply = error_reply(error);
-    reply.headers.insert(reply.headers.end(), head_.headers.begin(), head_.headers.end());
-    exchange_->reply(std::move(reply));
-  }
   if (open_ > 0 && on_failure_) on_failure_();
 }
 
+// Accounts first: who has an answer and asks again finds it counted.
 void TextAnswer::end() {
   summary_.ended = Clock::now();
-  if (!failed_ && streaming_) {
-    end_events();
+  if (on_end_) on_end_(summary_);
+  if (streaming_) {
+    if (error_) {
+      error_event(*error_);
+    } else {
+      end_events();
+    }
     exchange_->end_stream();
-  } else if (!failed_) {
-    HttpReply reply = json_reply(200, dump(whole()));
+  } else {
+    HttpReply reply = error_ ? error_reply(*error_) : json_reply(200, dump(whole()));
     reply.headers.insert(reply.headers.end(), head_.headers.begin(), head_.headers.end());
     exchange_->reply(std::move(reply));
   }
-  if (on_end_) on_end_(summary_);
   on_failure_ = nullptr;
   exchange_.reset();
 }

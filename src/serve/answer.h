@@ -81,7 +81,7 @@ class TextAnswer {
   // The whole answer, if it is no stream.
   virtual nlohmann::ordered_json whole() = 0;
 
-  bool streams() const { return streaming_ && !failed_; }
+  bool streams() const { return streaming_ && !error_; }
   uint32_t choices() const { return static_cast<uint32_t>(choices_.size()); }  // of all prompts
   Choice& choice(uint32_t index) { return choices_[index]; }
   const CompletionRequest& request() const { return request_; }
@@ -106,7 +106,7 @@ class TextAnswer {
   std::vector<Choice> choices_;
   uint32_t open_ = 0;  // choices without an end
   bool streaming_ = false;
-  bool failed_ = false;
+  std::optional<ApiError> error_;  // of the first choice that failed
   CancelCause cause_ = CancelCause::kShutdown;
   AnswerSummary summary_;
 };

@@ -75,8 +75,8 @@ std::optional<ApiError> App::read_embeddings(const SharedAsked& asked, const ord
     all->summary.status = out.status;
     all->summary.finish = all->error ? all->error->code : "stop";
     all->summary.first_text = all->summary.ended = AnswerSummary::Clock::now();
+    log_answer(*asked, id, plan, all->summary);  // first: who asks again finds it counted
     asked->exchange->reply(std::move(out));
-    log_answer(*asked, id, plan, all->summary);
   };
   std::vector<EngineLoop::Submission> submissions;
   for (size_t i = 0; i < prompts.size(); ++i) {

@@ -94,7 +94,8 @@ void GrammarState::enter(Grammar::Node start, const Stack& from) {
   std::vector<std::pair<uint32_t, const Frame*>> called;
   for (size_t steps = 0; !todo.empty() && steps < 64 * kMostPlaces; ++steps) {
     ++steps_;
-    auto [node, stack] = std::move(todo.back());
+    const Grammar::Node node = todo.back().first;
+    const Stack stack = std::move(todo.back().second);
     todo.pop_back();
     const Grammar::One& one = grammar_->nodes_[node];
     switch (one.kind) {
