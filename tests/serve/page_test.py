@@ -23,7 +23,7 @@ OPTIONS = None
 TEXT = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again. "
 NEEDLE = "One of the special magic numbers for silver-fox is: 4815162. "
 QUESTION = "What is the special magic number for silver-fox? The special magic number for silver-fox is"
-DONE = "!running && turns.length && Object.values(turns.at(-1).answers).every(a => a.end)"
+DONE = "!running && turns.length && Object.values(turns.at(-1).answers).every(a => a.end) && !toDraw.size"  # drawing waits for a frame
 TEMPLATE = TESTS / "data" / "chat" / "smollm2.jinja"
 
 
@@ -76,6 +76,11 @@ class Page(unittest.TestCase):
         self.tab.key("Enter")
         self.tab.wait(DONE)
 
+    def hold_to_length(self):
+        """What the model says may be short: from here on answers end where their length does."""
+        self.tab.js("window.plainFetch ??= window.fetch; window.fetch = (u, o) => plainFetch(u, o?.body && {...o, "
+                    "body: JSON.stringify({...JSON.parse(o.body), ...(u.endsWith('completions') && {ignore_eos: true})})}); 1")
+
     def answers(self):
         return self.tab.js("Object.values(turns.at(-1).answers).map(a => ({side: a.side, text: a.text, end: a.end, memory: a.memory, "
                            "usage: a.usage, shown: a.words.textContent}))")
@@ -91,7 +96,8 @@ class Chat(Page):
     def test_an_answer_streams(self):
         self.tab.js("window.lengths = []; new MutationObserver(() => { const p = document.querySelector('.answer pre'); "
                     "if (p) lengths.push(p.textContent.length); }).observe(byId('conversation'), {childList: true, subtree: true, characterData: true}); 1")
-        self.set("most", 24)
+        self.hold_to_length()
+        self.set("most", 400)  # more than a busy browser takes at once
         self.ask(TEXT * 8 + NEEDLE + TEXT * 8 + QUESTION)
         self.assertGreater(self.tab.js("new Set(lengths).size"), 3, "the text comes in pieces")
         [answer] = self.answers()
@@ -247,9 +253,7 @@ class Chat(Page):
         for stop in (lambda: self.tab.key("Escape"), lambda: self.tab.click("#stop")):
             self.tab.click("#text")
             self.tab.write("Go on and on.")
-            # What the model says may be short: it is held to its length.
-            self.tab.js("window.plainFetch ??= window.fetch; window.fetch = (u, o) => plainFetch(u, o?.body && {...o, "
-                        "body: JSON.stringify({...JSON.parse(o.body), ...(u.endsWith('completions') && {ignore_eos: true})})}); 1")
+            self.hold_to_length()
             self.tab.key("Enter")
             self.tab.wait("running && turns.at(-1).answers.a?.memory?.completion_tokens > 20")
             stop()
@@ -275,13 +279,11 @@ class Chat(Page):
         self.ask(TEXT * 4)
         for dark in (False, True):
             self.tab.look(360, 740, dark)
-            self.tab.wait("!byId('memory').open")
-            self.assertLessEqual(self.tab.js("document.documentElement.scrollWidth"), 360)
+            self.tab.wait("!byId('memory').open && document.documentElement.scrollWidth <= 360")
             self.assertEqual(self.tab.js("[...document.querySelectorAll('header *, main *')].filter(e => e.offsetParent && !e.closest('.unseen, svg') && "
                                          "e.getBoundingClientRect().right > 361).map(e => e.outerHTML.slice(0, 90))"), [])
             self.tab.click("#memory > summary")
-            self.tab.wait("pictures.a.canvas.clientWidth > 200")
-            self.assertLessEqual(self.tab.js("document.documentElement.scrollWidth"), 360)
+            self.tab.wait("pictures.a.canvas.clientWidth > 200 && document.documentElement.scrollWidth <= 360")
             self.keep_picture("phone-dark" if dark else "phone")
             self.tab.click("#memory > summary")
 
