@@ -29,7 +29,7 @@ loci_fuzz(snapshot loci_kernels SOURCES ${PROJECT_SOURCE_DIR}/src/engine/session
 target_link_libraries(fuzz_snapshot PRIVATE PkgConfig::XXHASH)
 loci_fuzz(json_schema loci_text)
 # What reads requests, without the engine and the server.
-foreach(file api_error completion_request embedding_request fields http request_parts response_request tool_calls)
+foreach(file api_error completion_request embedding_request fields http memory_event request_parts response_request tool_calls)
   list(APPEND request_sources ${PROJECT_SOURCE_DIR}/src/serve/${file}.cc)
 endforeach()
 loci_fuzz(request loci_attention SOURCES ${request_sources})

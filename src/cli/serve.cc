@@ -189,6 +189,7 @@ Result<int> serve(const Console& console, const ServeCommand& command) {
   const MemoryPlan memory = model->core->layout().memory;
   EngineLoop::Options loop;
   loop.most_waiting = command.queue;
+  loop.read_answers = !command.store.empty();
   loop.listener = &app;
   if (!command.record.empty()) {
     LOCI_TRY(loop.log, ArrivalRecord::create(command.record, *model, engine_options(command.model)));

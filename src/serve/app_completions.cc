@@ -224,6 +224,7 @@ void App::submit_answer(const SharedAsked& asked, CompletionRequest request, std
   const bool logprobs = request.logprobs;
   const std::optional<MemoryWatch> memory = request.memory;
   const uint32_t choices = request.choices;
+  const bool conversation = request.chat();
   const Tokenizer& tokenizer = *loop_->model().tokenizer;
   std::shared_ptr<TextAnswer> answer;
   std::function<void(uint32_t choice, const MemoryPicture& picture)> on_memory;
@@ -262,6 +263,7 @@ void App::submit_answer(const SharedAsked& asked, CompletionRequest request, std
     };
     submissions.push_back({.request = std::move(batch[p]),
                            .attention = attention,
+                           .conversation = conversation,
                            .on_cancel = [answer](CancelCause cause) { answer->cancelled(cause); }});
   }
   submit(asked, std::move(submissions), tickets);

@@ -4,6 +4,12 @@
 #include <cmath>
 
 namespace loci {
+namespace {
+
+constexpr size_t kMostUnread = 16;               // answers
+constexpr std::string_view kReader = "(reader)";  // no key has this name: what is read ahead counts for nobody
+
+}  // namespace
 
 EngineLoop::EngineLoop(LoadedModel model, Options options)
     : model_(std::move(model)),
@@ -85,8 +91,16 @@ void EngineLoop::begin(Ticket ticket, Submission submission) {
     leave_queue();
     if (told) told();
   };
-  request.on_done = [this, ticket, leave_queue, told = std::move(request.on_done)](uint32_t choice,
-                                                                                   Result<Completion> done) {
+  std::shared_ptr<Unread> unread;
+  if (options_.read_answers && submission.conversation && choices == 1) {
+    const Request& asked = request.choices.front();
+    unread = std::make_shared<Unread>();
+    unread->attention = submission.attention;
+    unread->request = {.prompt = asked.prompt, .spans = asked.spans, .salt = asked.salt, .task = asked.task};
+  }
+  request.on_done = [this, ticket, leave_queue, unread, told = std::move(request.on_done)](uint32_t choice,
+                                                                                           Result<Completion> done) {
+    if (unread != nullptr && done.ok() && done->finish != Finish::kCancelled) note_unread(std::move(*unread), *done);
     const auto found = live_.find(ticket);
     if (found != live_.end() && --found->second.choices == 0) {
       live_.erase(found);
@@ -115,6 +129,44 @@ void EngineLoop::begin(Ticket ticket, Submission submission) {
   live_[ticket].id = batcher_.submit(std::move(request));
 }
 
+// Only what fills another block can be shared.
+void EngineLoop::note_unread(Unread unread, const Completion& done) {
+  std::vector<TokenId>& tokens = unread.request.prompt;
+  const size_t blocks = tokens.size() / kPrefixBlock;
+  tokens.insert(tokens.end(), done.tokens.begin(), done.tokens.end());
+  tokens.resize(std::min<size_t>(tokens.size(), model_.info.context - 1));
+  if (tokens.size() / kPrefixBlock == blocks) return;
+  unread_.push_back(std::move(unread));
+  if (unread_.size() > kMostUnread) unread_.pop_front();
+}
+
+void EngineLoop::begin_reading() {
+  Reading& reading = reading_.emplace();
+  reading.what = std::move(unread_.back());
+  unread_.pop_back();
+  BatchRequest request;
+  request.tenant = kReader;
+  request.choices.push_back(reading.what.request);
+  request.choices.front().max_new_tokens = 1;
+  request.on_done = [this](uint32_t, const Result<Completion>&) { reading_.reset(); };
+  const std::string& own = model_.core->plan()->canonical;
+  const std::string& attention = reading.what.attention.empty() ? own : reading.what.attention;
+  Result<std::shared_ptr<const BoundPlan>> plan = model_.core->bind(attention);
+  if (!plan.ok()) {
+    reading_.reset();
+    return;
+  }
+  request.plan = std::move(*plan);
+  reading.id = batcher_.submit(std::move(request));
+}
+
+// What is not read yet is read another time.
+void EngineLoop::end_reading() {
+  if (!reading_) return;
+  unread_.push_back(std::move(reading_->what));
+  batcher_.cancel(reading_->id);
+}
+
 void EngineLoop::cancel_live(Ticket ticket, CancelCause cause) {
   const auto found = live_.find(ticket);
   if (found == live_.end()) return;
@@ -141,6 +193,7 @@ void EngineLoop::take_in() {
     submissions.swap(inbox_);
     cancellations.swap(cancellations_);
   }
+  if (!submissions.empty()) end_reading();
   for (auto& [ticket, submission] : submissions) begin(ticket, std::move(submission));
   for (const Ticket ticket : cancellations) cancel_live(ticket, CancelCause::kClient);
   cancel_late();
@@ -173,17 +226,21 @@ void EngineLoop::run() {
     {
       std::unique_lock lock(mutex_);
       const auto called = [&] { return stop_ || !inbox_.empty() || !cancellations_.empty(); };
-      if (batcher_.idle() && tending) {
+      if (!batcher_.idle() || !unread_.empty()) {
+        // There is something to do.
+      } else if (tending) {
         wake_.wait_for(lock, kTend, called);
-      } else if (batcher_.idle()) {
+      } else {
         wake_.wait(lock, called);
       }
       if (stop_) break;
     }
     take_in();
+    if (batcher_.idle() && !unread_.empty()) begin_reading();
     pass();
   }
   take_in();
+  end_reading();
   while (!live_.empty()) {
     const Ticket ticket = live_.begin()->first;
     cancel_live(ticket, CancelCause::kShutdown);

@@ -3,6 +3,11 @@
 // Others submit and cancel from any thread; callbacks of requests come in the engine's thread and must be quick. The
 // number of requests that wait is limited; a request whose deadline passes is cancelled between two passes. The thread
 // sleeps while there is nothing to do.
+//
+// Answers may be read while nobody waits (Options::read_answers): entries made in decode steps equal a prompt's to
+// rounding only and are not shared, so the last answer is fed once more, as a prompt, and the next turn of its
+// conversation finds all of it in the prefix cache. Whoever comes meanwhile ends that before the next pass; what was
+// read stays.
 #pragma once
 
 #include <chrono>
@@ -12,6 +17,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -65,12 +71,14 @@ class EngineLoop {
 
   struct Options {
     size_t most_waiting = 256;         // requests; more are turned away
+    bool read_answers = false;         // of conversations, while there is nothing else to do
     LoopListener* listener = nullptr;  // outlives the loop; may be null
-    std::unique_ptr<ArrivalLog> log;   // may be null
+    std::unique_ptr<ArrivalLog> log;   // may be null; not with read_answers, of which it knows nothing
   };
   struct Submission {
     BatchRequest request;   // without a plan
     std::string attention;  // empty: the engine's own
+    bool conversation = false;  // whose next prompt is likely to begin with this one and its answer
     Clock::time_point deadline = Clock::time_point::max();
     std::function<void(CancelCause)> on_cancel = {};  // before the on_done of what is cancelled
   };
@@ -102,10 +110,23 @@ class EngineLoop {
     std::function<void(CancelCause)> on_cancel;
   };
 
+  // A prompt with its answer, to be read.
+  struct Unread {
+    Request request;
+    std::string attention;
+  };
+  struct Reading {
+    Batcher::Id id = 0;
+    Unread what;
+  };
+
   void run();
   // In the engine's thread.
   void take_in();
   void begin(Ticket ticket, Submission submission);
+  void note_unread(Unread unread, const Completion& done);
+  void begin_reading();
+  void end_reading();
   void cancel_live(Ticket ticket, CancelCause cause);
   void cancel_late();
   void pass();
@@ -114,7 +135,10 @@ class EngineLoop {
   LoadedModel model_;
   Options options_;
   Batcher batcher_;
-  std::map<Ticket, Live> live_;  // of the engine's thread
+  // Of the engine's thread.
+  std::map<Ticket, Live> live_;
+  std::deque<Unread> unread_;  // the last to come is read first
+  std::optional<Reading> reading_;
 
   mutable std::mutex mutex_;
   std::condition_variable wake_;

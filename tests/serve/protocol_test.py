@@ -659,6 +659,41 @@ class Operation(unittest.TestCase):
                 self.assertEqual(text, known)
             self.assertTrue(any("snapshot" in line and "removed" in line for line in server.log), server.log[-5:])
 
+    def test_an_answer_is_read_before_its_conversation_goes_on(self):
+        """With --store, while nobody waits: the next turn finds the last answer, in memory and after a kill."""
+        template = pathlib.Path(__file__).resolve().parents[1] / "data" / "chat" / "smollm2.jinja"
+        first = {"messages": [{"role": "user", "content": TEXT * 4}], "max_tokens": 200, "temperature": 0, "ignore_eos": True}
+
+        def ask(server, body):
+            out = server.json("POST", "/v1/chat/completions", body)
+            return out["choices"][0]["message"], out["usage"]
+
+        def second(answer):
+            return {**first, "messages": first["messages"] + [answer, {"role": "user", "content": "And?"}], "max_tokens": 20}
+
+        with self.serve("--chat-template", str(template)) as server:
+            answer, usage = ask(server, first)
+            known, without = ask(server, second(answer))
+        self.assertLess(without["prompt_tokens_details"]["cached_tokens"], usage["prompt_tokens"])
+        with tempfile.TemporaryDirectory() as folder:
+            options = ["--chat-template", str(template), "--store", folder]
+            server = self.serve(*options).__enter__()
+            self.assertEqual(ask(server, first)[0], answer)
+            blocks = (usage["prompt_tokens"] + 200) // 64
+            end = time.monotonic() + 60
+            while server.metric("loci_prefix_blocks") < blocks or server.metric("loci_snapshot_blocks_written_total") < blocks:
+                self.assertLess(time.monotonic(), end)
+                time.sleep(0.1)
+                if server.metric("loci_prefix_blocks") >= blocks:
+                    server.complete("a", max_tokens=1)  # a pass, so that the metrics are new
+            server.process.kill()
+            server.process.wait(30)
+            with self.serve(*options) as server:
+                for _ in range(2):  # from the disk, then from memory
+                    text, with_store = ask(server, second(answer))
+                    self.assertEqual(text, known)
+                    self.assertGreaterEqual(with_store["prompt_tokens_details"]["cached_tokens"], 64 * blocks - 64)
+
     def test_a_record_and_a_store_do_not_go_together(self):
         done = subprocess.run([OPTIONS.loci, "serve", "-m", OPTIONS.model, "--store", "a", "--record", "b", "--port", "0"],
                               capture_output=True, text=True, timeout=60)

