@@ -47,7 +47,9 @@ class Stream:
 
 
 def counted(server, text):
-    return server.json("POST", "/v1/completions/tokens", {"prompt": text})["prompt_tokens"]
+    """Its tokens; more than any context holds, if they are more than the server's does."""
+    status, _, data = server.ask("POST", "/v1/completions/tokens", {"prompt": text})
+    return json.loads(data)["prompt_tokens"] if status == 200 else 1 << 40
 
 
 def cut(server, text, tokens):

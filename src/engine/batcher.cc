@@ -211,7 +211,8 @@ std::vector<size_t> Batcher::prompt_order() const {
   return order;
 }
 
-// All decode steps, then chunks of the prompts of one plan: that is what scratch is planned for.
+// All decode steps, then prompts of one plan, as far as the chunk goes that both share: who writes waits for no more
+// than a chunk takes. Prompts get half of it at least, and one cell whatever it holds.
 void Batcher::choose_rows(std::vector<Feed>& feeds, std::vector<size_t>& fed, StepReport& report) {
   feeds.clear();
   fed.clear();
@@ -234,7 +235,9 @@ void Batcher::choose_rows(std::vector<Feed>& feeds, std::vector<size_t>& fed, St
   for (const size_t i : prompt_order()) {
     const Sequence& sequence = *jobs_[i].sequence;
     if (plan != nullptr && sequence.plan.get() != plan) continue;
-    const uint32_t rows = sequence.next_rows(report.prompt_rows);
+    const uint32_t steps = std::min(report.decode_rows, sequence.plan->layout.chunking.chunk / 2);
+    uint32_t rows = sequence.next_rows(steps + report.prompt_rows);
+    if (rows == 0 && report.prompt_rows == 0) rows = sequence.next_rows(0);
     if (rows == 0) continue;
     plan = sequence.plan.get();
     feed(i, rows);

@@ -1,5 +1,5 @@
 // Continuous batching: requests come and go between forward passes. A pass takes one row of every sequence that
-// generates and fills up with prompt chunks, so a long prompt delays the others by one chunk at most.
+// generates and fills up to a chunk with rows of prompts, so a long prompt delays the others by one chunk at most.
 //
 // Who comes first. A tenant's service is the rows that were read and written for it, a written one counting twice. The
 // tenant with the least service admits its oldest request and has its prompts read first; among its prompts the one
