@@ -79,7 +79,9 @@ def measure(options):
         # What its last chunk takes is what the whole takes beyond a prompt that is one chunk shorter.
         begin, end = read_long(server, cut(server, long, options.long - options.chunk))
         last = alone - (end - begin)
-        streams = [Stream(server, {"prompt": f"Once upon a time, number {i}", "max_tokens": options.long, "ignore_eos": True}) for i in range(options.streams)]
+        # One word over and over: a token that ends within a character would bring no piece, and its gap be two passes long.
+        body = {"max_tokens": options.long, "ignore_eos": True, "logit_bias": {str(options.token): 100}}
+        streams = [Stream(server, {"prompt": f"Once upon a time, number {i}", **body}) for i in range(options.streams)]
         time.sleep(2)
         quiet_begin = time.monotonic()
         time.sleep(options.seconds)
@@ -104,6 +106,7 @@ def main():
     parser.add_argument("--text", required=True, type=pathlib.Path, help="the long prompt is its end")
     parser.add_argument("--long", default=7936, type=int, help="tokens of the long prompt (7936)")
     parser.add_argument("--chunk", default=512, type=int, help="most prompt tokens of a pass (512)")
+    parser.add_argument("--token", default=300, type=int, help="of whole characters, which the streams write (300)")
     parser.add_argument("--streams", default=8, type=int)
     parser.add_argument("--seconds", default=10, type=float, help="of writing before the prompt comes (10)")
     parser.add_argument("--threads", default=os.cpu_count(), type=int)

@@ -25,6 +25,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "serve"))
 from served import Served  # noqa: E402
 
 WORDS = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again. "
+TEMPLATE = pathlib.Path(__file__).resolve().parents[1] / "data" / "chat" / "smollm2.jinja"
+TEXT_PATH, CHAT_PATH = "/v1/completions", "/v1/chat/completions"
 PLANS = ["dense", "store=kv8", "store=kv4", "retain=snapkv(budget=48,window=8)", "retain=streaming(sinks=4,window=60)",
          "select=decode:tokenselect(k=64)"]
 TOLERATED = {400, 429, 503, 504}
@@ -53,20 +55,29 @@ class Chaos:
 
     def start(self, folder, *more):
         return Served(self.options.loci, self.options.model, "--ctx", "1024", "--batch", "8", "--kv-memory", "6M", "--queue", "64",
-                      "--store", folder, "--store-bytes", "64M", "--request-seconds", "60", *more).__enter__()
+                      "--store", folder, "--store-bytes", "64M", "--request-seconds", "60", "--chat-template", str(TEMPLATE), *more).__enter__()
 
     def jobs(self):
         """Requests whose answers are known: what a server without any trouble says, one after the other."""
         out = []
         for i in range(24):
-            prompt = f"Story {i % 12}. " + WORDS * (1 + 3 * i % 9)
-            out.append({"prompt": prompt, "max_tokens": 8 + i % 5 * 8, "temperature": 0 if i % 3 else 0.8, "seed": i, "ignore_eos": True,
-                        "attention": PLANS[i % len(PLANS)]})
+            text = f"Story {i % 12}. " + WORDS * (1 + 3 * i % 9)
+            # Of the conversations, whose answers the server reads while nobody waits, every other one is longer than a block.
+            asked = {"messages": [{"role": "user", "content": text}]} if i % 4 == 3 else {"prompt": text}
+            out.append((CHAT_PATH if i % 4 == 3 else TEXT_PATH,
+                        {**asked, "max_tokens": 8 + i % 5 * 8 + i % 8 // 7 * 64, "temperature": 0 if i % 3 else 0.8, "seed": i, "ignore_eos": True,
+                         "attention": PLANS[i % len(PLANS)]}))
         with tempfile.TemporaryDirectory() as folder:
             server = self.start(folder)
-            texts = [server.json("POST", "/v1/completions", job)["choices"][0]["text"] for job in out]
+            texts = [self.text_of(server.json("POST", path, body)["choices"][0]) for path, body in out]
             server.__exit__()
-        return list(zip(out, texts))
+        return [(path, body, text) for (path, body), text in zip(out, texts)]
+
+    @staticmethod
+    def text_of(choice):
+        """Of an answer's choice or a stream's piece, of text or of chat."""
+        said = choice if "text" in choice else choice.get("message") or choice.get("delta") or {}
+        return said.get("text", said.get("content")) or ""
 
     # What clients do. Each runs until the end, on whatever server there is.
 
@@ -91,10 +102,10 @@ class Chaos:
                 self.count("broken connections")
 
     def ask(self, server, source):
-        job, text = source.choice(self.known)
+        path, job, text = source.choice(self.known)
         if source.random() < 0.5:
             connection = server.connect(STUCK_SECONDS)
-            connection.request("POST", "/v1/completions", json.dumps({**job, "stream": True}), server.headers())
+            connection.request("POST", path, json.dumps({**job, "stream": True}), server.headers())
             reply = connection.getresponse()
             data = reply.read().decode()
             connection.close()
@@ -106,12 +117,12 @@ class Chaos:
                 return self.refused(400 if errors[0]["code"] == "limit_exceeded" else 504, errors[0])
             if "data: [DONE]" not in data:
                 raise http.client.IncompleteRead(data[-100:].encode())
-            said = "".join(c["text"] for e in events for c in e["choices"])
+            said = "".join(self.text_of(c) for e in events for c in e["choices"])
         else:
-            status, _, data = server.ask("POST", "/v1/completions", job, timeout=STUCK_SECONDS)
+            status, _, data = server.ask("POST", path, job, timeout=STUCK_SECONDS)
             if status != 200:
                 return self.refused(status, data)
-            said = json.loads(data)["choices"][0]["text"]
+            said = self.text_of(json.loads(data)["choices"][0])
         self.count("right texts" if said == text else "wrong texts")
         if said != text:
             self.fail(f"wrong text under {job['attention']}: {said[:80]!r} instead of {text[:80]!r}")
@@ -122,9 +133,9 @@ class Chaos:
             self.fail(f"status {status}: {str(data)[:300]}")
 
     def leave(self, server, source):
-        job, _ = source.choice(self.known)
+        path, job, _ = source.choice(self.known)
         connection = server.connect(STUCK_SECONDS)
-        connection.request("POST", "/v1/completions", json.dumps({**job, "max_tokens": 400, "stream": source.random() < 0.7}), server.headers())
+        connection.request("POST", path, json.dumps({**job, "max_tokens": 400, "stream": source.random() < 0.7}), server.headers())
         if source.random() < 0.6:
             reply = connection.getresponse()
             for _ in range(source.randrange(6)):
@@ -134,7 +145,7 @@ class Chaos:
         self.count("clients that left")
 
     def fuzz(self, server, source):
-        body = json.dumps(source.choice(self.known)[0]).encode()
+        body = json.dumps(source.choice(self.known)[1]).encode()
         body = bytearray(body)
         for _ in range(source.randrange(1, 8)):
             at = source.randrange(len(body))
@@ -148,7 +159,7 @@ class Chaos:
             else:
                 body[at:at] = body[at:at + source.randrange(1, 40)]
             body = body or bytearray(b"{")
-        path = source.choice(["/v1/completions", "/v1/chat/completions", "/v1/responses", "/v1/embeddings"])
+        path = source.choice([TEXT_PATH, CHAT_PATH, "/v1/responses", "/v1/embeddings"])
         status, _, data = server.ask("POST", path, bytes(body), timeout=STUCK_SECONDS)
         self.count(f"fuzzed answers with {status}")
         if status >= 500 and status not in TOLERATED:
@@ -159,13 +170,14 @@ class Chaos:
     def settle(self, server):
         """Nobody asks any more: everything ends, and no page is held but by the prefix cache."""
         end = time.monotonic() + STUCK_SECONDS
-        while server.metric("loci_sequences_running") + server.metric("loci_requests_waiting") > 0:
+        while True:
+            left = server.metric("loci_sequences_running") + server.metric("loci_requests_waiting")
+            held, prefix = server.metric("loci_kv_pages_in_use"), server.metric("loci_prefix_pages")
+            if left == 0 and held == prefix:
+                return
             if time.monotonic() > end:
-                return self.fail("requests are left that nobody waits for")
-            time.sleep(0.1)
-        held, prefix = server.metric("loci_kv_pages_in_use"), server.metric("loci_prefix_pages")
-        if held != prefix:
-            self.fail(f"{held} pages are in use, but the prefix cache holds {prefix}")
+                return self.fail(f"{left} requests are left, {held} pages are in use, the prefix cache holds {prefix}")
+            time.sleep(0.1)  # answers may still be read ahead
 
     def run_clients(self, seconds, kill_every, folder, *options):
         self.stop.clear()
@@ -206,9 +218,9 @@ class Chaos:
     def check_snapshots(self, folder):
         """They are whole, and what comes back from them says what was said."""
         server = self.start(folder)
-        for job, text in self.known:
-            out = server.json("POST", "/v1/completions", job)
-            if out["choices"][0]["text"] != text:
+        for path, job, text in self.known:
+            out = server.json("POST", path, job)
+            if self.text_of(out["choices"][0]) != text:
                 self.fail(f"wrong text from a snapshot under {job['attention']}")
         self.counts["blocks that came from disk"] = int(server.metric("loci_snapshot_blocks_read_total"))
         if server.metric("loci_snapshots_damaged_total") > 0:

@@ -694,6 +694,27 @@ class Operation(unittest.TestCase):
                     self.assertEqual(text, known)
                     self.assertGreaterEqual(with_store["prompt_tokens_details"]["cached_tokens"], 64 * blocks - 64)
 
+    def test_pages_that_cannot_be_had_end_answers_and_not_the_server(self):
+        """Every 13th page is refused: whoever needs it ends with an error or begins anew, nobody waits for ever."""
+        with self.serve("--fail-pages", "13", "--batch", "8") as server:
+            plans = ["dense", "retain=snapkv(budget=48,window=8)", "store=kv4"]
+            statuses = []
+
+            def ask(i):
+                body = {"prompt": f"Story {i}. " + TEXT * (1 + i % 7), "max_tokens": 24, "temperature": 0, "attention": plans[i % 3]}
+                status, _, data = server.ask("POST", "/v1/completions", body, timeout=90)
+                statuses.append((status, b"limit_exceeded" in data))
+
+            threads = [threading.Thread(target=ask, args=(i,), daemon=True) for i in range(24)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(90)
+            self.assertEqual(len(statuses), 24)
+            self.assertLessEqual(set(statuses), {(200, False), (400, True)})
+            self.assertIn((200, False), statuses)
+            self.assertEqual(server.metric("loci_kv_pages_in_use"), server.metric("loci_prefix_pages"))
+
     def test_a_record_and_a_store_do_not_go_together(self):
         done = subprocess.run([OPTIONS.loci, "serve", "-m", OPTIONS.model, "--store", "a", "--record", "b", "--port", "0"],
                               capture_output=True, text=True, timeout=60)
