@@ -224,7 +224,7 @@ void App::submit_answer(const SharedAsked& asked, CompletionRequest request, std
   const bool logprobs = request.logprobs;
   const std::optional<MemoryWatch> memory = request.memory;
   const uint32_t choices = request.choices;
-  const bool conversation = request.chat();
+  const bool conversation = batch.size() == 1;
   const Tokenizer& tokenizer = *loop_->model().tokenizer;
   std::shared_ptr<TextAnswer> answer;
   std::function<void(uint32_t choice, const MemoryPicture& picture)> on_memory;

@@ -643,8 +643,8 @@ class Operation(unittest.TestCase):
                 text, usage = converse(first, 2, lambda s: second.append(restart(s, kill)) or second[0])
                 second[0].__exit__()
                 self.assertEqual(text, known)
-                # As without a restart: what is read is the last answer and the new turn.
-                self.assertEqual(usage["prompt_tokens_details"], kept["prompt_tokens_details"])
+                # No less than without a restart, where what is read is the last answer and the new turn.
+                self.assertGreaterEqual(usage["prompt_tokens_details"]["cached_tokens"], kept["prompt_tokens_details"]["cached_tokens"])
                 self.assertGreater(usage["prompt_tokens_details"]["cached_tokens"], usage["prompt_tokens"] // 2)
             # A damaged file is told of, and its prompt is read.
             files = list(pathlib.Path(folder).glob("*.kv"))
@@ -713,7 +713,10 @@ class Operation(unittest.TestCase):
             self.assertEqual(len(statuses), 24)
             self.assertLessEqual(set(statuses), {(200, False), (400, True)})
             self.assertIn((200, False), statuses)
-            self.assertEqual(server.metric("loci_kv_pages_in_use"), server.metric("loci_prefix_pages"))
+            end = time.monotonic() + 20  # the last answer may be here before its pass is told of
+            while server.metric("loci_kv_pages_in_use") != server.metric("loci_prefix_pages"):
+                self.assertLess(time.monotonic(), end, "pages are held for nobody")
+                time.sleep(0.05)
 
     def test_a_record_and_a_store_do_not_go_together(self):
         done = subprocess.run([OPTIONS.loci, "serve", "-m", OPTIONS.model, "--store", "a", "--record", "b", "--port", "0"],
