@@ -6,7 +6,7 @@
 namespace loci {
 namespace {
 
-constexpr size_t kMostUnread = 16;               // answers
+constexpr size_t kMostUnread = 16;                // answers
 constexpr std::string_view kReader = "(reader)";  // no key has this name: what is read ahead counts for nobody
 
 }  // namespace

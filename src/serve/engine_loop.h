@@ -76,8 +76,8 @@ class EngineLoop {
     std::unique_ptr<ArrivalLog> log;   // may be null; not with read_answers, of which it knows nothing
   };
   struct Submission {
-    BatchRequest request;   // without a plan
-    std::string attention;  // empty: the engine's own
+    BatchRequest request;       // without a plan
+    std::string attention;      // empty: the engine's own
     bool conversation = false;  // whose next prompt is likely to begin with this one and its answer
     Clock::time_point deadline = Clock::time_point::max();
     std::function<void(CancelCause)> on_cancel = {};  // before the on_done of what is cancelled
