@@ -6,8 +6,8 @@
 namespace loci {
 namespace {
 
-constexpr size_t kMostUnread = 16;                // answers
-constexpr std::string_view kReader = "(reader)";  // no key has this name: what is read ahead counts for nobody
+constexpr size_t kMostUnread = 16;                  // answers
+constexpr std::string_view kReader = "the reader";  // names of keys have no space: what is read ahead counts for nobody
 
 }  // namespace
 
