@@ -312,7 +312,7 @@ class Hostile(unittest.TestCase):
                 s = socket.create_connection(("127.0.0.1", server.port), timeout=30)
                 s.sendall(head.encode() + body)
                 clients.append(s)
-            end = time.monotonic() + 60
+            end = time.monotonic() + (600 if OPTIONS.sanitized else 60)
             while server.metric("loci_requests_waiting") < 29:
                 self.assertLess(time.monotonic(), end, "they do not all wait")
                 time.sleep(0.05)
