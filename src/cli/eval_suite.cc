@@ -92,29 +92,35 @@ Status read_jsonl(const SuiteCommand& command, SuiteData& data, JsonlTask& own, 
   return {};
 }
 
-// A task whose file is missing is an error if it was named, and left out with a note if its suite was.
-Result<std::vector<const Task*>> parse_suites(const std::vector<std::string>& texts, const SuiteData& data,
-                                              const JsonlTask& own, const Console& console) {
-  std::vector<const Task*> out;
+// A task that cannot be asked (its file is missing, the prompts are too short for it) is an error if it was named, and
+// left out with a note if its suite was.
+Status parse_suites(const std::vector<std::string>& texts, const SuiteData& data, const JsonlTask& own,
+                    const Console& console, EvalRun& run) {
+  const auto add = [](std::vector<const Task*>& list, const Task* task) {
+    if (std::find(list.begin(), list.end(), task) == list.end()) list.push_back(task);
+  };
   for (const std::string& text : texts) {
     if (text.compare(0, kJsonl.size(), kJsonl) == 0) {
-      out.push_back(&own.task);
+      run.tasks.push_back(&own.task);
+      run.named.push_back(&own.task);
       continue;
     }
     LOCI_TRY(const std::vector<const Task*> tasks, find_tasks(text));
+    const bool named = text.find(':') != std::string::npos;
     for (const Task* task : tasks) {
-      if (!task->ready(data) && text.find(':') != std::string::npos) {
+      if (!task->ready(data) && named) {
         return fail(ErrorCode::kInvalidArgument, "task '{}' reads a file that does not ship with Loci: name it with {}",
                     task->name, task->needs);
       }
       if (!task->ready(data)) {
         console.note("task '{}' is left out: it needs {} FILE", task->name, task->needs);
-      } else if (std::find(out.begin(), out.end(), task) == out.end()) {
-        out.push_back(task);
+        continue;
       }
+      add(run.tasks, task);
+      if (named) add(run.named, task);
     }
   }
-  return out;
+  return {};
 }
 
 Result<std::string> shipped_text(const std::string& name, const Console& console) {
@@ -218,7 +224,7 @@ Result<int> evaluate(const Console& console, const SuiteCommand& command) {
   SuiteData data(texts, std::move(squad), std::move(hotpotqa));
   JsonlTask own;
   LOCI_CHECK(read_jsonl(command, data, own, console));
-  LOCI_TRY(run.tasks, parse_suites(command.suites, data, own, console));
+  LOCI_CHECK(parse_suites(command.suites, data, own, console, run));
   LOCI_TRY(const std::filesystem::path model, find_model(command.model.model, console));
   LOCI_TRY(ResultFile file, open_results(command, model));
   ReferenceStore references;
@@ -232,6 +238,10 @@ Result<int> evaluate(const Console& console, const SuiteCommand& command) {
   EvalHooks hooks;
   hooks.cancelled = console.cancel_flag();
   hooks.on_progress = [&](uint64_t done, uint64_t total) { bar.update(done, total); };
+  hooks.on_left_out = [&](const std::string& why) {
+    bar.clear();
+    console.note("a task is left out at a length: {}", why);
+  };
   hooks.load = [&](const std::string& plan) -> Result<Engine> {
     bar.clear();
     EngineOptions options = engine_options(command.model);

@@ -1,6 +1,8 @@
 #include "eval/runner.h"
 
 #include <algorithm>
+#include <optional>
+#include <utility>
 
 #include "eval/asking.h"
 #include "eval/excerpt.h"
@@ -79,13 +81,35 @@ class Evaluation {
         data_, run_.samples, [&](const Sample& sample) { return writer.prompt(sample); },
         [&](std::string_view text) { return writer.count(text); }, std::move(vocabulary));
     Status status;
+    std::optional<Error> too_short;
+    std::pair<const Task*, uint32_t> left_out{};
     each_key([&](const Task& task, const PromptKey& key) {
-      if (!status.ok()) return;
+      if (!status.ok() || left_out == std::pair(&task, key.length)) return;
       status = hooks_.cancelled != nullptr && hooks_.cancelled->load()
                    ? Status(fail(ErrorCode::kCancelled, "the evaluation was cancelled"))
                    : make_prompt(engine, writer, maker, task, key);
+      if (status.ok() || status.error().code != ErrorCode::kLimit || is_named(task)) return;
+      left_out = {&task, key.length};
+      too_short = status.error();
+      leave_out(task, key.length, status.error());
+      status = {};
     });
+    if (status.ok() && prompts_.empty() && too_short) return *too_short;
     return status;
+  }
+
+  bool is_named(const Task& task) const {
+    return std::find(run_.named.begin(), run_.named.end(), &task) != run_.named.end();
+  }
+
+  // Whole or not at all: with fewer prompts it would be another sample.
+  void leave_out(const Task& task, uint32_t length, const Error& why) {
+    std::erase_if(prompts_, [&](const Prompt& prompt) {
+      if (prompt.task != &task || prompt.key.length != length) return false;
+      total_ -= prompt.sized.tokens.size() * open_plans_;
+      return true;
+    });
+    if (hooks_.on_left_out) hooks_.on_left_out(why.message);
   }
 
   Status make_prompt(const Engine& engine, const PromptWriter& writer, SampleMaker& maker, const Task& task,

@@ -17,6 +17,8 @@ namespace loci {
 
 struct EvalRun {
   std::vector<const Task*> tasks;
+  std::vector<const Task*>
+      named;  // of these, those that cannot be done without: others are left out where a length is too short
   std::vector<uint32_t> lengths;
   std::vector<std::string> plans;
   SampleOptions samples{.seed = 1, .prompts = 24, .even_depths = false, .random_start = false};
@@ -26,11 +28,13 @@ struct EvalRun {
 struct EvalHooks {
   std::function<Result<Engine>(const std::string& plan)> load;
   const std::atomic<bool>* cancelled = nullptr;
+  std::function<void(const std::string& why)> on_left_out = {};  // of a task at a length
   // Prompt tokens of all plans together.
   std::function<void(uint64_t done, uint64_t total)> on_progress = {};
 };
 
-// Plans and prompts whose results `file` holds are not run again. kCancelled keeps what is done.
+// Plans and prompts whose results `file` holds are not run again. kCancelled keeps what is done; kLimit if a length is
+// too short for a task that is named, or for all tasks.
 Status run_evaluation(const EvalRun& run, const SuiteData& data, const EvalHooks& hooks, ResultFile& file,
                       ReferenceStore& references);
 

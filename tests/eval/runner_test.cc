@@ -100,6 +100,33 @@ TEST_F(RunnerTest, PlansAnswerTheSamePromptsAndAreComparedWithDense) {
   }
 }
 
+TEST_F(RunnerTest, TasksForWhichALengthIsTooShortAreLeftOutUnlessTheyAreNamed) {
+  run_.lengths = {384, 100};
+  run_.plans = {"dense"};
+  std::vector<std::string> left_out;
+  hooks_.on_left_out = [&](const std::string& why) { left_out.push_back(why); };
+  ResultFile file;
+  ReferenceStore store;
+  ASSERT_TRUE(run(file, store).ok());
+  const std::vector<PromptResult> results = file.sorted(run_.plans, {"niah_single_1", "niah_multikey_2"});
+  ASSERT_EQ(results.size(), 4U);
+  for (const PromptResult& result : results) EXPECT_EQ(result.key.length, 384U);
+  ASSERT_EQ(left_out.size(), 2U);
+  EXPECT_THAT(left_out[0], HasSubstr("100 tokens are too few for task 'niah_single_1'"));
+
+  run_.named = {run_.tasks[1]};
+  ResultFile other;
+  const Status named = run(other, store);
+  ASSERT_FALSE(named.ok());
+  EXPECT_EQ(named.error().code, ErrorCode::kLimit);
+  EXPECT_THAT(named.error().message, HasSubstr("niah_multikey_2"));
+
+  run_.named = {};
+  run_.lengths = {100};
+  ResultFile none;
+  EXPECT_EQ(run(none, store).error().code, ErrorCode::kLimit);
+}
+
 TEST_F(RunnerTest, AKilledRunGoesOnToTheSameFile) {
   const nlohmann::json whole = evaluate(folder_ / "whole.json");
   EXPECT_EQ(whole["results"].size(), 8U);
