@@ -79,6 +79,7 @@ Result<AppOptions> app_options(const ServeCommand& command, Trace* trace) {
   out.cors_origins = command.cors_origins;
   out.hosts = host_names(command);
   out.request_time = milliseconds(static_cast<int64_t>(command.request_seconds * 1000));
+  out.most_reading = command.queue;
   out.trace = trace;
   return out;
 }

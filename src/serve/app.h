@@ -33,7 +33,7 @@ struct AppOptions {
   std::vector<std::string> cors_origins;            // that browsers may ask from
   std::vector<std::string> hosts;                   // that the Host header may name; empty: any
   std::chrono::milliseconds request_time{600'000};  // until an answer must be complete
-  size_t most_reading = 64;                         // requests whose JSON waits to be read
+  size_t most_reading = 256;                        // requests whose JSON waits to be read
   Trace* trace = nullptr;                           // outlives it; may be null
 };
 

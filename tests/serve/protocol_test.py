@@ -608,6 +608,18 @@ class Operation(unittest.TestCase):
             for s in clients:
                 s.close()
 
+    def test_as_many_as_may_wait_may_come_at_once(self):
+        body = json.dumps({"prompt": "a", "max_tokens": 20, "ignore_eos": True, "stream": True}).encode()
+        head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        with self.serve("--batch", "256", "--queue", "256", "--kv-memory", "2G", "--drain-seconds", "0") as server:
+            clients = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(256)]
+            for s in clients:
+                s.sendall(head.encode() + body)
+            for s in clients:
+                s.settimeout(120)
+                self.assertEqual(s.recv(12), b"HTTP/1.1 200")
+                s.close()
+
     def test_a_conversation_goes_on_after_kill(self):
         turns = [TEXT * 4, " And then? " + TEXT, " And after that? "]
 
