@@ -1,6 +1,7 @@
 #include "base/memory.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -75,6 +76,13 @@ Result<Buffer> Buffer::allocate(size_t bytes) {
   }
   out.size_ = bytes;
   return out;
+}
+
+void Buffer::discard(size_t offset, size_t bytes) {
+  if (mapped_ == 0) return;
+  static const auto kPage = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  const size_t first = round_up(offset, kPage), last = (offset + bytes) / kPage * kPage;
+  if (last > first) (void)madvise(data_ + first, last - first, MADV_DONTNEED);
 }
 
 Result<Buffer> Arena::take(size_t bytes) {

@@ -23,6 +23,9 @@ class Buffer {
   std::byte* data() { return data_; }
   const std::byte* data() const { return data_; }
   size_t size() const { return size_; }
+  // Gives the memory of these bytes back to the system until they are written again, as far as whole pages of its own
+  // lie among them; those then read as zeros. Of small buffers nothing is given back.
+  void discard(size_t offset, size_t bytes);
   template <typename T>
   std::span<T> as() {
     return {reinterpret_cast<T*>(data_), size_ / sizeof(T)};

@@ -29,6 +29,7 @@ Status PagePool::grow(Group& group) {
   const uint32_t first = static_cast<uint32_t>(group.used.size());
   group.extents.push_back(std::move(extent));
   group.used.resize(first + group.stripes_per_extent, 0);
+  group.touched.resize(group.used.size(), 0);
   group.references.resize(group.used.size() * group.heads, 0);
   for (uint32_t i = group.stripes_per_extent; i > 0; --i) group.free_stripes.push_back(first + i - 1);
   return {};
@@ -41,6 +42,39 @@ Status PagePool::check_budget(uint64_t bytes) const {
       "the cache is full: {:.1f} of {:.1f} MiB are in use; shorten the context, use a smaller store (store=kv8, "
       "store=kv4) or raise the memory limit",
       static_cast<double>(in_use_) / 0x1p20, static_cast<double>(budget_) / 0x1p20);
+}
+
+// A free stripe; one is there. The one that was given up last, so that fresh ones are taken only if there is no other.
+uint32_t PagePool::take_stripe(Group& group) {
+  const uint32_t stripe = group.free_stripes.back();
+  group.free_stripes.pop_back();
+  if (group.touched[stripe] == 0) {
+    if (touched_ + group.stripe_bytes() > budget_) discard_free_stripes();
+    group.touched[stripe] = 1;
+    touched_ += group.stripe_bytes();
+  }
+  return stripe;
+}
+
+void PagePool::discard_free_stripes() {
+  for (Group& group : groups_) discard_free_stripes(group);
+}
+
+// Neighbours go together: less work for the system.
+void PagePool::discard_free_stripes(Group& group) {
+  const auto stripes = static_cast<uint32_t>(group.used.size());
+  const auto goes = [&](uint32_t stripe) { return group.used[stripe] == 0 && group.touched[stripe] != 0; };
+  for (uint32_t first = 0; first < stripes; ++first) {
+    if (!goes(first)) continue;
+    const uint32_t extent = first / group.stripes_per_extent;
+    const uint32_t end = std::min(stripes, (extent + 1) * group.stripes_per_extent);
+    uint32_t last = first;
+    for (; last < end && goes(last); ++last) group.touched[last] = 0;
+    const uint64_t bytes = (last - first) * group.stripe_bytes();
+    group.extents[extent].discard((first % group.stripes_per_extent) * group.stripe_bytes(), bytes);
+    touched_ -= bytes;
+    first = last - 1;
+  }
 }
 
 // A loose page, or the first of a free stripe; one of the two is there.
@@ -56,8 +90,7 @@ PageId PagePool::take_page(Group& group) {
     group.references[page.value] = 1;
     return page;
   }
-  const uint32_t stripe = group.free_stripes.back();
-  group.free_stripes.pop_back();
+  const uint32_t stripe = take_stripe(group);
   group.used[stripe] = 1;
   group.loose += group.heads - 1;
   const PageId first(stripe * group.heads);
@@ -74,8 +107,7 @@ Status PagePool::allocate(PageGroup id, uint32_t count, std::vector<PageId>& pag
     return fail(ErrorCode::kLimit, "allocation {} of pages fails, as was asked for", allocations_);
   while (group.loose + group.free_stripes.size() * uint64_t{group.heads} < count) LOCI_CHECK(grow(group));
   if (count == group.heads && !group.free_stripes.empty()) {
-    const uint32_t stripe = group.free_stripes.back();
-    group.free_stripes.pop_back();
+    const uint32_t stripe = take_stripe(group);
     group.used[stripe] = group.heads;
     const uint32_t first = stripe * group.heads;
     std::fill_n(group.references.begin() + first, group.heads, 1u);

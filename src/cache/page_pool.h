@@ -3,8 +3,9 @@
 // Pages of one size and layer width form a group. A stripe is `heads` consecutive pages, one for each KV head of a
 // class, and is what a table of the whole class takes; tables of fewer heads take single pages, which break stripes up.
 // Loose pages, left over in broken stripes, serve anybody before memory is taken for more. Allocation and release are
-// O(1). Memory comes from the system in extents and is zeroed once, so a page never holds an infinity or a NaN. Not
-// thread-safe: the engine's thread allocates between parallel loops; workers read and write the pages' bytes.
+// O(1). Memory comes from the system in extents and is zeroed once, so a page never holds an infinity or a NaN. What
+// one group has used and no longer needs goes back to the system before another group takes the pool beyond its budget.
+// Not thread-safe: the engine's thread allocates between parallel loops; workers read and write the pages' bytes.
 #pragma once
 
 #include <cstddef>
@@ -52,6 +53,8 @@ class PagePool {
 
   PoolCounters counters() const;  // a look at every page
   uint64_t bytes_in_use() const { return in_use_; }
+  // Of stripes that were in use since they came from the system: what the pool may have of its memory.
+  uint64_t bytes_touched() const { return touched_; }
   uint64_t budget_bytes() const { return budget_; }
   // For tests of what happens then: every `count`-th allocation fails as if the budget were used up. 0: none does.
   void fail_every(uint64_t count) { fail_every_ = count; }
@@ -64,6 +67,7 @@ class PagePool {
     std::vector<Buffer> extents;
     std::vector<uint32_t> references;  // per page
     std::vector<uint32_t> used;        // pages in use, per stripe
+    std::vector<uint8_t> touched;      // whether a stripe was in use since it came from the system
     std::vector<uint32_t> free_stripes;
     uint64_t loose = 0;              // free pages in partly used stripes
     std::vector<PageId> free_pages;  // where they may be; checked when taken
@@ -73,11 +77,15 @@ class PagePool {
   Status check_budget(uint64_t bytes) const;
   Status grow(Group& group);
   PageId take_page(Group& group);
+  uint32_t take_stripe(Group& group);
+  void discard_free_stripes();
+  void discard_free_stripes(Group& group);
   void forget_stale_candidates(Group& group);
 
   std::vector<Group> groups_;
   uint64_t budget_ = 0;
   uint64_t in_use_ = 0;
+  uint64_t touched_ = 0;
   uint64_t peak_ = 0;
   uint64_t released_ = 0;
   uint64_t fail_every_ = 0;

@@ -73,6 +73,43 @@ TEST(PagePool, RefusesBeyondItsBudget) {
   EXPECT_TRUE(pool.allocate(group, 1, pages).ok());
 }
 
+// Two groups whose pages are in use one after the other do not hold the budget's memory twice.
+TEST(PagePool, MemoryGoesFromGroupToGroup) {
+  constexpr uint32_t kHeads = 4, kSmall = 9000, kLarge = 16384;  // pages that are whole ones of the system, and not
+  const uint64_t budget = 64 * kHeads * kLarge;
+  PagePool pool(budget);
+  const PageGroup groups[] = {pool.group(kSmall, kHeads), pool.group(kLarge, kHeads)};
+  std::vector<PageId> kept;  // of the first group, in the middle of what goes
+  for (int round = 0; round < 6; ++round) {
+    const PageGroup group = groups[round % 2];
+    const uint32_t bytes = pool.page_bytes(group);
+    std::vector<PageId> pages;
+    while (pool.bytes_in_use() + kHeads * bytes <= budget) {
+      const size_t first = pages.size();
+      ASSERT_TRUE(pool.allocate(group, kHeads, pages).ok());
+      for (size_t i = first; i < pages.size(); ++i) {
+        for (uint32_t at = 0; at < bytes; at += 512) {
+          const auto old = static_cast<int>(pool.data(group, pages[i])[at]);
+          EXPECT_TRUE(old == 0 || old == 7) << old;
+        }
+        std::memset(pool.data(group, pages[i]), 7, bytes);
+      }
+    }
+    EXPECT_LE(pool.bytes_touched(), budget);
+    EXPECT_GE(pool.bytes_touched(), pool.bytes_in_use());
+    for (size_t i = 0; i < pages.size(); ++i) {
+      if (round == 0 && i / kHeads == 20) {
+        kept.push_back(pages[i]);
+      } else {
+        pool.release(group, pages[i]);
+      }
+    }
+    for (const PageId page : kept) {
+      for (uint32_t at = 0; at < kSmall; ++at) ASSERT_EQ(static_cast<int>(pool.data(groups[0], page)[at]), 7);
+    }
+  }
+}
+
 TEST(PagePool, StripesAreConsecutiveAndLoosePagesServeThemToo) {
   PagePool pool(uint64_t{64} << 20);
   const PageGroup group = pool.group(1 << 20, 4);  // eight stripes an extent
