@@ -70,6 +70,7 @@ class ModelQuantizer {
   std::unique_ptr<ThreadPool> own_pool_;  // where no subject has one
   std::unique_ptr<Subject> subject_;      // reads the text; none if there is none
   uint32_t first_measured_ = 0;
+  size_t measured_sequences_ = 0;
   std::vector<LayerStatistics> measured_;
 };
 

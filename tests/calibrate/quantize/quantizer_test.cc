@@ -99,7 +99,8 @@ class QuantizedFamily : public testing::TestWithParam<const char*> {
 TEST_P(QuantizedFamily, FoldingLeavesLogitsAsTheyAre) {
   const auto quantizer = open_quantizer(model());
   const std::filesystem::path output = folder_.path() / "folded.gguf";
-  const auto made = quantizer->run(run_of({"w16a16kv4", "128", "rotate,smooth-attention,reorder"}, output));
+  const auto made =
+      quantizer->run(run_of({"w16a16kv4", "128", "rotate,rotate-values,smooth-attention,reorder"}, output));
   ASSERT_TRUE(made.ok()) << made.error().message;
   EXPECT_LT(distance(logits_of(model()), logits_of(output)), 3e-3);
 }
@@ -292,8 +293,9 @@ TEST(Recipes, SchemesAndStepsAreReadAndRefused) {
   for (const char* wrong : {"0", "96", "row", "128x"}) EXPECT_FALSE(parse_scheme("w4a8kv4", wrong).ok()) << wrong;
   EXPECT_FALSE(parse_scheme("w4a16kv4", "channel").ok());
   const QuantScheme grouped = *parse_scheme("w4a8kv4", "128"), channel = *parse_scheme("w4a8kv16", "channel");
-  EXPECT_EQ(parse_steps("all", grouped)->names(), "rotate,smooth-attention,smooth-outputs,reorder,compensate");
-  EXPECT_EQ(parse_steps("all", channel)->names(), "rotate,smooth-outputs,clip,compensate");
+  EXPECT_EQ(parse_steps("all", grouped)->names(),
+            "rotate,rotate-values,smooth-attention,smooth-outputs,clip,compensate,sequential");
+  EXPECT_EQ(parse_steps("all", channel)->names(), "rotate,rotate-values,smooth-outputs,clip,compensate,sequential");
   EXPECT_EQ(parse_steps("clip,rotate", grouped)->names(), "rotate,clip");
   EXPECT_EQ(parse_steps("none", grouped)->names(), "none");
   EXPECT_THAT(parse_steps("rotat", grouped).error().message, HasSubstr("did you mean 'rotate'"));
