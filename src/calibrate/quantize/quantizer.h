@@ -1,8 +1,8 @@
 // Quantizes a model, layer by layer: measures what its inputs are like, folds, rounds, writes.
 //
 // Memory: the model as the engine holds it, the statistics of as many layers as kStatisticsBytes hold, one layer in
-// fp32. Statistics are kept from run to run, so that several recipes cost one reading of the text where all layers fit.
-// One thread at a time.
+// fp32, and where layers are followed, what sequential.h says. Statistics are kept from run to run, so that several
+// recipes cost one reading of the text where all layers fit. One thread at a time.
 #pragma once
 
 #include <filesystem>

@@ -1,5 +1,6 @@
 // What a layer's inputs are behind the layers that have been quantized already, beside what they are in the model: two
-// residual streams of the calibration text, which move on a layer at a time.
+// residual streams of the calibration text, which move on a layer at a time. For the asymmetric calibration of GPTAQ
+// (Li et al., arXiv:2504.02692): outputs shall be the model's, though inputs are not.
 //
 // Memory: the two streams, and three of the four inputs of one layer, in fp32 for every token of the text. The numbers
 // depend neither on threads nor on where a run was stopped. One thread at a time.
