@@ -42,7 +42,7 @@ Result<uint32_t> parse_group(std::string_view text) {
 QuantSteps suitable_steps(const QuantScheme& scheme) {
   QuantSteps out{.rotate = true, .smooth_attention = scheme.store != KvCodec::kKv16};
   if (scheme.weight_bits == 16) return out;
-  out.rotate_values = out.smooth_outputs = out.compensate = true;
+  out.rotate_values = out.smooth_outputs = out.compensate = out.sequential = true;
   out.clip = scheme.weight_bits == 4;
   return out;
 }

@@ -43,8 +43,8 @@ struct QuantSteps {
   std::string names() const;  // "rotate,smooth-attention", "none"
 };
 
-// "all": those that suit the scheme, without reorder and sequential, which do not pay for every model (for weights of
-// 16 bits none but rotate and smooth-attention); "none"; or names apart by commas.
+// "all": those that suit the scheme, without reorder, which does not pay (for weights of 16 bits none but rotate and
+// smooth-attention); "none"; or names apart by commas.
 Result<QuantSteps> parse_steps(std::string_view text, const QuantScheme& scheme);
 
 }  // namespace loci

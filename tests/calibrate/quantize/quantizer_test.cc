@@ -295,8 +295,8 @@ TEST(Recipes, SchemesAndStepsAreReadAndRefused) {
   EXPECT_FALSE(parse_scheme("w4a16kv4", "channel").ok());
   const QuantScheme grouped = *parse_scheme("w4a8kv4", "128"), channel = *parse_scheme("w4a8kv16", "channel");
   EXPECT_EQ(parse_steps("all", grouped)->names(),
-            "rotate,rotate-values,smooth-attention,smooth-outputs,clip,compensate");
-  EXPECT_EQ(parse_steps("all", channel)->names(), "rotate,rotate-values,smooth-outputs,clip,compensate");
+            "rotate,rotate-values,smooth-attention,smooth-outputs,clip,compensate,sequential");
+  EXPECT_EQ(parse_steps("all", channel)->names(), "rotate,rotate-values,smooth-outputs,clip,compensate,sequential");
   EXPECT_EQ(parse_steps("clip,rotate", grouped)->names(), "rotate,clip");
   EXPECT_EQ(parse_steps("none", grouped)->names(), "none");
   EXPECT_THAT(parse_steps("rotat", grouped).error().message, HasSubstr("did you mean 'rotate'"));
