@@ -73,7 +73,10 @@ std::vector<Stop> stops_to(const QuantizeRun& recipe) {
     steps.*step = true;
     out.push_back({fmt::format("+ {}", name), scheme, steps});
   };
+  // Rotation pays where rounding's errors are made up for, so that comes first (docs/quantization.md).
+  add("compensate", &QuantSteps::compensate);
   add("rotate", &QuantSteps::rotate);
+  add("rotate-values", &QuantSteps::rotate_values);
   add("smooth-attention", &QuantSteps::smooth_attention);
   if (grouped) {
     scheme.group = recipe.scheme.group;
@@ -82,7 +85,7 @@ std::vector<Stop> stops_to(const QuantizeRun& recipe) {
   add("smooth-outputs", &QuantSteps::smooth_outputs);
   add("reorder", &QuantSteps::reorder);
   add("clip", &QuantSteps::clip);
-  add("compensate", &QuantSteps::compensate);
+  add("sequential", &QuantSteps::sequential);
   return out;
 }
 

@@ -25,7 +25,7 @@ TEST(QuantizeCommand, MakesAModelThatRunsAndSaysHowItWasMade) {
   const Outcome made = loci_run(quantize_command(path, {"--json"}));
   ASSERT_EQ(made.code, 0) << made.err;
   EXPECT_EQ(made.json()["scheme"], "w4a8kv4");
-  EXPECT_EQ(made.json()["steps"], "rotate,smooth-attention,smooth-outputs,reorder,compensate");
+  EXPECT_EQ(made.json()["steps"], "rotate,rotate-values,smooth-attention,smooth-outputs,clip,compensate,sequential");
   EXPECT_EQ(made.json()["resumed_layers"], 0);
   EXPECT_EQ(made.json()["bytes"], std::filesystem::file_size(path));
   EXPECT_GT(made.json()["peak_bytes"], 0);
@@ -37,8 +37,8 @@ TEST(QuantizeCommand, MakesAModelThatRunsAndSaysHowItWasMade) {
   EXPECT_EQ(quantization["tokens"], 128);
   EXPECT_EQ(quantization["command"],
             "loci quantize -m stories260k.gguf --scheme w4a8kv4 --group 128 --steps "
-            "rotate,smooth-attention,smooth-outputs,reorder,compensate --embeddings q8_0 -o small.gguf --sequences 2 "
-            "--length 64 --calib stories.txt");
+            "rotate,rotate-values,smooth-attention,smooth-outputs,clip,compensate,sequential --embeddings q8_0 "
+            "-o small.gguf --sequences 2 --length 64 --calib stories.txt");
   EXPECT_THAT(std::string(quantization["notes"]), HasSubstr("rows of 172 columns stay f16"));
   EXPECT_THAT(std::string(quantization["notes"]), HasSubstr("rows of 64 columns have groups of 64"));
   ASSERT_EQ(quantization["layers"].size(), 5u);
@@ -69,8 +69,9 @@ TEST(QuantizeCommand, ClimbsTheLadder) {
     EXPECT_GT(rung["mean_nll"], 0.0);
   }
   EXPECT_EQ(recipes, (std::vector<std::string>{"the model, 16 bits", "w4a16, groups, plain rounding",
-                                               "plain rounding, 16-bit cache", "+ kv4", "+ rotate",
-                                               "+ smooth-attention", "+ smooth-outputs", "+ clip", "+ compensate"}));
+                                               "plain rounding, 16-bit cache", "+ kv4", "+ compensate", "+ rotate",
+                                               "+ rotate-values", "+ smooth-attention", "+ smooth-outputs", "+ clip",
+                                               "+ sequential"}));
   EXPECT_FALSE(std::filesystem::exists(folder.path("out.gguf.rung")));
 }
 

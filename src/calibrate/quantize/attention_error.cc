@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "kernels/cpu/kv_codec/hadamard.h"
 #include "kernels/cpu/kv_codec/kv_codec.h"
@@ -62,11 +63,11 @@ std::vector<double> attend(const float* query, const Matrix& keys, const Matrix&
 
 }  // namespace
 
-double attention_error(const LayerStatistics& seen, const ModelConfig& config, KvCodec codec, bool values,
-                       ThreadPool& pool) {
+AttentionErrors attention_errors(const LayerStatistics& seen, const ModelConfig& config, KvCodec codec, bool values,
+                                 ThreadPool& pool) {
   const size_t tokens = std::min(seen.queries.rows, seen.keys.rows), dim = config.head_dim;
   const size_t group = config.query_heads / config.kv_heads;
-  std::vector<double> off(config.kv_heads), size(config.kv_heads);
+  AttentionErrors out{std::vector<double>(config.kv_heads), std::vector<double>(config.kv_heads)};
   pool.parallel_for(config.kv_heads, [&](size_t head, int) {
     const Matrix k = head_of(seen.keys, head, dim), v = head_of(seen.values, head, dim);
     Matrix stored_k = k, stored_v = v;
@@ -78,18 +79,24 @@ double attention_error(const LayerStatistics& seen, const ModelConfig& config, K
         const std::vector<double> right = attend(query, k, v, t, config.score_scale);
         const std::vector<double> got = attend(query, stored_k, stored_v, t, config.score_scale);
         for (size_t d = 0; d < dim; ++d) {
-          off[head] += (right[d] - got[d]) * (right[d] - got[d]);
-          size[head] += right[d] * right[d];
+          out.off[head] += (right[d] - got[d]) * (right[d] - got[d]);
+          out.size[head] += right[d] * right[d];
         }
       }
     }
   });
-  double all_off = 0, all_size = 0;
-  for (size_t h = 0; h < off.size(); ++h) {
-    all_off += off[h];
-    all_size += size[h];
-  }
+  return out;
+}
+
+double AttentionErrors::share() const {
+  const double all_off = std::accumulate(off.begin(), off.end(), 0.0);
+  const double all_size = std::accumulate(size.begin(), size.end(), 0.0);
   return all_size > 0 ? std::sqrt(all_off / all_size) : 0;
+}
+
+double attention_error(const LayerStatistics& seen, const ModelConfig& config, KvCodec codec, bool values,
+                       ThreadPool& pool) {
+  return attention_errors(seen, config, codec, values, pool).share();
 }
 
 double key_outliers(const LayerStatistics& seen, const ModelConfig& config) {

@@ -1,10 +1,21 @@
 // How far off attention is when keys and values are stored in few bits: what SmoothAttention is for, and judged by.
 #pragma once
 
+#include <vector>
+
 #include "calibrate/quantize/layer_weights.h"
 #include "kernels/cpu/kv_codec/page_layout.h"
 
 namespace loci {
+
+// By KV head: |o - o'|^2 and |o|^2 of attention_error, summed.
+struct AttentionErrors {
+  std::vector<double> off, size;
+
+  double share() const;  // of all heads together: |o - o'| / |o|; 0 without a sample
+};
+AttentionErrors attention_errors(const LayerStatistics& seen, const ModelConfig& config, KvCodec codec, bool values,
+                                 ThreadPool& pool);
 
 // |o - o'| / |o| over rows of the second half of the sampled tokens, all heads; o' reads keys, and values if `values`,
 // as `codec` stores them. 0 without a sample.

@@ -10,6 +10,7 @@ namespace loci {
 namespace {
 
 constexpr float kLeast = 1e-5F;  // of a span, in shares of the largest: channels that say nothing keep their scale near
+constexpr float kLeastBalanced = 1e-2F;  // the same where ratios are taken
 
 void scale_columns(Matrix& m, std::span<const float> by) {
   for (size_t r = 0; r < m.rows; ++r) {
@@ -156,29 +157,97 @@ void rotate_stream(LayerUnderWork& layer, const Rotation& rotation, ThreadPool& 
   }
 }
 
-std::vector<float> key_smoothing(const LayerUnderWork& layer, const ModelConfig& config, double alpha) {
+namespace {
+
+// The parts of each row that belong to a head are turned.
+void rotate_heads(Matrix& m, const Rotation& rotation, ThreadPool& pool) {
+  pool.parallel_for(m.rows, [&](size_t r, int) {
+    for (size_t first = 0; first < m.columns; first += rotation.size()) {
+      rotation.apply(m.span(r).subspan(first, rotation.size()));
+    }
+  });
+}
+
+void rotate_heads_of_rows(Matrix& m, const Rotation& rotation, ThreadPool& pool) {
+  Matrix t = transposed(m);
+  rotate_heads(t, rotation, pool);
+  m = transposed(t);
+}
+
+}  // namespace
+
+void rotate_values(LayerUnderWork& layer, const Rotation& rotation, ThreadPool& pool) {
+  rotate_heads_of_rows(layer.weights.at("attn_v.weight"), rotation, pool);
+  rotate_heads(layer.weights.at("attn_output.weight"), rotation, pool);
+  if (std::vector<float>* bias = layer.weights.vector("attn_v.bias")) {
+    for (size_t first = 0; first < bias->size(); first += rotation.size()) {
+      rotation.apply(std::span(*bias).subspan(first, rotation.size()));
+    }
+  }
+  Matrix& gram = layer.seen.gram(LayerInput::kMixed);
+  if (gram.empty()) return;
+  rotate_heads(gram, rotation, pool);
+  rotate_heads_of_rows(gram, rotation, pool);
+  rotate_heads(layer.seen.values, rotation, pool);
+  layer.seen.span(LayerInput::kMixed).clear();  // of columns that are no more
+}
+
+namespace {
+
+// Channels that share a number get the largest of theirs: members of a rotary pair, and those of all heads where norms
+// that the heads share hold the numbers.
+void share_channels(std::vector<float>& of_keys, const LayerUnderWork& layer, const ModelConfig& config) {
   const size_t dim = config.head_dim;
-  std::vector<float> span = layer.seen.key_spans;
-  LOCI_ASSERT(span.size() == config.kv_width(), "keys have been measured");
-  if (layer.weights.vectors.contains("attn_k_norm.weight")) {  // whose numbers all heads share
+  if (layer.weights.vectors.contains("attn_k_norm.weight")) {
     for (size_t d = 0; d < dim; ++d) {
       float largest = 0;
-      for (size_t at = d; at < span.size(); at += dim) largest = std::max(largest, span[at]);
-      for (size_t at = d; at < span.size(); at += dim) span[at] = largest;
+      for (size_t at = d; at < of_keys.size(); at += dim) largest = std::max(largest, of_keys[at]);
+      for (size_t at = d; at < of_keys.size(); at += dim) of_keys[at] = largest;
     }
   }
   const bool halves = config.rope_pairing == RopePairing::kHalves;
   const size_t pairs = config.rope[0].inverse_frequencies.size();
   for (size_t head = 0; head < config.kv_heads; ++head) {
     for (size_t pair = 0; pair < pairs; ++pair) {
-      float& a = span[head * dim + (halves ? pair : 2 * pair)];
-      float& b = span[head * dim + (halves ? pair + pairs : 2 * pair + 1)];
+      float& a = of_keys[head * dim + (halves ? pair : 2 * pair)];
+      float& b = of_keys[head * dim + (halves ? pair + pairs : 2 * pair + 1)];
       a = b = std::max(a, b);
     }
   }
+}
+
+std::vector<float> root_mean_squares(const Matrix& rows) {
+  std::vector<float> out(rows.columns);
+  for (size_t k = 0; k < rows.columns; ++k) {
+    double sum = 0;
+    for (size_t r = 0; r < rows.rows; ++r) sum += double{rows.row(r)[k]} * rows.row(r)[k];
+    out[k] = static_cast<float>(std::sqrt(sum / static_cast<double>(rows.rows)));
+  }
+  return out;
+}
+
+}  // namespace
+
+std::vector<float> key_smoothing(const LayerUnderWork& layer, const ModelConfig& config, double alpha) {
+  std::vector<float> span = layer.seen.key_spans;
+  LOCI_ASSERT(span.size() == config.kv_width(), "keys have been measured");
+  share_channels(span, layer, config);
   keep_above(span, kLeast);
   for (float& x : span) x = static_cast<float>(std::pow(double{x}, alpha));
   return span;
+}
+
+std::vector<float> key_balance(const LayerUnderWork& layer, const ModelConfig& config, double alpha) {
+  std::vector<float> keys = root_mean_squares(layer.seen.keys);
+  std::vector<float> queries = largest_of_group(config, root_mean_squares(layer.seen.queries));
+  share_channels(keys, layer, config);
+  share_channels(queries, layer, config);
+  keep_above(keys, kLeastBalanced);
+  keep_above(queries, kLeastBalanced);
+  for (size_t i = 0; i < keys.size(); ++i) {
+    keys[i] = static_cast<float>(std::pow(double{keys[i]} / double{queries[i]}, alpha));
+  }
+  return keys;
 }
 
 void smooth_keys(LayerUnderWork& layer, const ModelConfig& config, std::span<const float> lambda) {
@@ -203,6 +272,19 @@ void smooth_keys(LayerUnderWork& layer, const ModelConfig& config, std::span<con
 std::vector<float> mixed_smoothing(const LayerUnderWork& layer, const ModelConfig& config, double alpha) {
   return smoothing(largest_of_group(config, layer.seen.span(LayerInput::kMixed)),
                    largest_of_group(config, column_spans(layer.weights.at("attn_output.weight"))), alpha);
+}
+
+std::vector<float> mixed_balance(const LayerUnderWork& layer, const ModelConfig& config) {
+  const Matrix& gram = layer.seen.gram(LayerInput::kMixed);
+  std::vector<float> inputs(gram.rows);
+  for (size_t k = 0; k < inputs.size(); ++k) inputs[k] = std::sqrt(gram.row(k)[k]);
+  inputs = largest_of_group(config, inputs);
+  std::vector<float> weights = largest_of_group(config, root_mean_squares(layer.weights.at("attn_output.weight")));
+  keep_above(inputs, kLeastBalanced);
+  keep_above(weights, kLeastBalanced);
+  std::vector<float> out(inputs.size());
+  for (size_t i = 0; i < out.size(); ++i) out[i] = std::sqrt(inputs[i] / weights[i]);
+  return out;
 }
 
 std::vector<float> gated_smoothing(const LayerUnderWork& layer, double alpha) {

@@ -25,11 +25,17 @@ void rotate_stream(LayerUnderWork& layer, const Rotation& rotation, ThreadPool& 
 // between.
 bool stream_rotates(const LayerWeights& weights);
 
+// Values of every KV head are turned by `rotation` [head_dim], and the columns of the output projection that read them.
+void rotate_values(LayerUnderWork& layer, const Rotation& rotation, ThreadPool& pool);
+
 // Keys are divided by `lambda` [kv_heads * head_dim], queries multiplied: q.k stays, since both members of a rotary
 // pair share their number.
 void smooth_keys(LayerUnderWork& layer, const ModelConfig& config, std::span<const float> lambda);
 // lambda = (largest |key| of the pair)^alpha; equal over the heads where norms of the heads hold the numbers.
 std::vector<float> key_smoothing(const LayerUnderWork& layer, const ModelConfig& config, double alpha);
+// lambda = (key / query)^alpha, of root mean squares over the sample and the pair. Where rounding spreads evenly over a
+// head, scores are off by sum (lambda query)^2 * sum (key / lambda)^2, which is least for alpha = 1/2.
+std::vector<float> key_balance(const LayerUnderWork& layer, const ModelConfig& config, double alpha);
 
 // Columns of the output projection are multiplied by `scale`, rows of v divided: [kv_heads * head_dim], shared by the
 // query heads that read a KV head.
@@ -38,6 +44,9 @@ void smooth_mixed(LayerUnderWork& layer, const ModelConfig& config, std::span<co
 void smooth_gated(LayerUnderWork& layer, std::span<const float> scale);
 // max|x|^alpha / max|w|^(1 - alpha), by column of the output projection (folded to KV heads) or of down.
 std::vector<float> mixed_smoothing(const LayerUnderWork& layer, const ModelConfig& config, double alpha);
+// (input / weights)^(1/2), of root mean squares by column of the output projection: likewise least where the rounding
+// of inputs, values and weights spreads evenly over a head, as behind rotate_values.
+std::vector<float> mixed_balance(const LayerUnderWork& layer, const ModelConfig& config);
 std::vector<float> gated_smoothing(const LayerUnderWork& layer, double alpha);
 
 // Column order[i] of the output projection becomes column i, within each KV head: [kv_heads * head_dim], each head's

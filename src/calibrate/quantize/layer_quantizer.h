@@ -7,6 +7,7 @@
 
 #include "calibrate/quantize/folding.h"
 #include "calibrate/quantize/recipe.h"
+#include "calibrate/subject.h"
 #include "io/gguf_output.h"
 
 namespace loci {
@@ -26,10 +27,23 @@ struct QuantizedLayer {
   LayerReport report;
 };
 
-// `rotation` is null if the residual stream stays as it is. `layer.seen` is empty if no step needs statistics.
-Result<QuantizedLayer> quantize_layer(LayerUnderWork layer, LayerId id, const ModelConfig& config,
-                                      const QuantScheme& scheme, const QuantSteps& steps, const Rotation* rotation,
-                                      ThreadPool& pool);
+class SequentialInputs;
+
+// What is asked of a layer.
+struct LayerRecipe {
+  const ModelConfig& config;
+  QuantScheme scheme;
+  QuantSteps steps;
+  const Rotation* rotation = nullptr;  // null: the residual stream stays as it is
+};
+
+// `layer.seen` is empty if no step needs statistics. `inputs` follows the layers before, and this one; null: each
+// layer is rounded for its inputs in the model.
+Result<QuantizedLayer> quantize_layer(LayerUnderWork layer, LayerId id, const LayerRecipe& recipe,
+                                      SequentialInputs* inputs, const Cancelled& cancelled, ThreadPool& pool);
+// A layer that an earlier run has finished: `inputs` goes behind it as if it had just been quantized.
+Status pass_layer(LayerUnderWork layer, LayerId id, const LayerRecipe& recipe, const ModelFile& finished,
+                  SequentialInputs& inputs, const Cancelled& cancelled, ThreadPool& pool);
 
 // A matrix outside the layers (embedding, head): q8_0, or f16 if its rows are no whole blocks or `dtype` says so.
 QuantizedTensor store_matrix(const std::string& name, const Matrix& m, DType dtype, ThreadPool& pool);

@@ -44,6 +44,15 @@ void add_gram(const Rows& x, Matrix& gram, ThreadPool& pool) {
   });
 }
 
+void add_product(const Rows& x, const Rows& y, Matrix& product, ThreadPool& pool) {
+  const size_t n = product.columns;
+  pool.parallel_for(blocks_of(product.rows), [&](size_t item, int) {
+    const size_t first = item * kGramBlock, count = std::min(kGramBlock, product.rows - first);
+    block(product.row(first), count, n, n).noalias() +=
+        block(x.data + first, x.rows, count, x.stride).transpose() * block(y.data, y.rows, n, y.stride);
+  });
+}
+
 void mirror(Matrix& gram) {
   for (size_t i = 0; i < gram.rows; ++i) {
     for (size_t k = i + 1; k < gram.columns; ++k) gram.row(k)[i] = gram.row(i)[k];
@@ -95,6 +104,31 @@ Result<Matrix> inverse_factor(const Matrix& symmetric) {
     }
   }
   return out;
+}
+
+Result<Matrix> solve_damped(const Matrix& symmetric, double damping, const Matrix& right) {
+  const auto n = static_cast<Index>(symmetric.rows);
+  Eigen::MatrixXd damped = block(symmetric.data.data(), symmetric.rows, symmetric.rows, symmetric.rows).cast<double>();
+  const double mean = damped.diagonal().mean();
+  damped.diagonal().array() += mean > 0 ? damping * mean : 1.0;
+  const Eigen::LLT<Eigen::MatrixXd> cholesky(damped);
+  if (cholesky.info() != Eigen::Success) {
+    return fail(ErrorCode::kCorrupt, "the products of calibration inputs ({} x {}) are not positive definite", n, n);
+  }
+  const Eigen::MatrixXd solved =
+      cholesky.solve(block(right.data.data(), right.rows, right.columns, right.columns).cast<double>().transpose());
+  Matrix out(right.rows, right.columns);
+  block(out.data.data(), out.rows, out.columns, out.columns) = solved.transpose().cast<float>();
+  return out;
+}
+
+void add_times(Matrix& m, const Matrix& by, ThreadPool& pool) {
+  const size_t n = m.columns;
+  pool.parallel_for(blocks_of(m.rows), [&](size_t item, int) {
+    const size_t first = item * kGramBlock, count = std::min(kGramBlock, m.rows - first);
+    const RowMajor sum = block(m.row(first), count, n, n) * block(by.data.data(), n, n, n);
+    block(m.row(first), count, n, n) += sum;
+  });
 }
 
 void subtract_product(size_t rows, size_t depth, size_t count, const float* errors, size_t errors_stride,

@@ -32,6 +32,8 @@ Matrix transposed(const Matrix& m);
 // gram [n, n] += x^T x for rows x [any, n]. Only the upper triangle is kept up until `mirror`.
 void add_gram(const Rows& x, Matrix& gram, ThreadPool& pool);
 void mirror(Matrix& gram);
+// product [x.width, y.width] += x^T y.
+void add_product(const Rows& x, const Rows& y, Matrix& product, ThreadPool& pool);
 
 // The sum over rows e of `error` of e gram e^T: what the rows' outputs are off by, squared, over all inputs that the
 // gram matrix has seen. Row by row in `out` if it is not empty.
@@ -40,6 +42,12 @@ double gram_norm(const Matrix& error, const Matrix& gram, ThreadPool& pool, std:
 // The upper Cholesky factor U of the inverse of a symmetric positive definite matrix: inverse = U^T U. kCorrupt if it
 // is not positive definite.
 Result<Matrix> inverse_factor(const Matrix& symmetric);
+
+// The x [rows, n] with x (symmetric + damping * its mean diagonal) = `right` [rows, n]; in double. kCorrupt as above.
+Result<Matrix> solve_damped(const Matrix& symmetric, double damping, const Matrix& right);
+
+// m [rows, n] += m by [n, n].
+void add_times(Matrix& m, const Matrix& by, ThreadPool& pool);
 
 // to [rows, count] -= errors [rows, depth] * factor [depth, count]; strides in floats.
 void subtract_product(size_t rows, size_t depth, size_t count, const float* errors, size_t errors_stride,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "calibrate/quantize/sequential.h"
 #include "engine/fingerprint.h"
 #include "model/model.h"
 #include "tensor/row_scaled.h"
@@ -11,6 +12,7 @@ namespace {
 
 // Of a run's time, about: the reading of the text against the rest.
 constexpr double kReadingShare = 0.4;
+constexpr size_t kFoldingSequences = 8;
 
 // What a model's shape leaves out.
 std::string notes_of(const ModelFile& file, const ModelConfig& config, const QuantizeRun& run) {
@@ -39,6 +41,10 @@ Result<AttentionPlan> store_plan(const QuantizeRun& run, const ModelConfig& conf
   LOCI_TRY(AttentionPlan plan, AttentionPlan::parse(fmt::format("store={}", text)));
   LOCI_CHECK(plan.check({.layers = config.layers, .kv_heads = config.kv_heads, .query_heads = config.query_heads}));
   return plan;
+}
+
+std::string store_text(const AttentionPlan& store) {
+  return store.dense(Stage::kStore) ? "store=kv16" : store.canonical();
 }
 
 }  // namespace
@@ -81,12 +87,16 @@ std::string ModelQuantizer::identity(const QuantizeRun& run, const AttentionPlan
 
 Result<LayerStatistics> ModelQuantizer::statistics(uint32_t layer, const QuantizeRun& run,
                                                    const std::function<void(double)>& on_share) {
-  if (layer < first_measured_ || layer >= first_measured_ + measured_.size()) {
+  // Where the layers are followed, their inputs are measured again; folding is content with fewer.
+  const size_t wanted = std::min(run.steps.sequential ? kFoldingSequences : SIZE_MAX, text_.sequences.size());
+  if (wanted != measured_sequences_ || layer < first_measured_ || layer >= first_measured_ + measured_.size()) {
     const uint64_t most = std::max<uint64_t>(1, kStatisticsBytes / statistics_bytes(config_));
     const auto count = static_cast<uint32_t>(std::min<uint64_t>(most, config_.layers - layer));
     measured_.clear();
-    LOCI_TRY(measured_, measure_layers(*subject_, text_.sequences, layer, count, run.cancelled, on_share));
+    const auto sequences = std::span(text_.sequences).first(wanted);
+    LOCI_TRY(measured_, measure_layers(*subject_, sequences, layer, count, run.cancelled, on_share));
     first_measured_ = layer;
+    measured_sequences_ = wanted;
   }
   return measured_[layer - first_measured_];
 }
@@ -95,6 +105,11 @@ Status ModelQuantizer::quantize_layers(const QuantizeRun& run, const AttentionPl
                                        const Rotation* rotation, QuantizeSummary& summary) {
   ThreadPool& pool = subject_ != nullptr ? subject_->core().threads() : *own_pool_;
   const bool reads = run.steps.need_statistics();
+  std::unique_ptr<SequentialInputs> inputs;
+  if (run.steps.sequential) {
+    LOCI_TRY(inputs, SequentialInputs::make(*subject_, text_.sequences, rotation, store_text(store),
+                                            run.scheme.activation_bits));
+  }
   double read_share = 0;
   for (uint32_t i = 0; i < config_.layers; ++i) {
     const auto share = [&](double done) {
@@ -102,10 +117,8 @@ Status ModelQuantizer::quantize_layers(const QuantizeRun& run, const AttentionPl
     };
     if (run.cancelled && run.cancelled()) return fail(ErrorCode::kCancelled, "quantization was stopped");
     LOCI_TRY(const bool finished, parts.has(LayerId(i)));
-    if (finished) {
-      ++summary.resumed;
-      continue;
-    }
+    if (finished) ++summary.resumed;
+    if (finished && inputs == nullptr) continue;
     LayerUnderWork layer;
     if (reads) {
       LOCI_TRY(layer.seen, statistics(i, run, [&](double done) {
@@ -114,11 +127,16 @@ Status ModelQuantizer::quantize_layers(const QuantizeRun& run, const AttentionPl
                }));
     }
     LOCI_TRY(layer.weights, read_layer(*file_, config_, LayerId(i)));
-    QuantScheme scheme = run.scheme;
-    scheme.store = store.codec(LayerId(i));
-    LOCI_TRY(const QuantizedLayer quantized,
-             quantize_layer(std::move(layer), LayerId(i), config_, scheme, run.steps, rotation, pool));
-    LOCI_CHECK(parts.write(LayerId(i), quantized));
+    LayerRecipe recipe{.config = config_, .scheme = run.scheme, .steps = run.steps, .rotation = rotation};
+    recipe.scheme.store = store.codec(LayerId(i));
+    if (finished) {
+      LOCI_TRY(const LayerPart part, parts.open(LayerId(i)));
+      LOCI_CHECK(pass_layer(std::move(layer), LayerId(i), recipe, *part.file, *inputs, run.cancelled, pool));
+    } else {
+      LOCI_TRY(const QuantizedLayer quantized,
+               quantize_layer(std::move(layer), LayerId(i), recipe, inputs.get(), run.cancelled, pool));
+      LOCI_CHECK(parts.write(LayerId(i), quantized));
+    }
     share(static_cast<double>(i + 1) / config_.layers);
   }
   return {};
@@ -137,7 +155,7 @@ Result<QuantizeSummary> ModelQuantizer::run(const QuantizeRun& run) {
   LOCI_CHECK(quantize_layers(run, store, parts, rotation ? &*rotation : nullptr, summary));
   const Provenance provenance{.scheme = run.scheme,
                               .steps = run.steps,
-                              .store = store.dense(Stage::kStore) ? "store=kv16" : store.canonical(),
+                              .store = store_text(store),
                               .notes = summary.notes,
                               .fingerprint = fingerprint_,
                               .command = run.command,

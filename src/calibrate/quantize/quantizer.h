@@ -1,8 +1,8 @@
 // Quantizes a model, layer by layer: measures what its inputs are like, folds, rounds, writes.
 //
 // Memory: the model as the engine holds it, the statistics of as many layers as kStatisticsBytes hold, one layer in
-// fp32. Statistics are kept from run to run, so that several recipes cost one reading of the text where all layers fit.
-// One thread at a time.
+// fp32, and where layers are followed, what sequential.h says. Statistics are kept from run to run, so that several
+// recipes cost one reading of the text where all layers fit. One thread at a time.
 #pragma once
 
 #include <filesystem>
@@ -70,6 +70,7 @@ class ModelQuantizer {
   std::unique_ptr<ThreadPool> own_pool_;  // where no subject has one
   std::unique_ptr<Subject> subject_;      // reads the text; none if there is none
   uint32_t first_measured_ = 0;
+  size_t measured_sequences_ = 0;
   std::vector<LayerStatistics> measured_;
 };
 

@@ -19,11 +19,13 @@ struct StepName {
   bool QuantSteps::*step;
 };
 constexpr StepName kStepNames[] = {{"rotate", &QuantSteps::rotate},
+                                   {"rotate-values", &QuantSteps::rotate_values},
                                    {"smooth-attention", &QuantSteps::smooth_attention},
                                    {"smooth-outputs", &QuantSteps::smooth_outputs},
                                    {"reorder", &QuantSteps::reorder},
                                    {"clip", &QuantSteps::clip},
-                                   {"compensate", &QuantSteps::compensate}};
+                                   {"compensate", &QuantSteps::compensate},
+                                   {"sequential", &QuantSteps::sequential}};
 
 constexpr uint32_t kLeastGroup = 32;
 
@@ -40,9 +42,8 @@ Result<uint32_t> parse_group(std::string_view text) {
 QuantSteps suitable_steps(const QuantScheme& scheme) {
   QuantSteps out{.rotate = true, .smooth_attention = scheme.store != KvCodec::kKv16};
   if (scheme.weight_bits == 16) return out;
-  out.smooth_outputs = out.compensate = true;
-  out.reorder = scheme.group > 0 && scheme.weight_bits == 4;
-  out.clip = scheme.group == 0 && scheme.weight_bits == 4;
+  out.rotate_values = out.smooth_outputs = out.compensate = out.sequential = true;
+  out.clip = scheme.weight_bits == 4;
   return out;
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <cstring>
 #include <limits>
 #include <numeric>
@@ -69,8 +70,77 @@ RowGrid RowGrid::make(DType dtype, std::span<const float> w, float share, uint32
     const int low = integer(r.low), high = integer(r.high);
     const int step = std::max(1, rounded(static_cast<float>(high - low) / kMostCode));
     const int zero = std::clamp(rounded(static_cast<float>(-low) / static_cast<float>(step)), 0, kMostCode);
-    out.groups_.push_back({static_cast<uint8_t>(step), static_cast<uint8_t>(zero)});
+    out.groups_.emplace_back();
+    out.steps_.emplace_back();
+    out.set_group(out.groups_.size() - 1, {static_cast<uint8_t>(step), static_cast<uint8_t>(zero)});
   }
+  return out;
+}
+
+void RowGrid::set_group(size_t group, CodeGroup to) {
+  groups_[group] = to;
+  steps_[group] = {inverse_ / static_cast<float>(to.step), std::min(kMostCode, to.zero + INT8_MAX / to.step)};
+}
+
+double RowGrid::error(std::span<const float> w, std::span<const float> weight, size_t first, size_t count) const {
+  double sum = 0;
+  for (size_t k = first; k < first + count; ++k) {
+    const float off = w[k] - value(k, code(k, w[k]));
+    sum += double{weight[k]} * off * off;
+  }
+  return sum;
+}
+
+void RowGrid::fit_group(std::span<const float> w, std::span<const float> weight, size_t group) {
+  const size_t first = group * columns_of_group_, count = std::min<size_t>(columns_of_group_, w.size() - first);
+  const CodeGroup whole = groups_[group];
+  CodeGroup best = whole;
+  double least = error(w, weight, first, count);
+  const float middle = static_cast<float>(kMostCode) / 2;
+  const float center = (middle - static_cast<float>(whole.zero)) * static_cast<float>(whole.step);
+  const int least_step = std::max(1, static_cast<int>(static_cast<float>(whole.step) * kLeastShare));
+  for (int step = whole.step; step >= least_step; --step) {
+    const int about = rounded(middle - center / static_cast<float>(step));
+    for (int zero = std::max(0, about - 1); zero <= std::min(about + 1, kMostCode); ++zero) {
+      if (zero * step > -INT8_MIN) continue;
+      set_group(group, {static_cast<uint8_t>(step), static_cast<uint8_t>(zero)});
+      const double off = error(w, weight, first, count);
+      if (off < least) {
+        least = off;
+        best = groups_[group];
+      }
+    }
+  }
+  set_group(group, best);
+}
+
+void RowGrid::fit_row(std::span<const float> w, std::span<const float> weight) {
+  RowGrid best = *this;
+  double least = error(w, weight, 0, w.size());
+  for (float share = 1.0F - kClipStep; share > kLeastShare - kClipStep / 2; share -= kClipStep) {
+    RowGrid tried = make(dtype_, w, share, columns_of_group_);
+    const int zero = tried.groups_.empty() ? 0 : tried.groups_[0].zero;
+    for (int by = dtype_ == DType::kW4Row ? -1 : 0; by <= (dtype_ == DType::kW4Row ? 1 : 0); ++by) {
+      if (zero + by < 0 || zero + by > kMostCode) continue;
+      if (!tried.groups_.empty()) tried.groups_[0].zero = static_cast<uint8_t>(zero + by);
+      const double off = tried.error(w, weight, 0, w.size());
+      if (off < least) {
+        least = off;
+        best = tried;
+      }
+    }
+  }
+  *this = best;
+}
+
+RowGrid RowGrid::fitted(DType dtype, std::span<const float> w, std::span<const float> weight, uint32_t group) {
+  RowGrid out = make(dtype, w, 1.0F, group);
+  const bool grouped = is_row_scaled(dtype) && step_group(dtype) > 0;
+  if (!grouped) {
+    out.fit_row(w, weight);
+    return out;
+  }
+  for (size_t g = 0; g < out.groups_.size(); ++g) out.fit_group(w, weight, g);
   return out;
 }
 
@@ -84,10 +154,9 @@ uint8_t RowGrid::code(size_t column, float w) const {
   if (dtype_ == DType::kW4Row) {
     return static_cast<uint8_t>(std::clamp(rounded(w * inverse_) + groups_[0].zero, 0, kMostCode));
   }
-  const CodeGroup& g = groups_[column / columns_of_group_];
-  const int integer = std::clamp(rounded(w * inverse_), -kProtectiveRange, kProtectiveRange);
-  const int steps = rounded(static_cast<float>(integer) / static_cast<float>(g.step));
-  return static_cast<uint8_t>(std::clamp(steps + g.zero, 0, kMostCode));
+  const size_t group = column / columns_of_group_;
+  const Steps& steps = steps_[group];
+  return static_cast<uint8_t>(std::clamp(rounded(w * steps.inverse) + groups_[group].zero, 0, steps.most));
 }
 
 float RowGrid::value(size_t column, uint8_t code) const {
@@ -158,28 +227,6 @@ Matrix rounding_error(const Matrix& w, const RoundedMatrix& rounded_w, ThreadPoo
   return out;
 }
 
-std::vector<RowGrid> clipped_grids(const Matrix& w, DType dtype, uint32_t group, const Matrix& gram, ThreadPool& pool) {
-  std::vector<RowGrid> best(w.rows), tried(w.rows);
-  std::vector<double> least(w.rows, std::numeric_limits<double>::infinity()), norms(w.rows);
-  Matrix error(w.rows, w.columns);
-  for (float share = 1.0F; share > kLeastShare - kClipStep / 2; share -= kClipStep) {
-    pool.parallel_for(w.rows, [&](size_t r, int) {
-      tried[r] = RowGrid::make(dtype, w.span(r), share, group);
-      for (size_t k = 0; k < w.columns; ++k) {
-        const float x = w.row(r)[k];
-        error.row(r)[k] = x - tried[r].value(k, tried[r].code(k, x));
-      }
-    });
-    gram_norm(error, gram, pool, norms);
-    for (size_t r = 0; r < w.rows; ++r) {
-      if (norms[r] >= least[r]) continue;
-      least[r] = norms[r];
-      best[r] = tried[r];
-    }
-  }
-  return best;
-}
-
 namespace {
 
 std::vector<uint32_t> by_diagonal(const Matrix& gram) {
@@ -198,6 +245,19 @@ Result<Matrix> damped_factor(const Matrix& gram, std::span<const uint32_t> order
     sorted.row(i)[i] += static_cast<float>(mean > 0 ? kDamping * mean : 1.0);
   }
   return inverse_factor(sorted);
+}
+
+// What an error of each column costs.
+Result<std::vector<float>> column_weights(const Matrix& gram, bool compensated) {
+  std::vector<float> out(gram.rows);
+  if (!compensated) {
+    for (size_t k = 0; k < out.size(); ++k) out[k] = gram.row(k)[k];
+    return out;
+  }
+  const std::vector<uint32_t> order = by_diagonal(gram);
+  LOCI_TRY(const Matrix factor, damped_factor(gram, order));
+  for (size_t i = 0; i < out.size(); ++i) out[order[i]] = 1.0F / (factor.row(i)[i] * factor.row(i)[i]);
+  return out;
 }
 
 // Rounds rows [first, last), whose columns have been sorted: `rest` [rows, columns] holds what is left of them.
@@ -243,6 +303,55 @@ Result<RoundedMatrix> round_compensated(const Matrix& w, DType dtype, std::vecto
     round_rows(rest, first, factor, order, out);
   });
   return out;
+}
+
+Result<std::vector<RowGrid>> fitted_grids(const Matrix& w, DType dtype, uint32_t group, const Matrix& gram,
+                                          bool compensated, ThreadPool& pool) {
+  LOCI_TRY(const std::vector<float> weight, column_weights(gram, compensated));
+  std::vector<RowGrid> out(w.rows);
+  pool.parallel_for(w.rows, [&](size_t r, int) { out[r] = RowGrid::fitted(dtype, w.span(r), weight, group); });
+  return out;
+}
+
+void refine(const Matrix& w, const Matrix& gram, int passes, RoundedMatrix& rounded, ThreadPool& pool) {
+  const std::vector<uint32_t> order = by_diagonal(gram);
+  const size_t n = w.columns;
+  double mean = 0;
+  for (size_t i = 0; i < n; ++i) mean += gram.row(i)[i] / static_cast<double>(n);
+  const auto damping = static_cast<float>(kDamping * mean);
+  pool.parallel_for((w.rows + kRowBlock - 1) / kRowBlock, [&](size_t item, int) {
+    const size_t first = item * kRowBlock, count = std::min(kRowBlock, w.rows - first);
+    Matrix off(count, n), slope(count, n);  // what outputs are off by, and half its derivative: off gram
+    for (size_t r = 0; r < count; ++r) {
+      for (size_t k = 0; k < n; ++k) {
+        off.row(r)[k] = w.row(first + r)[k] - rounded.grids[first + r].value(k, rounded.codes[first + r][k]);
+      }
+    }
+    subtract_product(count, n, n, off.data.data(), n, gram.data.data(), n, slope.data.data(), n);
+    for (size_t r = 0; r < count; ++r) {
+      const RowGrid& grid = rounded.grids[first + r];
+      std::vector<uint8_t>& codes = rounded.codes[first + r];
+      float* e = off.row(r);
+      float* g = slope.row(r);
+      for (size_t k = 0; k < n; ++k) g[k] -= damping * e[k];
+      for (int pass = 0; pass < passes; ++pass) {
+        bool changed = false;
+        for (const uint32_t k : order) {
+          const float now = w.row(first + r)[k] - e[k];
+          const uint8_t code = grid.code(k, now - g[k] / (gram.row(k)[k] + damping));
+          if (code == codes[k]) continue;
+          const float by = grid.value(k, code) - now;
+          const float* row = gram.row(k);
+          for (size_t i = 0; i < n; ++i) g[i] += by * row[i];
+          g[k] += by * damping;
+          e[k] -= by;
+          codes[k] = code;
+          changed = true;
+        }
+        if (!changed) break;
+      }
+    }
+  });
 }
 
 }  // namespace loci

@@ -181,12 +181,51 @@ TEST_P(Folding, ARotatedStreamGivesRotatedSums) {
   EXPECT_LT(difference(rotated(before_.feed_forward), after.feed_forward), 1e-5);
 }
 
+TEST_P(Folding, RotatedValuesKeepOutputs) {
+  ThreadPool pool(2);
+  const auto norm = [&] {
+    return gram_norm(layer_.weights.at("attn_output.weight"), layer_.seen.gram(LayerInput::kMixed), pool);
+  };
+  for (size_t k = 0; k < config_.q_width(); ++k) layer_.seen.gram(LayerInput::kMixed).row(k)[k] += 30;  // a gram's
+  const double raised = norm();
+  smooth_mixed(layer_, config_, mixed_balance(layer_, config_));
+  rotate_values(layer_, Rotation(config_.head_dim), pool);
+  expect_same(before_, run_layer(layer_, config_, first_, second_));
+  EXPECT_NEAR(norm() / raised, 1, 1e-4);
+}
+
 TEST_P(Folding, SmoothedKeysKeepTheirScores) {
   const std::vector<float> lambda = key_smoothing(layer_, config_, 0.5);
   const std::vector<float> spans = layer_.seen.key_spans;
   smooth_keys(layer_, config_, lambda);
   expect_same(before_, run_layer(layer_, config_, first_, second_));
   for (size_t i = 0; i < spans.size(); ++i) EXPECT_FLOAT_EQ(layer_.seen.key_spans[i], spans[i] / lambda[i]);
+}
+
+// The balance is where sum (lambda q)^2 * sum (k / lambda)^2 is least, over the numbers that rotary pairs share.
+TEST_P(Folding, BalancedKeysKeepTheirScoresAndSpreadErrorsLeast) {
+  for (Matrix* rows : {&layer_.seen.queries, &layer_.seen.keys}) {
+    *rows = Matrix(50, rows == &layer_.seen.queries ? config_.q_width() : config_.kv_width());
+    for (size_t r = 0; r < rows->rows; ++r) {
+      for (size_t k = 0; k < rows->columns; ++k) {
+        // Equal over a pair and over the query heads of a group, as rotation makes them on the mean.
+        const size_t pair = GetParam() == RopePairing::kHalves ? k % 4 : k % 8 / 2;
+        rows->row(r)[k] = static_cast<float>(rows == &layer_.seen.queries ? 1 + pair * pair : 4.0 / (1.0 + 2.0 * pair));
+      }
+    }
+  }
+  const auto spread = [&](double alpha) {
+    const std::vector<float> lambda = key_balance(layer_, config_, alpha);
+    double q = 0, k = 0;
+    for (size_t d = 0; d < config_.head_dim; ++d) {
+      q += std::pow(double{lambda[d]} * layer_.seen.queries.row(0)[d], 2);
+      k += std::pow(layer_.seen.keys.row(0)[d] / double{lambda[d]}, 2);
+    }
+    return q * k;
+  };
+  for (const double alpha : {0.0, 0.25, 0.45, 0.55, 1.0}) EXPECT_LT(spread(0.5), spread(alpha)) << alpha;
+  smooth_keys(layer_, config_, key_balance(layer_, config_, 0.5));
+  expect_same(before_, run_layer(layer_, config_, first_, second_));
 }
 
 // Members of a rotary pair with numbers of their own: rotation does not commute with them.

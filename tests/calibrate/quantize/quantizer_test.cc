@@ -99,7 +99,8 @@ class QuantizedFamily : public testing::TestWithParam<const char*> {
 TEST_P(QuantizedFamily, FoldingLeavesLogitsAsTheyAre) {
   const auto quantizer = open_quantizer(model());
   const std::filesystem::path output = folder_.path() / "folded.gguf";
-  const auto made = quantizer->run(run_of({"w16a16kv4", "128", "rotate,smooth-attention,reorder"}, output));
+  const auto made =
+      quantizer->run(run_of({"w16a16kv4", "128", "rotate,rotate-values,smooth-attention,reorder"}, output));
   ASSERT_TRUE(made.ok()) << made.error().message;
   EXPECT_LT(distance(logits_of(model()), logits_of(output)), 3e-3);
 }
@@ -146,7 +147,8 @@ class QuantizedNeedle : public testing::Test {
 
 TEST_F(QuantizedNeedle, InterruptedRunsEndWithTheSameBytes) {
   const auto quantizer = open_quantizer(kNeedle);
-  QuantizeRun run = run_of({}, folder_.path() / "whole.gguf");
+  const std::string steps = "rotate,rotate-values,smooth-attention,compensate,sequential";
+  QuantizeRun run = run_of({"w4a8kv4", "128", steps}, folder_.path() / "whole.gguf");
   ASSERT_TRUE(quantizer->run(run).ok());
 
   // As in other processes, with other numbers of threads, each of which is stopped after two layers more.
@@ -292,8 +294,9 @@ TEST(Recipes, SchemesAndStepsAreReadAndRefused) {
   for (const char* wrong : {"0", "96", "row", "128x"}) EXPECT_FALSE(parse_scheme("w4a8kv4", wrong).ok()) << wrong;
   EXPECT_FALSE(parse_scheme("w4a16kv4", "channel").ok());
   const QuantScheme grouped = *parse_scheme("w4a8kv4", "128"), channel = *parse_scheme("w4a8kv16", "channel");
-  EXPECT_EQ(parse_steps("all", grouped)->names(), "rotate,smooth-attention,smooth-outputs,reorder,compensate");
-  EXPECT_EQ(parse_steps("all", channel)->names(), "rotate,smooth-outputs,clip,compensate");
+  EXPECT_EQ(parse_steps("all", grouped)->names(),
+            "rotate,rotate-values,smooth-attention,smooth-outputs,clip,compensate,sequential");
+  EXPECT_EQ(parse_steps("all", channel)->names(), "rotate,rotate-values,smooth-outputs,clip,compensate,sequential");
   EXPECT_EQ(parse_steps("clip,rotate", grouped)->names(), "rotate,clip");
   EXPECT_EQ(parse_steps("none", grouped)->names(), "none");
   EXPECT_THAT(parse_steps("rotat", grouped).error().message, HasSubstr("did you mean 'rotate'"));

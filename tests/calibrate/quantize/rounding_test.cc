@@ -83,6 +83,48 @@ TEST(InverseFactor, MultipliesToTheInverse) {
   EXPECT_EQ(inverse_factor(Matrix(3, 3)).error().code, ErrorCode::kCorrupt);
 }
 
+// Of all changes D of the weights, W (S (G + damping)^-1) brings outputs over y nearest to those over x.
+TEST(SolveDamped, GivesTheLeastSquaresCorrection) {
+  ThreadPool pool(2);
+  Matrix x = random_matrix(300, 40, 21), y = x;
+  std::mt19937 random(22);
+  std::normal_distribution<float> normal(0, 0.3F);
+  for (size_t t = 0; t < y.rows; ++t) {
+    for (size_t k = 0; k < 40; ++k) y.row(t)[k] = 0.8F * x.row(t)[k] + 0.2F * x.row(t)[(k + 1) % 40] + normal(random);
+  }
+  Matrix off = x, shift(40, 40);
+  for (size_t i = 0; i < off.data.size(); ++i) off.data[i] -= y.data[i];
+  const auto rows_of = [](Matrix& m) {
+    return Rows{m.data.data(), static_cast<uint32_t>(m.rows), static_cast<uint32_t>(m.columns),
+                static_cast<uint32_t>(m.columns)};
+  };
+  add_product(rows_of(off), rows_of(y), shift, pool);
+  const Matrix w = random_matrix(6, 40, 23);
+  const auto error = [&](const Matrix& by) {
+    double sum = 0;
+    for (size_t t = 0; t < x.rows; ++t) {
+      for (size_t r = 0; r < w.rows; ++r) {
+        double out = 0;
+        for (size_t k = 0; k < 40; ++k) out += double{w.row(r)[k]} * x.row(t)[k] - double{by.row(r)[k]} * y.row(t)[k];
+        sum += out * out;
+      }
+    }
+    return sum;
+  };
+  Matrix corrected = w;
+  add_times(corrected, *solve_damped(gram_of(y, pool), 1e-9, shift), pool);
+  const double least = error(corrected);
+  EXPECT_LT(least, 0.9 * error(w));
+  for (const float by : {-0.02F, 0.02F}) {
+    for (size_t k = 0; k < 40; k += 7) {
+      Matrix other = corrected;
+      other.row(k % 6)[k] += by;
+      EXPECT_GT(error(other), least);
+    }
+  }
+  EXPECT_EQ(solve_damped(Matrix(3, 3), 0, Matrix(3, 3)).ok(), true) << "nothing was seen: nothing is corrected";
+}
+
 // What is written is read back as what was rounded to, and no integer leaves its range.
 TEST(Rounding, StoredRowsAreTheRoundedOnes) {
   ThreadPool pool(2);
@@ -132,25 +174,47 @@ TEST(Rounding, NarrowerGroupsLoseLess) {
   }
 }
 
-TEST(Rounding, ClippingNeverLosesAndCompensationGains) {
+TEST(Rounding, FittedRangesNeverLoseAndCompensationGains) {
   ThreadPool pool(2);
   const Matrix w = random_matrix(100, 256, 7);
   Matrix x = uneven_inputs(700, 256, 8);
   const Matrix gram = gram_of(x, pool);
+  // What columns weigh by their mean squares: inputs that have nothing to do with each other.
+  Matrix diagonal(256, 256);
+  for (size_t k = 0; k < 256; ++k) diagonal.row(k)[k] = gram.row(k)[k];
   for (const DType dtype : kFormats) {
     const std::vector<RowGrid> full = full_grids(w, dtype, 0, pool);
+    const std::vector<RowGrid> fitted = *fitted_grids(w, dtype, 0, gram, false, pool);
+    EXPECT_LE(error_of(w, round_to_nearest(w, dtype, fitted, pool), diagonal, pool),
+              error_of(w, round_to_nearest(w, dtype, full, pool), diagonal, pool) * 1.0001)
+        << info(dtype).name;
     const double nearest = error_of(w, round_to_nearest(w, dtype, full, pool), gram, pool);
-    const double clipped =
-        error_of(w, round_to_nearest(w, dtype, clipped_grids(w, dtype, 0, gram, pool), pool), gram, pool);
-    const Result<RoundedMatrix> gptq = round_compensated(w, dtype, full, gram, pool);
-    ASSERT_TRUE(gptq.ok());
-    EXPECT_LE(clipped, nearest * 1.0001) << info(dtype).name;
-    EXPECT_LT(error_of(w, *gptq, gram, pool), 0.8 * nearest) << info(dtype).name;
-    const std::vector<std::byte> bytes = gptq->bytes();
-    const size_t stride = *row_bytes(dtype, 256);
-    for (size_t r = 0; r < w.rows; ++r) {
-      EXPECT_TRUE(row_holds(dtype, bytes.data() + r * stride, 256));
+    for (const std::vector<RowGrid>& grids : {full, *fitted_grids(w, dtype, 0, gram, true, pool)}) {
+      const Result<RoundedMatrix> gptq = round_compensated(w, dtype, grids, gram, pool);
+      ASSERT_TRUE(gptq.ok());
+      EXPECT_LT(error_of(w, *gptq, gram, pool), 0.8 * nearest) << info(dtype).name;
+      const std::vector<std::byte> bytes = gptq->bytes();
+      const size_t stride = *row_bytes(dtype, 256);
+      for (size_t r = 0; r < w.rows; ++r) EXPECT_TRUE(row_holds(dtype, bytes.data() + r * stride, 256));
     }
+  }
+}
+
+// Every change lowers the damped error, so none is undone, and another pass has little left to do.
+TEST(Rounding, RefiningCodesGainsUntilThereIsNothingToGain) {
+  ThreadPool pool(2);
+  const Matrix w = random_matrix(70, 256, 11);
+  Matrix x = uneven_inputs(500, 256, 12);
+  const Matrix gram = gram_of(x, pool);
+  for (const DType dtype : kFormats) {
+    RoundedMatrix rounded = *round_compensated(w, dtype, full_grids(w, dtype, 0, pool), gram, pool);
+    const double before = error_of(w, rounded, gram, pool);
+    refine(w, gram, 30, rounded, pool);
+    const double after = error_of(w, rounded, gram, pool);
+    EXPECT_LT(after, before) << info(dtype).name;
+    const std::vector<std::byte> settled = rounded.bytes();
+    refine(w, gram, 1, rounded, pool);
+    EXPECT_EQ(rounded.bytes(), settled) << info(dtype).name;
   }
 }
 
@@ -161,8 +225,12 @@ TEST(Rounding, IsTheSameWithAnyNumberOfThreads) {
   const Matrix gram = gram_of(x, one), gram_of_three = gram_of(x, three);
   EXPECT_EQ(gram.data, gram_of_three.data);
   const DType dtype = DType::kW4G64;
-  EXPECT_EQ(round_compensated(w, dtype, clipped_grids(w, dtype, 0, gram, one), gram, one)->bytes(),
-            round_compensated(w, dtype, clipped_grids(w, dtype, 0, gram, three), gram, three)->bytes());
+  const auto bytes_with = [&](ThreadPool& pool) {
+    RoundedMatrix out = *round_compensated(w, dtype, *fitted_grids(w, dtype, 0, gram, true, pool), gram, pool);
+    refine(w, gram, 2, out, pool);
+    return out.bytes();
+  };
+  EXPECT_EQ(bytes_with(one), bytes_with(three));
 }
 
 }  // namespace

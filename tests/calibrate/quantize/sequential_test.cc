@@ -1,0 +1,118 @@
+// What follows a model layer by layer, against passes of the whole model.
+#include "calibrate/quantize/sequential.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+
+#include "calibrate/quantize/statistics.h"
+#include "model/blocks.h"
+
+namespace loci {
+namespace {
+
+const std::string kNeedle = LOCI_SOURCE_DIR "/models/needle-14m-q8_0.gguf";
+constexpr uint32_t kLength = 100;
+
+std::vector<std::vector<TokenId>> random_sequences(uint32_t count) {
+  std::mt19937 random(9);
+  std::vector<std::vector<TokenId>> out(count, std::vector<TokenId>(kLength));
+  for (auto& sequence : out) {
+    for (TokenId& id : sequence) id = static_cast<TokenId>(random() % 200);
+  }
+  return out;
+}
+
+std::unique_ptr<Subject> load_subject() {
+  EngineOptions options;
+  options.threads = 2;
+  options.context = options.chunk = kLength;
+  options.activations = "f32";
+  auto out = Subject::load(kNeedle, options);
+  EXPECT_TRUE(out.ok()) << out.error().message;
+  return std::move(*out);
+}
+
+// The layer as it is, times `by`: a stand-in for a quantized one.
+std::vector<QuantizedTensor> tensors_of(LayerId id, const LayerWeights& weights, float by) {
+  std::vector<QuantizedTensor> out;
+  for (const Projection& p : kProjections) {
+    Matrix m = weights.at(p.name);
+    for (float& x : m.data) x *= by;
+    QuantizedTensor& t = out.emplace_back(store_vector(layer_tensor(id, p.name), m.data));
+    t.plan.shape = {m.rows, m.columns};
+  }
+  for (const auto& [name, v] : weights.vectors) out.push_back(store_vector(layer_tensor(id, name), v));
+  return out;
+}
+
+double largest_difference(const Matrix& a, const Matrix& b) {
+  double most = 0, size = 0;
+  for (size_t i = 0; i < a.data.size(); ++i) {
+    most = std::max(most, std::fabs(double{a.data[i]} - b.data[i]));
+    size = std::max(size, std::fabs(double{a.data[i]}));
+  }
+  return most / size;
+}
+
+// Behind layers that are what they were, inputs are those of the whole model's passes, and nothing has shifted.
+TEST(SequentialInputs, FollowTheModelItself) {
+  const auto subject = load_subject();
+  const auto sequences = random_sequences(3);
+  const auto file = open_model_file(kNeedle);
+  const ModelConfig& config = subject->core().model().config();
+  const auto right = measure_layers(*subject, sequences, 0, config.layers, {}, [](double) {});
+  ASSERT_TRUE(right.ok());
+  const auto inputs = SequentialInputs::make(*subject, sequences, nullptr, "store=kv16", 16);
+  ASSERT_TRUE(inputs.ok()) << inputs.error().message;
+  for (uint32_t i = 0; i < config.layers; ++i) {
+    const LayerWeights weights = *read_layer(**file, config, LayerId(i));
+    const std::vector<QuantizedTensor> stored = tensors_of(LayerId(i), weights, 1);
+    ASSERT_TRUE((*inputs)->enter(LayerId(i), weights, {}).ok());
+    for (size_t at = 0; at < kLayerInputs; ++at) {
+      const auto input = static_cast<LayerInput>(at);
+      const size_t before = std::ranges::count_if(kProjections, [&](const Projection& p) { return p.input < input; });
+      const auto followed = (*inputs)->follow(input, std::span(stored).first(before), {});
+      ASSERT_TRUE(followed.ok()) << followed.error().message;
+      const Matrix& gram = (*right)[i].gram(input);
+      EXPECT_LT(largest_difference(gram, followed->gram), 1e-3) << "layer " << i << ", input " << at;
+      float shift = 0, size = 0;
+      for (const float x : followed->shift.data) shift = std::max(shift, std::fabs(x));
+      for (const float x : gram.data) size = std::max(size, std::fabs(x));
+      EXPECT_LT(shift, 1e-3F * size);
+    }
+    ASSERT_TRUE((*inputs)->leave(LayerFile(stored), {}).ok());
+  }
+}
+
+// What comes out of a changed layer reaches the next one's inputs, and the shift says from where.
+TEST(SequentialInputs, SeeWhatChangedLayersDo) {
+  const auto subject = load_subject();
+  const auto sequences = random_sequences(2);
+  const auto file = open_model_file(kNeedle);
+  const ModelConfig& config = subject->core().model().config();
+  const auto inputs = SequentialInputs::make(*subject, sequences, nullptr, "store=kv4", 8);
+  ASSERT_TRUE(inputs.ok());
+  const LayerWeights first = *read_layer(**file, config, LayerId(0)), next = *read_layer(**file, config, LayerId(1));
+  ASSERT_TRUE((*inputs)->enter(LayerId(0), first, {}).ok());
+  ASSERT_TRUE((*inputs)->leave(LayerFile(tensors_of(LayerId(0), first, 0.9F)), {}).ok());
+  ASSERT_TRUE((*inputs)->enter(LayerId(1), next, {}).ok());
+  const auto followed = (*inputs)->follow(LayerInput::kAttention, {}, {});
+  ASSERT_TRUE(followed.ok());
+  const auto right = measure_layers(*subject, sequences, 1, 1, {}, [](double) {});
+  const Matrix& gram = (*right)[0].gram(LayerInput::kAttention);
+  EXPECT_GT(largest_difference(gram, followed->gram), 1e-3);
+  // x = y + d, so that sum x^T y = gram(y) + shift; its trace lies below the root of the traces' product.
+  double xy = 0, xx = 0, yy = 0;
+  for (size_t k = 0; k < gram.rows; ++k) {
+    xx += gram.row(k)[k];
+    yy += followed->gram.row(k)[k];
+    xy += double{followed->gram.row(k)[k]} + followed->shift.row(k)[k];
+  }
+  EXPECT_LT(xy, std::sqrt(xx * yy));
+  EXPECT_GT(xy, 0.5 * std::sqrt(xx * yy));
+}
+
+}  // namespace
+}  // namespace loci
