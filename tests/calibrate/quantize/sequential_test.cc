@@ -12,7 +12,7 @@
 namespace loci {
 namespace {
 
-const std::string kNeedle = LOCI_SOURCE_DIR "/models/needle-14m-q8_0.gguf";
+const std::string kSequentialModel = LOCI_SOURCE_DIR "/models/needle-14m-q8_0.gguf";
 constexpr uint32_t kLength = 100;
 
 std::vector<std::vector<TokenId>> random_sequences(uint32_t count) {
@@ -29,7 +29,7 @@ std::unique_ptr<Subject> load_subject() {
   options.threads = 2;
   options.context = options.chunk = kLength;
   options.activations = "f32";
-  auto out = Subject::load(kNeedle, options);
+  auto out = Subject::load(kSequentialModel, options);
   EXPECT_TRUE(out.ok()) << out.error().message;
   return std::move(*out);
 }
@@ -60,7 +60,7 @@ double largest_difference(const Matrix& a, const Matrix& b) {
 TEST(SequentialInputs, FollowTheModelItself) {
   const auto subject = load_subject();
   const auto sequences = random_sequences(3);
-  const auto file = open_model_file(kNeedle);
+  const auto file = open_model_file(kSequentialModel);
   const ModelConfig& config = subject->core().model().config();
   const auto right = measure_layers(*subject, sequences, 0, config.layers, {}, [](double) {});
   ASSERT_TRUE(right.ok());
@@ -90,7 +90,7 @@ TEST(SequentialInputs, FollowTheModelItself) {
 TEST(SequentialInputs, SeeWhatChangedLayersDo) {
   const auto subject = load_subject();
   const auto sequences = random_sequences(2);
-  const auto file = open_model_file(kNeedle);
+  const auto file = open_model_file(kSequentialModel);
   const ModelConfig& config = subject->core().model().config();
   const auto inputs = SequentialInputs::make(*subject, sequences, nullptr, "store=kv4", 8);
   ASSERT_TRUE(inputs.ok());
