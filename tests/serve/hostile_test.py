@@ -303,10 +303,10 @@ class Hostile(unittest.TestCase):
         s.close()
 
     def test_bodies_that_were_read_leave_room(self):
-        # 256 MiB of bodies may be there at once. These are more, of requests that run or wait, but they have been read.
-        body = json.dumps({"prompt": "a", "max_tokens": 1000, "ignore_eos": True, "stream": True, "user": "a" * (8 << 20)}).encode()
+        # 256 MiB of bodies may be there at once. These are more, of requests that have been read: one runs for long, the others wait.
+        body = json.dumps({"prompt": "a", "max_tokens": 30000, "ignore_eos": True, "stream": True, "user": "a" * (8 << 20)}).encode()
         head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        with Served(OPTIONS.loci, OPTIONS.model, "--ctx", "1024", "--batch", "4") as server:
+        with Served(OPTIONS.loci, OPTIONS.model, "--ctx", "32768", "--batch", "1", "--drain-seconds", "0") as server:
             clients = []
             for _ in range(34):
                 s = socket.create_connection(("127.0.0.1", server.port), timeout=30)
