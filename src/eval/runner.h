@@ -17,8 +17,7 @@ namespace loci {
 
 struct EvalRun {
   std::vector<const Task*> tasks;
-  std::vector<const Task*>
-      named;  // of these, those that cannot be done without: others are left out where a length is too short
+  std::vector<const Task*> named;  // of these; the others are left out where a length is too short
   std::vector<uint32_t> lengths;
   std::vector<std::string> plans;
   SampleOptions samples{.seed = 1, .prompts = 24, .even_depths = false, .random_start = false};

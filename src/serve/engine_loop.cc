@@ -78,6 +78,8 @@ size_t EngineLoop::open() const {
 
 void EngineLoop::begin(Ticket ticket, Submission submission) {
   BatchRequest& request = submission.request;
+  const std::string& own = model_.core->plan()->canonical;
+  const std::string& attention = submission.attention.empty() ? own : submission.attention;
   const auto choices = static_cast<uint32_t>(request.choices.size());
   const auto left_queue = std::make_shared<bool>(false);
   // The counts that others see follow the request from here on.
@@ -95,7 +97,7 @@ void EngineLoop::begin(Ticket ticket, Submission submission) {
   if (options_.read_answers && submission.conversation && choices == 1) {
     const Request& asked = request.choices.front();
     unread = std::make_shared<Unread>();
-    unread->attention = submission.attention;
+    unread->attention = attention;
     unread->request = {.prompt = asked.prompt, .spans = asked.spans, .salt = asked.salt, .task = asked.task};
   }
   request.on_done = [this, ticket, leave_queue, unread, told = std::move(request.on_done)](uint32_t choice,
@@ -116,8 +118,6 @@ void EngineLoop::begin(Ticket ticket, Submission submission) {
   };
   live_[ticket] = {
       .id = 0, .deadline = submission.deadline, .choices = choices, .on_cancel = std::move(submission.on_cancel)};
-  const std::string& own = model_.core->plan()->canonical;
-  const std::string& attention = submission.attention.empty() ? own : submission.attention;
   if (options_.log != nullptr) options_.log->on_submit(batcher_.passes(), ticket, request, attention);
   Result<std::shared_ptr<const BoundPlan>> plan = model_.core->bind(attention);
   if (!plan.ok()) {
@@ -149,9 +149,7 @@ void EngineLoop::begin_reading() {
   request.choices.push_back(reading.what.request);
   request.choices.front().max_new_tokens = 1;
   request.on_done = [this](uint32_t, const Result<Completion>&) { reading_.reset(); };
-  const std::string& own = model_.core->plan()->canonical;
-  const std::string& attention = reading.what.attention.empty() ? own : reading.what.attention;
-  Result<std::shared_ptr<const BoundPlan>> plan = model_.core->bind(attention);
+  Result<std::shared_ptr<const BoundPlan>> plan = model_.core->bind(reading.what.attention);
   if (!plan.ok()) {
     reading_.reset();
     return;

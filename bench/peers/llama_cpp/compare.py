@@ -329,9 +329,9 @@ def arguments():
     return options
 
 
-def default_output(options, processor):
+def default_output(kind, options, processor):
     slug = re.sub(r"[^a-z0-9]+", "-", processor.lower()).strip("-")
-    return ROOT / "bench/results" / f"llama_cpp-{options.model.stem}-{slug}.json"
+    return ROOT / "bench/results" / f"{kind}-{options.model.stem}-{slug}.json"
 
 
 def main():
@@ -347,7 +347,7 @@ def main():
 
     rows = rows_of(peers + own, options.depths, names)
     result = report(options, host, peers + own, rows)
-    output = options.output or default_output(options, host["processor"])
+    output = options.output or default_output("llama_cpp", options, host["processor"])
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(f"{options.model.name}, {options.threads} threads, {host['processor']}; {result['versions']['peer']}; "

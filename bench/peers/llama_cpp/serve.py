@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import pathlib
-import re
 import socket
 import subprocess
 import sys
@@ -23,7 +22,7 @@ import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from compare import machine, output_of  # noqa: E402
+from compare import default_output, machine, output_of, shown  # noqa: E402
 
 PROMPT, ANSWER, PREFIX = 1024, 64, 4096
 
@@ -68,7 +67,7 @@ def free_port():
 
 
 def loci_server(options, context, port):
-    # Memory as llama-server has it: every client's whole context. Its answers begin with the same file and as many threads.
+    # Room for every client's whole context, as llama-server has it.
     return [options.loci, "serve", "-m", options.model, "--threads", options.threads, "--ctx", context, "--batch", options.clients,
             "--kv-memory", options.kv_memory, "--port", port, "--quiet"]
 
@@ -158,11 +157,10 @@ def main():
     for turn in range(options.rounds):
         for name, command_of in (("llama-server", llama_server), ("loci serve", loci_server)):
             run = measure(options, command_of, alone, shared)
-            runs.append({"server": name, "round": turn, "command": [str(p) for p in command_of(options, PROMPT + 256, "PORT")], **run})
+            runs.append({"server": name, "round": turn, "command": shown(command_of(options, PROMPT + 256, "PORT")), **run})
             print(row(name, run), flush=True)
     host = machine()
-    slug = re.sub(r"[^a-z0-9]+", "-", host["processor"].lower()).strip("-")
-    out = options.out or ROOT / f"bench/results/serve-{options.model.stem}-{slug}.json"
+    out = options.out or default_output("serve", options, host["processor"])
     out.write_text(json.dumps({"machine": host, "peer": (options.peer / "version.txt").read_text().strip(), "clients": options.clients, "requests": options.requests,
                                "threads": options.threads, "prompt": PROMPT, "answer": ANSWER, "prefix": PREFIX, "runs": runs}, indent=1) + "\n")
 
