@@ -40,7 +40,7 @@ endfunction()
 # src/NAME, but for main.cc and cuda/ (see cuda.cmake), and of SOURCES. Its header set is 'code' unless HEADERS says otherwise;
 # 'none' compiles it without one, at the build type's own level.
 # Files named *_avx2.cc and *_avx512.cc are compiled for that instruction set; nothing else may use its instructions.
-# *_bf16_avx512.cc may use AVX512_BF16 besides.
+# *_bf16_avx512.cc may use AVX512_BF16 besides, *_amx.cc that and AMX.
 function(loci_module name)
   cmake_parse_arguments(ARG "" "HEADERS" "SOURCES;DEPENDS" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${name}/*.cc)
@@ -65,16 +65,19 @@ function(loci_module name)
   foreach(source IN LISTS sources)
     if(source MATCHES "_avx2\\.cc$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c")
-    elseif(source MATCHES "_avx512\\.cc$")
+    elseif(source MATCHES "_(avx512|amx)\\.cc$")
       # GCC 12 takes the deliberately undefined operands inside its own intrinsics for uninitialized variables.
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
         "-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx512vnni;-mavx2;-mfma;-mf16c;-mprefer-vector-width=512;-Wno-uninitialized;$<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>")
     endif()
-    if(source MATCHES "_avx(2|512)\\.cc$")  # whose flags no precompiled header has
+    if(source MATCHES "_(avx2|avx512|amx)\\.cc$")  # whose flags no precompiled header has
       set_source_files_properties(${source} PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
     endif()
-    if(source MATCHES "_bf16_avx512\\.cc$")
+    if(source MATCHES "_bf16_avx512\\.cc$|_amx\\.cc$")
       set_property(SOURCE ${source} APPEND PROPERTY COMPILE_OPTIONS "-mavx512bf16")
+    endif()
+    if(source MATCHES "_amx\\.cc$")
+      set_property(SOURCE ${source} APPEND PROPERTY COMPILE_OPTIONS "-mamx-tile;-mamx-bf16;-mamx-int8")
     endif()
   endforeach()
 endfunction()

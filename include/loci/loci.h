@@ -31,7 +31,7 @@ struct EngineOptions {
   // The plan: which tokens are kept, stored, selected, mixed. Without a store clause a model is stored as it was
   // quantized for, or in 16 bits.
   std::string attention = "dense";
-  std::string isa = "auto";  // auto, scalar, avx2, avx512
+  std::string isa = "auto";  // auto, scalar, avx2, avx512, amx
   // How activations meet quantized weights. "int16": rounded to up to 16 bits, 8 where columns do not stick out of
   // their block, in integer dot products; next-token log-probabilities are within 0.02 of fp32 on the mean. "int8": 8
   // bits everywhere, off by about 0.06. "f32": weights decoded and multiplied in fp32, slow, the yardstick of the

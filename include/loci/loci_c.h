@@ -73,7 +73,7 @@ typedef struct loci_engine_options {
   uint32_t chunk;   /* prompt tokens per forward pass */
   /* Three texts of which NULL is the library's default; loci.h says what they mean. */
   const char* attention;       /* the plan, such as "dense" or "store=kv4" */
-  const char* isa;             /* "auto", "scalar", "avx2", "avx512" */
+  const char* isa;             /* "auto", "scalar", "avx2", "avx512", "amx" */
   const char* activations;     /* "int16", "int8", "f32" */
   uint64_t memory_limit_bytes; /* refuse what needs more; 0: what the machine has free */
   int32_t prefix_cache;        /* 1: keep the pages of finished prompts for later ones */

@@ -20,7 +20,11 @@
 namespace loci {
 namespace {
 
-constexpr uint32_t kTargetTileRows = 192;    // a page is decoded once for them: a twentieth of the time
+// A page is decoded once for the rows of a tile: a tenth of the time. More rows than these would push one another's
+// outputs out of the second cache.
+constexpr uint32_t kTileOutputBytes = 128 << 10;
+constexpr uint32_t kMostTileRows = 512;
+constexpr uint32_t kLeastTileRows = 128;
 constexpr uint32_t kItemwise = 0x80000000u;  // marks a segment whose items are published one by one
 
 size_t state_floats(size_t rows, size_t dim) { return rows * (dim + 2); }
@@ -77,7 +81,9 @@ WorkPlan Executor::plan(const ReadBounds& bounds, int threads) {
   plan.group = bounds.query_heads / bounds.kv_heads;
   plan.head_dim = bounds.head_dim;
   plan.padded_dim = static_cast<uint32_t>(round_up(bounds.head_dim, kCodeGroup));
-  plan.tile_positions = std::bit_floor(std::max(1u, kTargetTileRows / plan.group));
+  const uint32_t most_rows = std::clamp(kTileOutputBytes / (plan.padded_dim * static_cast<uint32_t>(sizeof(float))),
+                                        kLeastTileRows, kMostTileRows);
+  plan.tile_positions = std::bit_floor(std::max(1u, most_rows / plan.group));
   plan.tile_rows = plan.tile_positions * plan.group;
   plan.precision = bounds.precision;
   plan.schedule = bounds.schedule;

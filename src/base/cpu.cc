@@ -1,6 +1,8 @@
 #include "base/cpu.h"
 
 #include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <fstream>
 #include <thread>
@@ -25,6 +27,15 @@ std::string model_name() {
   return "unknown processor";
 }
 
+#if defined(__x86_64__)
+// Linux saves the tiles' state only for processes that have asked for it.
+bool ask_for_tiles() {
+  constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
+  constexpr long kTileData = 18;               // XFEATURE_XTILEDATA
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+#endif
+
 CpuInfo detect() {
   CpuInfo info;
   info.model = model_name();
@@ -41,10 +52,12 @@ CpuInfo detect() {
                 __builtin_cpu_supports("avx512vnni");
   eax = 7, ecx = 1;
   __asm__ volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
-  info.fast_bf16 = info.avx512 && ((eax >> 5) & 1u) != 0 && __builtin_cpu_is("amd");
+  const bool bf16 = info.avx512 && ((eax >> 5) & 1u) != 0;
+  info.fast_bf16 = bf16 && __builtin_cpu_is("amd");
   eax = 7, ecx = 0;
   __asm__ volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
-  info.amx_int8 = (edx >> 25) & 1u;
+  constexpr unsigned kTiles = 1u << 22 | 1u << 24 | 1u << 25;  // AMX_BF16, AMX_TILE, AMX_INT8
+  info.amx = bf16 && (edx & kTiles) == kTiles && ask_for_tiles();
 #endif
   return info;
 }
@@ -64,6 +77,8 @@ std::string_view to_string(Isa isa) {
       return "avx2";
     case Isa::kAvx512:
       return "avx512";
+    case Isa::kAmx:
+      return "amx";
   }
   return "?";
 }
@@ -72,6 +87,7 @@ std::vector<Isa> supported_isas() {
   std::vector<Isa> out{Isa::kScalar};
   if (cpu_info().avx2) out.push_back(Isa::kAvx2);
   if (cpu_info().avx512) out.push_back(Isa::kAvx512);
+  if (cpu_info().amx) out.push_back(Isa::kAmx);
   return out;
 }
 
@@ -79,7 +95,7 @@ Isa best_isa() { return supported_isas().back(); }
 
 Result<Isa> parse_isa(std::string_view name) {
   if (name == "auto") return best_isa();
-  for (Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512}) {
+  for (Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512, Isa::kAmx}) {
     if (to_string(isa) != name) continue;
     if (isa > best_isa()) {
       return fail(ErrorCode::kUnsupported,
@@ -88,7 +104,7 @@ Result<Isa> parse_isa(std::string_view name) {
     }
     return isa;
   }
-  return fail(ErrorCode::kInvalidArgument, "unknown instruction set '{}': use auto, scalar, avx2 or avx512", name);
+  return fail(ErrorCode::kInvalidArgument, "unknown instruction set '{}': use auto, scalar, avx2, avx512 or amx", name);
 }
 
 }  // namespace loci

@@ -14,6 +14,7 @@ enum class Isa {
   kScalar,  // portable C++, the reference
   kAvx2,    // AVX2 + FMA + F16C
   kAvx512,  // AVX-512 F, BW, DQ, VL and VNNI
+  kAmx,     // these and AMX tiles of bfloat16 and int8, which the system lets this process use
 };
 
 struct CpuInfo {
@@ -24,7 +25,7 @@ struct CpuInfo {
   // AVX512_BF16 whose dot products run at the rate of fused multiply-adds, so at twice their products: AMD Zen 4 and
   // later. Intel's first ones are slower than fp32.
   bool fast_bf16 = false;
-  bool amx_int8 = false;
+  bool amx = false;  // AMX tiles, int8 and bfloat16, beside avx512 and AVX512_BF16; allowed by the system
 };
 
 const CpuInfo& cpu_info();

@@ -298,9 +298,9 @@ void add_bench_attention(const Command& bench, Choice& choice) {
       .shows_default()
       .range(0, 1024)
       .type("N");
-  command.add_option("--isa", options->isa, "Instruction set of the kernels: auto, scalar, avx2, avx512")
+  command.add_option("--isa", options->isa, "Instruction set of the kernels: auto, scalar, avx2, avx512, amx")
       .shows_default()
-      .one_of({"auto", "scalar", "avx2", "avx512"})
+      .one_of({"auto", "scalar", "avx2", "avx512", "amx"})
       .type("ISA");
   command.add_option("--seed", options->seed, "Seed of everything random").shows_default().type("S");
   command.add_flag("--json", options->json,

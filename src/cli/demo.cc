@@ -193,9 +193,9 @@ void add_demo(const Command& app, Choice& choice) {
       .shows_default()
       .range(0, 1024)
       .type("N");
-  command.add_option("--isa", options->isa, "Instruction set: auto, scalar, avx2, avx512")
+  command.add_option("--isa", options->isa, "Instruction set: auto, scalar, avx2, avx512, amx")
       .shows_default()
-      .one_of({"auto", "scalar", "avx2", "avx512"})
+      .one_of({"auto", "scalar", "avx2", "avx512", "amx"})
       .type("ISA");
   command.add_flag("--json", options->json, "Print one JSON object: needle, question, value, runs, roof");
   set_action(command, choice, options, demo);

@@ -123,7 +123,6 @@ nlohmann::ordered_json diagnosis_json(const Diagnosis& d) {
                              {"cores", cpu_info().cores},
                              {"isas", d.isas},
                              {"isa", d.chosen_isa},
-                             {"amx_int8", cpu_info().amx_int8},
                              {"available_bytes", available_memory_bytes()},
                              {"huge_pages", d.huge_pages},
                              {"python", d.python},
@@ -177,8 +176,7 @@ void print_diagnosis(const Console& console, const Diagnosis& d) {
   console.print("loci            {}\n", LOCI_VERSION);
   console.print("system          {}\n", terminal_text(d.system));
   console.print("processor       {}, {} cores\n", terminal_text(cpu_info().model), cpu_info().cores);
-  console.print("instructions    {} (kernels use {}){}\n", join(d.isas), d.chosen_isa,
-                cpu_info().amx_int8 ? "; AMX is there and not used" : "");
+  console.print("instructions    {} (kernels use {})\n", join(d.isas), d.chosen_isa);
   console.print("memory          {} available, huge pages: {}\n", format_bytes(available_memory_bytes()), d.huge_pages);
   console.print(
       "model packages  {}\n",
@@ -228,9 +226,9 @@ void add_doctor(const Command& app, Choice& choice) {
       .shows_default()
       .range(0, 1024)
       .type("N");
-  command.add_option("--isa", options->isa, "Instruction set: auto, scalar, avx2, avx512")
+  command.add_option("--isa", options->isa, "Instruction set: auto, scalar, avx2, avx512, amx")
       .shows_default()
-      .one_of({"auto", "scalar", "avx2", "avx512"})
+      .one_of({"auto", "scalar", "avx2", "avx512", "amx"})
       .type("ISA");
   command.add_flag("--no-measure", options->no_measure, "Do not measure the roof");
   command.add_flag("--measure", options->measure_weights,

@@ -372,9 +372,9 @@ void add_engine_options(const Command& command, ModelOptions& options) {
       .range(0, 1024)
       .type("N")
       .group(kGroup);
-  command.add_option("--isa", options.isa, "Instruction set of the kernels: auto, scalar, avx2, avx512")
+  command.add_option("--isa", options.isa, "Instruction set of the kernels: auto, scalar, avx2, avx512, amx")
       .shows_default()
-      .one_of({"auto", "scalar", "avx2", "avx512"})
+      .one_of({"auto", "scalar", "avx2", "avx512", "amx"})
       .type("ISA")
       .group(kGroup);
   command.add_option("--activations", options.activations, "int16, int8 or f32, as for 'loci run'")

@@ -72,9 +72,9 @@ void add_model_options(const Command& command, ModelOptions& options) {
       .range(0, 1024)
       .type("N")
       .group(kEngineGroup);
-  command.add_option("--isa", options.isa, "Instruction set of the kernels: auto, scalar, avx2, avx512")
+  command.add_option("--isa", options.isa, "Instruction set of the kernels: auto, scalar, avx2, avx512, amx")
       .shows_default()
-      .one_of({"auto", "scalar", "avx2", "avx512"})
+      .one_of({"auto", "scalar", "avx2", "avx512", "amx"})
       .type("ISA")
       .group(kEngineGroup);
   command

@@ -35,6 +35,7 @@ TEST(Cpu, ThisMachineHasAProcessor) {
   EXPECT_FALSE(cpu_info().model.empty());
   EXPECT_GE(cpu_info().cores, 1);
   EXPECT_TRUE(!cpu_info().avx512 || cpu_info().avx2);
+  EXPECT_TRUE(!cpu_info().amx || cpu_info().avx512);
 }
 
 }  // namespace

@@ -199,7 +199,7 @@ TEST(RoundRow, FiniteNumbersOfEverySizeStayFinite) {
 }
 
 TEST(GroupRows, GroupsCoverEveryCount) {
-  for (Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512}) {
+  for (Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512, Isa::kAmx}) {
     for (uint32_t rows = 1; rows <= 400; ++rows) {
       const bool integer = rows % 2 == 0;
       uint32_t left = rows / 2 + 1;

@@ -23,7 +23,7 @@ void gelu_tanh_mul_row_scalar(const float* gate, const float* up, size_t width, 
 
 GatedRow silu_mul_row(Isa isa) {
 #if defined(__x86_64__)
-  if (isa == Isa::kAvx512) return detail::silu_mul_row_avx512;
+  if (isa >= Isa::kAvx512) return detail::silu_mul_row_avx512;
   if (isa == Isa::kAvx2) return detail::silu_mul_row_avx2;
 #endif
   (void)isa;
@@ -32,7 +32,7 @@ GatedRow silu_mul_row(Isa isa) {
 
 GatedRow gelu_tanh_mul_row(Isa isa) {
 #if defined(__x86_64__)
-  if (isa == Isa::kAvx512) return detail::gelu_tanh_mul_row_avx512;
+  if (isa >= Isa::kAvx512) return detail::gelu_tanh_mul_row_avx512;
   if (isa == Isa::kAvx2) return detail::gelu_tanh_mul_row_avx2;
 #endif
   (void)isa;

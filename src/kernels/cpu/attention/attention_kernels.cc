@@ -10,6 +10,7 @@ namespace {
 
 const Fp32Kernels& fp32_kernels(Isa isa) {
   switch (isa) {
+    case Isa::kAmx:
     case Isa::kAvx512:
       return kAttentionAvx512;
     case Isa::kAvx2:
@@ -24,18 +25,22 @@ const Fp32Kernels& fp32_kernels(Isa isa) {
 
 const ReadKernel& read_kernel(Isa isa, KvCodec codec, ReadPhase phase, ReadPrecision precision) {
 #if defined(__x86_64__)
-  if (isa == Isa::kAvx512 && precision == ReadPrecision::kFast) {
+  if (isa >= Isa::kAvx512 && precision == ReadPrecision::kFast) {
     const bool decode = phase == ReadPhase::kDecode;
     switch (codec) {
       case KvCodec::kKv16:
-        if (!decode && cpu_info().fast_bf16) return kAttentionBf16Avx512;
+        if (decode) break;
+        if (isa == Isa::kAmx) return kAttentionAmx;
+        if (cpu_info().fast_bf16) return kAttentionBf16Avx512;
         break;
       case KvCodec::kKv8:
         if (decode) return kAttentionKv8Avx512;
+        if (isa == Isa::kAmx) return kAttentionKv8Amx;
         if (cpu_info().fast_bf16) return kAttentionKv8Bf16Avx512;
         break;
       case KvCodec::kKv4:
         if (decode) return kAttentionKv4Avx512;
+        if (isa == Isa::kAmx) return kAttentionKv4Amx;
         if (cpu_info().fast_bf16) return kAttentionKv4Bf16Avx512;
         break;
     }

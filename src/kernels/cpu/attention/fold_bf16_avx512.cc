@@ -11,6 +11,7 @@
 // bound; what is left is softmax (about a tenth) and the decoding of the page.
 #include <immintrin.h>
 
+#include "kernels/cpu/attention/block_bf16_avx512.h"
 #include "kernels/cpu/attention/fold_kernels.h"
 #include "kernels/cpu/attention/tile_bf16_avx512.h"
 
@@ -18,29 +19,6 @@ namespace loci {
 namespace {
 
 using namespace simd_avx512;
-
-void load_block(const PageLayout& layout, const std::byte* page, std::byte* block) {
-  const size_t dim = layout.padded_dim;
-  for (size_t d = 0; d < dim; d += 2) {
-    for (size_t slot = 0; slot < kPageSlots; slot += 16, block += 64) {
-      const std::byte* from = page + (d * kPageSlots + slot) * 2;
-      _mm512_storeu_si512(block, pair_up(load_halves(from), load_halves(from + kPageSlots * 2)));
-    }
-  }
-  for (size_t slot = 0; slot < kPageSlots; slot += 2) {
-    for (size_t d = 0; d < dim; d += 16, block += 64) {
-      const std::byte* from = page + value_half(layout, slot, d);
-      _mm512_storeu_si512(block, pair_up(load_halves(from), load_halves(from + kCodeGroup * 2)));
-    }
-  }
-}
-
-void load_query(const float* q, size_t row, size_t, size_t dim, std::byte* queries) {
-  for (size_t d = 0; d < dim; d += 16) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(queries + (row * dim + d) * 2),
-                        (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(q + d)));
-  }
-}
 
 struct Score {
   template <int R>
@@ -54,6 +32,6 @@ struct Score {
 
 }  // namespace
 
-const ReadKernel kAttentionBf16Avx512 = {"bf16 products", load_query, load_block, fold_tiles<Score>};
+const ReadKernel kAttentionBf16Avx512 = {"bf16 products", load_bf16_query, load_bf16_block, fold_tiles<Score>};
 
 }  // namespace loci

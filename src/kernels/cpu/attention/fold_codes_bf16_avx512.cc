@@ -4,6 +4,7 @@
 // would hurt most.
 #include <immintrin.h>
 
+#include "kernels/cpu/attention/block_bf16_avx512.h"
 #include "kernels/cpu/attention/code_query_avx512.h"
 #include "kernels/cpu/attention/fold_kernels.h"
 #include "kernels/cpu/attention/tile_bf16_avx512.h"
@@ -12,47 +13,6 @@ namespace loci {
 namespace {
 
 using namespace simd_avx512;
-
-// The numbers in `words`, each  scale[i] * code + minimum[i], stored as pairs, a row apart.
-template <bool kBytes>
-static inline void store_pairs(__m512i words, const __m512* scale, const __m512* minimum, std::byte* to,
-                               size_t row_bytes) {
-  const auto pair = [&](int i, __m512 even, __m512 odd) {
-    even = _mm512_fmadd_ps(even, scale[2 * i], minimum[2 * i]);
-    odd = _mm512_fmadd_ps(odd, scale[2 * i + 1], minimum[2 * i + 1]);
-    _mm512_storeu_si512(to + static_cast<size_t>(i) * row_bytes, pair_up(even, odd));
-  };
-  if constexpr (kBytes) {
-    pair(0, field<0, 255>(words), field<8, 255>(words));
-    pair(1, field<16, 255>(words), field<24, 255>(words));
-  } else {
-    pair(0, field<0, 15>(words), field<8, 15>(words));
-    pair(1, field<16, 15>(words), field<24, 15>(words));
-    pair(2, field<4, 15>(words), field<12, 15>(words));
-    pair(3, field<20, 15>(words), field<28, 15>(words));
-  }
-}
-
-template <bool kBytes>
-void load_values(const PageLayout& layout, const std::byte* page, std::byte* block) {
-  constexpr uint32_t kPerWord = kBytes ? 4 : 8;
-  const size_t dim = layout.padded_dim;
-  __m512 scale[kPerWord], minimum[kPerWord];
-  block += values_offset(dim);
-  for (size_t slot = 0; slot < kPageSlots; slot += kPerWord) {
-    for (size_t d = 0; d < dim; d += 16) {
-      if (d % kCodeGroup == 0) {
-        const size_t column = (d / kCodeGroup * kPageSlots + slot) * 2;
-        for (size_t i = 0; i < kPerWord; ++i) {
-          scale[i] = broadcast_half(page + layout.value_scales + column + 2 * i);
-          minimum[i] = broadcast_half(page + layout.value_minimums + column + 2 * i);
-        }
-      }
-      const __m512i words = _mm512_loadu_si512(page + value_word(layout, kPerWord, slot, d));
-      store_pairs<kBytes>(words, scale, minimum, block + (slot / 2 * dim + d) * 4, dim * 4);
-    }
-  }
-}
 
 template <int kBits>
 struct Score {
@@ -126,8 +86,8 @@ struct Score {
 }  // namespace
 
 const ReadKernel kAttentionKv8Bf16Avx512 = {"16-bit integer scores, bf16 outputs", load_code_query<8>,
-                                            load_values<true>, fold_tiles<Score<8>>};
+                                            load_bf16_values<true>, fold_tiles<Score<8>>};
 const ReadKernel kAttentionKv4Bf16Avx512 = {"8-bit integer scores, bf16 outputs", load_code_query<4>,
-                                            load_values<false>, fold_tiles<Score<4>>};
+                                            load_bf16_values<false>, fold_tiles<Score<4>>};
 
 }  // namespace loci

@@ -20,6 +20,10 @@ extern const Fp32Kernels kAttentionAvx512;
 extern const ReadKernel kAttentionBf16Avx512;  // kv16
 extern const ReadKernel kAttentionKv8Bf16Avx512;
 extern const ReadKernel kAttentionKv4Bf16Avx512;
+// The same in tiles of the matrix unit. Need AMX_BF16 and AVX512_BF16.
+extern const ReadKernel kAttentionAmx;  // kv16
+extern const ReadKernel kAttentionKv8Amx;
+extern const ReadKernel kAttentionKv4Amx;
 // Decode steps on the codes. Need AVX512_VNNI.
 extern const ReadKernel kAttentionKv8Avx512;
 extern const ReadKernel kAttentionKv4Avx512;

@@ -6,33 +6,12 @@
 
 #include <cstring>
 
+#include "kernels/cpu/attention/block_bf16_avx512.h"
 #include "kernels/cpu/attention/soften_avx512.h"
 
 namespace loci::simd_avx512 {
 
 inline constexpr int kColumns = 4;  // vectors of 16 in the register tile
-
-static inline __m512 broadcast_half(const std::byte* from) {
-  uint16_t bits;
-  std::memcpy(&bits, from, sizeof bits);
-  return _mm512_set1_ps(_cvtsh_ss(bits));
-}
-
-// Lane i holds even[i] in its low half and odd[i] in its high half.
-static inline __m512i pair_up(__m512 even, __m512 odd) {
-  const __m512i interleave = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22,
-                                              6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
-  return _mm512_permutexvar_epi16(interleave, (__m512i)_mm512_cvtne2ps_pbh(odd, even));
-}
-
-// The fields of 16 words as floats.
-template <int kShift, int kMask>
-static inline __m512 field(__m512i words) {
-  return _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_srli_epi32(words, kShift), _mm512_set1_epi32(kMask)));
-}
-
-// Values [64][dim] as pairs of slots [32][dim] are what accumulate() multiplies, behind the keys' part of a block.
-static inline size_t values_offset(size_t dim) { return dim / 2 * kPageSlots * 4; }
 
 static inline __m512bh broadcast_pair(const std::byte* from) {
   int32_t pair;

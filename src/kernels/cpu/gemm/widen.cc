@@ -25,7 +25,7 @@ WidenPanels widen_avx512(WeightLayout layout) {
 std::optional<Widening> widening(WeightLayout layout, Isa isa) {
 #if defined(__x86_64__)
   const std::optional<WeightLayout> to = wider_layout(layout);
-  if (isa == Isa::kAvx512 && to) return Widening{*to, widen_avx512(layout)};
+  if (isa >= Isa::kAvx512 && to) return Widening{*to, widen_avx512(layout)};
 #endif
   (void)layout;
   (void)isa;

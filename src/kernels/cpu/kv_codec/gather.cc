@@ -14,7 +14,7 @@ void detail::gather_scalar(const PageLayout& layout, std::span<const EntryRun> r
 
 GatherEntries gather_entries(Isa isa) {
 #if defined(__x86_64__)
-  if (isa == Isa::kAvx512) return detail::gather_avx512;
+  if (isa >= Isa::kAvx512) return detail::gather_avx512;
 #else
   static_cast<void>(isa);
 #endif

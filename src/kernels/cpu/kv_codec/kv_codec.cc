@@ -6,6 +6,7 @@ namespace loci {
 
 const KvDecodeKernels& kv_decode_kernels(Isa isa) {
   switch (isa) {
+    case Isa::kAmx:
     case Isa::kAvx512:
       return kKvDecodeAvx512;
     case Isa::kAvx2:

@@ -10,7 +10,7 @@ void detail::exp_row_scalar(const float* x, size_t count, float* out) {
 
 ExpRow exp_row(Isa isa) {
 #if defined(__x86_64__)
-  if (isa == Isa::kAvx512) return detail::exp_row_avx512;
+  if (isa >= Isa::kAvx512) return detail::exp_row_avx512;
   if (isa == Isa::kAvx2) return detail::exp_row_avx2;
 #endif
   (void)isa;

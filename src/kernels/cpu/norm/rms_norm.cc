@@ -16,7 +16,7 @@ void detail::rms_norm_row_scalar(const float* x, const float* weight, float eps,
 
 RmsNormRow rms_norm_row(Isa isa) {
 #if defined(__x86_64__)
-  if (isa == Isa::kAvx512) return detail::rms_norm_row_avx512;
+  if (isa >= Isa::kAvx512) return detail::rms_norm_row_avx512;
   if (isa == Isa::kAvx2) return detail::rms_norm_row_avx2;
 #endif
   (void)isa;

@@ -95,7 +95,7 @@ void round_row_scalar(const float* x, size_t columns, Precision precision, const
 
 RoundRow round_row(Isa isa) {
 #if defined(__x86_64__)
-  if (isa == Isa::kAvx512) return detail::round_row_avx512;
+  if (isa >= Isa::kAvx512) return detail::round_row_avx512;
   if (isa == Isa::kAvx2) return detail::round_row_avx2;
 #endif
   (void)isa;

@@ -60,9 +60,9 @@ constexpr size_t float_row_bytes(size_t columns) { return columns * sizeof(float
 // Rows of the next group when `remaining` >= 1 rows are left. Rounded rows: 1, 2 and 3 with AVX-512, otherwise 1, 2 and
 // 4. Float rows: 1, 2 and 4, and 6 with AVX-512.
 inline uint32_t group_rows(Isa isa, bool integer, uint32_t remaining) {
-  if (isa == Isa::kAvx512 && integer && remaining >= 3 && remaining != 4) return 3;
-  if (isa == Isa::kAvx512 && !integer && remaining >= 6 && remaining != 8) return 6;
-  if (!(isa == Isa::kAvx512 && integer) && remaining >= 4) return 4;
+  if (isa >= Isa::kAvx512 && integer && remaining >= 3 && remaining != 4) return 3;
+  if (isa >= Isa::kAvx512 && !integer && remaining >= 6 && remaining != 8) return 6;
+  if (!(isa >= Isa::kAvx512 && integer) && remaining >= 4) return 4;
   return remaining >= 2 ? 2 : 1;
 }
 

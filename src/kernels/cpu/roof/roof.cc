@@ -102,9 +102,14 @@ RoofKernels roof_kernels(Isa isa) {
       return roof_kernels_scalar();
     case Isa::kAvx2:
       return roof_kernels_avx2();
-    case Isa::kAvx512: {
+    case Isa::kAvx512:
+    case Isa::kAmx: {
       RoofKernels kernels = roof_kernels_avx512();
-      if (cpu_info().fast_bf16) detail::add_bf16_avx512(kernels);
+      if (isa == Isa::kAmx) {
+        detail::add_tiles_amx(kernels);
+      } else if (cpu_info().fast_bf16) {
+        detail::add_bf16_avx512(kernels);
+      }
       return kernels;
     }
   }

@@ -56,6 +56,7 @@ RoofKernels roof_kernels(Isa isa);
 
 namespace detail {
 void add_bf16_avx512(RoofKernels& kernels);
+void add_tiles_amx(RoofKernels& kernels);
 }  // namespace detail
 
 }  // namespace loci

@@ -26,7 +26,7 @@ void rotate_halves_scalar(float* head, const float* cosines, const float* sines,
 
 RotateHead rotate_adjacent(Isa isa) {
 #if defined(__x86_64__)
-  if (isa == Isa::kAvx512) return detail::rotate_adjacent_avx512;
+  if (isa >= Isa::kAvx512) return detail::rotate_adjacent_avx512;
   if (isa == Isa::kAvx2) return detail::rotate_adjacent_avx2;
 #endif
   (void)isa;
@@ -35,7 +35,7 @@ RotateHead rotate_adjacent(Isa isa) {
 
 RotateHead rotate_halves(Isa isa) {
 #if defined(__x86_64__)
-  if (isa == Isa::kAvx512) return detail::rotate_halves_avx512;
+  if (isa >= Isa::kAvx512) return detail::rotate_halves_avx512;
   if (isa == Isa::kAvx2) return detail::rotate_halves_avx2;
 #endif
   (void)isa;
