@@ -18,9 +18,10 @@ constexpr size_t kReleaseBytes = size_t{4} << 20;  // file bytes packed between 
 constexpr size_t kItemWeightBytes = 24 << 10;      // of panels in a work item: about a microsecond of memory bandwidth
 constexpr size_t kItemCachedBytes = 96 << 10;      // the same where many rows share them: they stay in a core's cache
 constexpr uint32_t kManyRows = 24;
-constexpr uint32_t kWidenRows = 8;     // from which on 4-bit panels are widened before they are multiplied
-constexpr uint32_t kItemRows = 96;     // activation rows in a work item: they stay in a core's cache
-constexpr uint32_t kSpanRows = 24;     // activation rows that one worker rounds at a time
+constexpr uint32_t kWidenRows = 8;  // from which on 4-bit panels are widened before they are multiplied
+constexpr uint32_t kItemRows = 96;  // activation rows in a work item: they stay in a core's cache
+constexpr uint32_t kSpanRows = 24;  // activation rows that one worker rounds at a time
+static_assert(kWidenRows <= kTileGroupRows, "groups of a tile multiply 8-bit codes");
 constexpr size_t kItemsPerWorker = 4;  // at least, where there are enough panels
 
 // Half a step is what rounding may move an activation, in shares of its row's mean. 0.016 keeps the mean error of
@@ -162,11 +163,11 @@ struct PartWork {
 // Fetches the panels of a worker's next item, which mostly lie behind this one's, evenly spread over the calls.
 class NextPanels {
  public:
-  NextPanels(const PackedMatrix& m, size_t first_panel, size_t last_panel, uint32_t rows)
+  NextPanels(const PackedMatrix& m, size_t first_panel, size_t last_panel, uint32_t rows, uint32_t group)
       : at_(m.panel(last_panel)), blocks_(m.columns() / kBlockColumns) {
     const size_t bytes = static_cast<size_t>(m.panel(last_panel) - m.panel(first_panel));
     // Tiles of a few rows and panels: about as many calls, each of which fetches as many lines for every block.
-    const size_t calls = div_up(rows, size_t{3}) * div_up(last_panel - first_panel, size_t{4});
+    const size_t calls = div_up(rows, size_t{group}) * div_up(last_panel - first_panel, size_t{4});
     lines_ = blocks_ == 0 ? 0 : static_cast<uint32_t>(div_up(bytes, 64 * calls * blocks_));
     left_ = bytes;
   }
@@ -204,7 +205,8 @@ void run_item(const PartWork& w, Isa isa, size_t item, std::byte* widened) {
   t.shape = w.shape;
   t.columns = w.matrix->columns();
   t.out_stride = out.stride;
-  NextPanels next(*w.matrix, first_panel, last_panel, last_row - first_row);
+  const uint32_t rows = last_row - first_row;
+  NextPanels next(*w.matrix, first_panel, last_panel, rows, group_rows(isa, w.integer, rows));
   for (uint32_t row = first_row; row < last_row; row += t.rows) {
     t.rows = group_rows(isa, w.integer, last_row - row);
     t.group = w.activations + row * w.row_bytes;

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "kernels/cpu/gemm/pack.h"
+#include "kernels/cpu/gemm/widen.h"
 #include "kernels/cpu/quantize/activations.h"
 #include "kernels/random_tensor.h"
 
@@ -169,18 +170,19 @@ TEST_P(GemmEveryLayout, EveryInstructionSetAndRowCountGivesTheSameBits) {
     for (uint32_t outputs : {1u, 16u, 17u, 32u, 55u, 64u}) {
       if (outputs > 32 && !info(layout).integer) continue;  // float tiles have at most 2 panels
       const Tile tile(rng, layout, columns, outputs);
-      std::vector<float> x = test::normals(rng, 6 * columns);
+      std::vector<float> x = test::normals(rng, kTileGroupRows * columns);
       for (size_t i = 0; i < columns; ++i) x[i] = i % 32 == 0 ? 127.0F : (i % 2 ? 126.6F : -126.6F);  // largest sums
       for (size_t i = columns; i < 3 * columns; ++i) x[i] *= i % 7 == 0 ? 1000.0F : 1.0F;             // wide codes
       for (const Precision precision : precisions(layout)) {
         std::vector<float> expected;
-        for (uint32_t r = 0; r < 6; ++r) {
+        for (uint32_t r = 0; r < kTileGroupRows; ++r) {
           const auto one = tile.product(Isa::kScalar, std::span(x).subspan(size_t{r} * columns, columns), 1, precision);
           expected.insert(expected.end(), one.begin(), one.end());
         }
         for (Isa isa : supported_isas()) {
-          for (uint32_t rows : {1u, 2u, 3u, 4u, 6u}) {
+          for (uint32_t rows : {1u, 2u, 3u, 4u, 6u, kTileGroupRows}) {
             if (group_rows(isa, info(layout).integer, rows) != rows) continue;
+            if (rows == kTileGroupRows && wider_layout(layout)) continue;  // multiplied in the wider one
             const std::vector<float> out = tile.product(isa, x, rows, precision);
             EXPECT_TRUE(test::same_bits(out, std::span(expected).first(out.size())))
                 << info(layout).name << " " << to_string(isa) << " rows " << rows << " outputs " << outputs;

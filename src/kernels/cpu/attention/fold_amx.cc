@@ -215,7 +215,7 @@ struct TileFold {
 
 // Rows [first, last), `rows` of them at a time.
 void fold_rows(const BlockRead& b, size_t first, size_t last, size_t rows) {
-  const TileRegisters registers(rows);
+  const TileRegisters registers({.rows = rows});
   const auto seeing = [&](size_t row) {
     while (row < last && TileFold{b, row, rows}.nothing_visible()) row += rows;
     return row;

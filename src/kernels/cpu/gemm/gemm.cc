@@ -119,6 +119,7 @@ MultiplyTile detail::multiply_tile_scalar(WeightLayout layout) {
 
 MultiplyTile multiply_tile(WeightLayout layout, Isa isa) {
 #if defined(__x86_64__)
+  if (isa == Isa::kAmx) return detail::multiply_tile_amx(layout);
   if (isa >= Isa::kAvx512) return detail::multiply_tile_avx512(layout);
   if (isa == Isa::kAvx2) return detail::multiply_tile_avx2(layout);
 #endif

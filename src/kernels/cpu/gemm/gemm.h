@@ -51,7 +51,8 @@ struct TileProduct {
 
 using MultiplyTile = void (*)(const TileProduct& t);
 
-// The kernel of a layout for an instruction set that this machine has.
+// The kernel of a layout for an instruction set that this machine has. Groups of kTileGroupRows rows are for layouts of
+// 8-bit codes; a product of so many rows widens the others first (widen.h).
 MultiplyTile multiply_tile(WeightLayout layout, Isa isa);
 
 namespace detail {
@@ -61,6 +62,7 @@ MultiplyTile multiply_exact_avx2(WeightLayout layout);
 MultiplyTile multiply_exact_avx512(WeightLayout layout);
 MultiplyTile multiply_tile_avx2(WeightLayout layout);
 MultiplyTile multiply_tile_avx512(WeightLayout layout);
+MultiplyTile multiply_tile_amx(WeightLayout layout);
 }  // namespace detail
 
 }  // namespace loci

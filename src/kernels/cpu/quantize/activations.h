@@ -57,16 +57,19 @@ constexpr size_t rounded_row_bytes(size_t columns) { return columns / 32 * Activ
 constexpr size_t steps_offset(size_t columns, size_t rows) { return columns / 32 * ActivationBlock::kRowBytes * rows; }
 constexpr size_t float_row_bytes(size_t columns) { return columns * sizeof(float); }
 
-// Rows of the next group when `remaining` >= 1 rows are left. Rounded rows: 1, 2 and 3 with AVX-512, otherwise 1, 2 and
-// 4. Float rows: 1, 2 and 4, and 6 with AVX-512.
+inline constexpr uint32_t kTileGroupRows = 16;  // rounded rows of a tile of the matrix unit
+
+// Rows of the next group when `remaining` >= 1 rows are left. Rounded rows: 1, 2 and 3 with AVX-512 and kTileGroupRows
+// with AMX, otherwise 1, 2 and 4. Float rows: 1, 2 and 4, and 6 with AVX-512.
 inline uint32_t group_rows(Isa isa, bool integer, uint32_t remaining) {
+  if (isa == Isa::kAmx && integer && remaining >= kTileGroupRows) return kTileGroupRows;
   if (isa >= Isa::kAvx512 && integer && remaining >= 3 && remaining != 4) return 3;
   if (isa >= Isa::kAvx512 && !integer && remaining >= 6 && remaining != 8) return 6;
   if (!(isa >= Isa::kAvx512 && integer) && remaining >= 4) return 4;
   return remaining >= 2 ? 2 : 1;
 }
 
-inline constexpr uint32_t kGroupsMeet = 12;  // whole groups of every instruction set
+inline constexpr uint32_t kGroupsMeet = 48;  // whole groups of every instruction set
 
 // Where row `in_group` of a group of `rows` rows goes.
 struct GroupRow {

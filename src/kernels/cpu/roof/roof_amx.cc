@@ -11,7 +11,7 @@ constexpr int kRepeat = 16;
 constexpr uint64_t kTileMacs = uint64_t{16} * 16 * 32;
 
 uint64_t tile_macs(size_t rounds, uint64_t seed) {
-  const simd_amx::TileRegisters registers(16);
+  const simd_amx::TileRegisters registers({.rows = 16});
   alignas(64) uint16_t numbers[16 * 32];
   for (uint16_t& x : numbers) x = static_cast<uint16_t>(0x3f80 + seed % 7);
   simd_amx::finish_stores();

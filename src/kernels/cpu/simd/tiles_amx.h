@@ -12,12 +12,17 @@ namespace loci::simd_amx {
 // this.
 static inline void finish_stores() { __asm__ volatile("" ::: "memory"); }
 
-// All eight registers for this thread while it lives: sums (tiles 0 to 3) and left operands (4 and 5) have `rows` rows
-// of 64 bytes, right operands (6 and 7) sixteen. Given back at the end, so that the system need not save them when it
-// switches threads.
+struct TileShape {
+  size_t rows;             // of sums and left operands
+  size_t left_bytes = 64;  // of a left operand's row: four to each of a right operand's
+  size_t right_rows = 16;
+};
+
+// All eight registers for this thread while it lives: sums (tiles 0 to 3), left operands (4 and 5), right operands (6
+// and 7). Given back at the end, so that the system need not save them when it switches threads.
 class TileRegisters {
  public:
-  explicit TileRegisters(size_t rows) {
+  explicit TileRegisters(const TileShape& shape) {
     struct alignas(64) {
       uint8_t palette = 1;
       uint8_t start_row = 0;
@@ -26,8 +31,8 @@ class TileRegisters {
       uint8_t rows[16] = {};
     } config;
     for (int tile = 0; tile < 8; ++tile) {
-      config.row_bytes[tile] = 64;
-      config.rows[tile] = tile < 6 ? static_cast<uint8_t>(rows) : 16;
+      config.row_bytes[tile] = static_cast<uint16_t>(tile == 4 || tile == 5 ? shape.left_bytes : 64);
+      config.rows[tile] = static_cast<uint8_t>(tile < 6 ? shape.rows : shape.right_rows);
     }
     __asm__ volatile("" : : "r"(&config) : "memory");
     _tile_loadconfig(&config);
