@@ -54,11 +54,12 @@ struct TileFold {
   const BlockRead& b;
   size_t row;
   size_t rows;
+  size_t place;  // among those under way
 
   const std::byte* keys() const { return b.block; }
   const std::byte* values() const { return b.block + values_offset(b.dim); }
-  // Those of the tiles under way, so that they stay in the first cache.
-  float* scores() const { return b.scores + row / kTileRows % kUnderWay * kTileRows * kPageSlots; }
+  // Where a tile's predecessors had theirs, so that they stay in the first cache.
+  float* scores() const { return b.scores + place * kTileRows * kPageSlots; }
   std::byte* weights() const { return reinterpret_cast<std::byte*>(scores()); }
 
   bool sees_any(size_t r) const { return b.visible == nullptr || b.visible[row + r].first < b.visible[row + r].last; }
@@ -217,15 +218,15 @@ struct TileFold {
 void fold_rows(const BlockRead& b, size_t first, size_t last, size_t rows) {
   const TileRegisters registers({.rows = rows});
   const auto seeing = [&](size_t row) {
-    while (row < last && TileFold{b, row, rows}.nothing_visible()) row += rows;
+    while (row < last && TileFold{b, row, rows, 0}.nothing_visible()) row += rows;
     return row;
   };
   // Three tiles are under way (kUnderWay): the unit waits for what has just been stored until it has reached the cache.
-  size_t weighed = last;
-  for (size_t scored = last, next = seeing(first); next < last || scored < last || weighed < last;) {
-    if (next < last) TileFold{b, next, rows}.score();
-    if (scored < last) TileFold{b, scored, rows}.soften();
-    if (weighed < last) TileFold{b, weighed, rows}.accumulate();
+  size_t scored = last, weighed = last;
+  for (size_t next = seeing(first), turn = 0; next < last || scored < last || weighed < last; ++turn) {
+    if (next < last) TileFold{b, next, rows, turn % kUnderWay}.score();
+    if (scored < last) TileFold{b, scored, rows, (turn + 2) % kUnderWay}.soften();
+    if (weighed < last) TileFold{b, weighed, rows, (turn + 1) % kUnderWay}.accumulate();
     weighed = scored;
     scored = next;
     if (next < last) next = seeing(next + rows);
