@@ -52,13 +52,11 @@ class Reader {
         kernel_(kernel),
         rows_(of.rows),
         count_(pages),
-        pages_(pages * layout_.bytes + 64),
-        queries_(query_bytes(of.rows, layout_.padded_dim)),
-        block_(block_bytes(layout_.padded_dim)),
-        m_(of.rows),
-        l_(of.rows),
-        o_(of.rows * layout_.padded_dim),
-        scores_(of.rows * kPageSlots) {
+        pages_(*Buffer::allocate(pages * layout_.bytes)),
+        queries_(*Buffer::allocate(query_bytes(of.rows, layout_.padded_dim))),
+        block_(*Buffer::allocate(block_bytes(layout_.padded_dim))),
+        state_(*Buffer::allocate((of.rows * (layout_.padded_dim + 2)) * sizeof(float))),
+        scores_(*Buffer::allocate(of.rows * kPageSlots * sizeof(float))) {
     std::mt19937 rng(seed);
     std::normal_distribution<float> normal;
     std::vector<float> k(of.head_dim), v(of.head_dim), q(layout_.padded_dim);
@@ -86,7 +84,7 @@ class Reader {
                     .next_page = page((p + 1) % count_),
                     .block = block_.data(),
                     .visible = nullptr,
-                    .scores = scores_.data(),
+                    .scores = reinterpret_cast<float*>(scores_.data()),
                     .state = state()});
     }
   }
@@ -96,14 +94,16 @@ class Reader {
 
  private:
   std::byte* page(size_t index) { return pages_.data() + index * layout_.bytes; }
-  SoftmaxState state() { return {m_.data(), l_.data(), o_.data()}; }
+  SoftmaxState state() {
+    auto* o = reinterpret_cast<float*>(state_.data());  // first, since kernels like it aligned
+    return {o + rows_ * layout_.padded_dim, o + rows_ * (layout_.padded_dim + 1), o};
+  }
 
   PageLayout layout_;
   const ReadKernel& kernel_;
   size_t rows_;
   size_t count_;
-  std::vector<std::byte> pages_, queries_, block_;
-  std::vector<float> m_, l_, o_, scores_;
+  Buffer pages_, queries_, block_, state_, scores_;
 };
 
 void run(benchmark::State& state, const Bench& bench, const Case& of) {

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Checks that no function compiled for AVX2 or AVX-512 can stand in for its portable twin.
+"""Checks that no function compiled for AVX2, AVX-512 or AMX can stand in for its portable twin.
 
     tools/check_isa.py BUILD
     tools/check_isa.py --self-test
 
 An inline function or template that a *_avx2.cc file uses is emitted there as a weak symbol. The linker keeps one copy of each
 such symbol for the whole program: if it keeps that one, a machine without AVX2 stops at an illegal instruction in what looks
-like plain code. Hence weak symbols of these objects must name a type of their own instruction set (namespace simd_avx2 or
-simd_avx512), which makes them different symbols.
+like plain code. Hence weak symbols of these objects must name a type of their own instruction set (namespace simd_avx2,
+simd_avx512 or simd_amx), which makes them different symbols.
 """
 
 import pathlib
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import unittest
 
+ISAS = ("avx2", "avx512", "amx")
 WEAK = re.compile(r"^[0-9a-f]* *([WVu]) (.+)$")
 # The tool chain's own: exception personality references, sanitizer descriptors.
 OWN = re.compile(r"^(DW\.ref\.|__|_ZTS|asan\.|ubsan\.|tsan\.)")
@@ -29,19 +30,18 @@ def shared_symbols(listing, isa):
 
 
 def main(build):
-    objects = sorted(pathlib.Path(build).rglob("*_avx2.cc.o")) + sorted(pathlib.Path(build).rglob("*_avx512.cc.o"))
+    objects = [(path, isa) for isa in ISAS for path in sorted(pathlib.Path(build).rglob(f"*_{isa}.cc.o"))]
     if not objects:
-        print(f"check_isa: no *_avx2.cc.o or *_avx512.cc.o in {build}: build first")
+        print(f"check_isa: no objects of {', '.join(ISAS)} in {build}: build first")
         return 1
     bad = 0
-    for path in objects:
-        isa = "avx512" if path.name.endswith("_avx512.cc.o") else "avx2"
+    for path, isa in objects:
         listing = subprocess.run(["nm", "-C", "--defined-only", path], capture_output=True, text=True, check=True).stdout
         for symbol in shared_symbols(listing, isa):
             bad += 1
             print(f"{path.relative_to(build)}: {symbol} is weak and compiled for {isa}: give it internal linkage or a {isa} type")
     if not bad:
-        print(f"{len(objects)} objects of AVX2 and AVX-512 code share no function with portable code")
+        print(f"{len(objects)} objects of AVX2, AVX-512 and AMX code share no function with portable code")
     return 1 if bad else 0
 
 

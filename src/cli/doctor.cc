@@ -15,6 +15,7 @@
 #include "cli/commands.h"
 #include "cli/table.h"
 #include "cli/terminal_text.h"
+#include "cli/workload.h"
 #include "kernels/cpu/roof/roof.h"
 #include "kernels/cuda/device.h"
 #include "ops/kernel_table.h"
@@ -134,6 +135,7 @@ nlohmann::ordered_json diagnosis_json(const Diagnosis& d) {
     out["roof"] = {{"threads", d.threads},
                    {"read_gb_s", d.roof->read_bytes_per_second / 1e9},
                    {"int8_gmac_s", d.roof->int8_macs_per_second / 1e9},
+                   {"bf16_gmac_s", d.roof->bf16_macs_per_second / 1e9},
                    {"f32_gmac_s", d.roof->f32_macs_per_second / 1e9}};
   }
   for (const WeightSpeed& w : d.weights) {
@@ -187,9 +189,8 @@ void print_diagnosis(const Console& console, const Diagnosis& d) {
   }
   if (!d.no_cuda.empty()) console.print("cuda            none: {}\n", terminal_text(d.no_cuda));
   if (d.roof) {
-    console.print("roof            {} threads: read {} GB/s, int8 {} GMAC/s, fp32 {} GMAC/s\n", d.threads,
-                  format_number(d.roof->read_bytes_per_second / 1e9), format_number(d.roof->int8_macs_per_second / 1e9),
-                  format_number(d.roof->f32_macs_per_second / 1e9));
+    console.print("roof            {} threads: read {} GB/s, {}\n", d.threads,
+                  format_number(d.roof->read_bytes_per_second / 1e9), compute_rates(*d.roof));
   }
   TextTable table({{"operation"}, {"variant"}, {"kernel"}});
   for (const KernelEntry& entry : d.kernels) {

@@ -9,8 +9,10 @@
 // sixteen rows share their horizontal reductions, and the scores of the next sixteen are begun before them.
 #include <immintrin.h>
 
+#include <algorithm>
 #include <cstring>
 
+#include "base/checked.h"
 #include "kernels/cpu/attention/block_bf16_avx512.h"
 #include "kernels/cpu/attention/fold_kernels.h"
 #include "kernels/cpu/attention/soften_avx512.h"
@@ -214,8 +216,27 @@ struct TileFold {
   }
 };
 
+// Brings the next page into the second cache, a share with every tile.
+class NextPage {
+ public:
+  NextPage(const BlockRead& b)
+      : at_(b.next_page),
+        end_(b.next_page == b.page ? at_ : at_ + b.layout->bytes),
+        share_(div_up(b.layout->bytes, div_up(b.rows, kTileRows) * 64) * 64) {}
+  void fetch() {
+    for (const std::byte* end = at_ + std::min<size_t>(share_, static_cast<size_t>(end_ - at_)); at_ < end; at_ += 64) {
+      _mm_prefetch(reinterpret_cast<const char*>(at_), _MM_HINT_T1);
+    }
+  }
+
+ private:
+  const std::byte* at_;
+  const std::byte* end_;
+  size_t share_;
+};
+
 // Rows [first, last), `rows` of them at a time.
-void fold_rows(const BlockRead& b, size_t first, size_t last, size_t rows) {
+void fold_rows(const BlockRead& b, size_t first, size_t last, size_t rows, NextPage& page) {
   const TileRegisters registers({.rows = rows});
   const auto seeing = [&](size_t row) {
     while (row < last && TileFold{b, row, rows, 0}.nothing_visible()) row += rows;
@@ -224,6 +245,7 @@ void fold_rows(const BlockRead& b, size_t first, size_t last, size_t rows) {
   // Three tiles are under way (kUnderWay): the unit waits for what has just been stored until it has reached the cache.
   size_t scored = last, weighed = last;
   for (size_t next = seeing(first), turn = 0; next < last || scored < last || weighed < last; ++turn) {
+    page.fetch();
     if (next < last) TileFold{b, next, rows, turn % kUnderWay}.score();
     if (scored < last) TileFold{b, scored, rows, (turn + 2) % kUnderWay}.soften();
     if (weighed < last) TileFold{b, weighed, rows, (turn + 1) % kUnderWay}.accumulate();
@@ -234,9 +256,10 @@ void fold_rows(const BlockRead& b, size_t first, size_t last, size_t rows) {
 }
 
 void fold(const BlockRead& b) {
+  NextPage page(b);
   const size_t whole = b.rows / kTileRows * kTileRows;
-  if (whole > 0) fold_rows(b, 0, whole, kTileRows);
-  if (whole < b.rows) fold_rows(b, whole, b.rows, b.rows - whole);
+  if (whole > 0) fold_rows(b, 0, whole, kTileRows, page);
+  if (whole < b.rows) fold_rows(b, whole, b.rows, b.rows - whole, page);
 }
 
 template <bool kBytes>
