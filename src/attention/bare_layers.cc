@@ -213,6 +213,7 @@ LayerPass BareLayers::State::pass(OpContext& ops, size_t sequence, LayerId layer
           .phase = Phase::kDecode,
           .prompt_ends = false,
           .first_position = of.cache.tokens(),
+          .precision = work.precision,
           .queries = queries};
 }
 

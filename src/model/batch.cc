@@ -83,6 +83,7 @@ LayerPass Batch::pass(size_t item, LayerId layer, const Rows& q) {
           .phase = of.phase,
           .prompt_ends = of.prompt_ends,
           .first_position = of.first_position.value,
+          .precision = plan_.precision,
           .queries = {q.data + size_t{of.first_row} * q.stride, of.rows, q.width, q.stride}};
 }
 

@@ -8,6 +8,7 @@
 #include "kernels/cpu/kv_codec/hadamard.h"
 #include "kernels/cpu/kv_codec/kv_codec.h"
 #include "kernels/cpu/math/exp_scalar.h"
+#include "kernels/cpu/select/score_tiles.h"
 #include "kernels/cpu/select/select_kernels.h"
 
 namespace loci {
@@ -19,9 +20,108 @@ constexpr uint32_t kItemTiles = kScoreBlock / kPageSlots;
 // products of these. With more rows it pays to decode a page once.
 constexpr uint32_t kFewRows = 8;
 
+constexpr uint32_t kTileQueries = 64;  // that go to the matrix unit at a time
+
 uint32_t tiles_of(const Keys& keys) { return (keys.count + kPageSlots - 1) / kPageSlots; }
 
 bool pages_have(const Keys& keys, uint32_t tile) { return tile < tiles_of(keys) && keys.pages[tile] != nullptr; }
+
+// The keys of a tile [padded_dim][64], decoded if they lie in a page.
+const float* tile_keys(const Keys& keys, uint32_t tile, const KvDecodeKernels& decode, float* decoded) {
+  if (keys.pages.empty()) return keys.tiles + size_t{tile} * keys.layout->padded_dim * kPageSlots;
+  decode.keys(*keys.layout, keys.pages[tile], decoded);
+  return decoded;
+}
+
+// What a worker scores keys with: memory for a decoded tile and, where there is a matrix unit, for what it multiplies.
+class Scorer {
+ public:
+  static size_t floats(size_t dim, size_t queries) {
+    return dim * kPageSlots + (tile_bytes(kPageSlots, dim) + tile_bytes(queries, dim)) / sizeof(float);
+  }
+
+  Scorer(Isa isa, size_t dim, float* memory)
+      : kernels_(select_kernels(isa)), decode_(kv_decode_kernels(isa)), tiles_(score_tiles(isa)), decoded_(memory) {
+    keys_ = reinterpret_cast<std::byte*>(memory + dim * kPageSlots);
+    queries_ = keys_ + tile_bytes(kPageSlots, dim);
+  }
+
+  // Tiles [begin, end) of the job. Takes memory for kTileQueries queries.
+  void score(const ScoreJob& job, uint32_t begin, uint32_t end) const {
+    if (tiles_ != nullptr && job.products == Products::kTiles) {
+      score_in_tiles(job, begin, end);
+      return;
+    }
+    const PageLayout& layout = *job.keys.layout;
+    const bool halves = !job.keys.pages.empty() && layout.codec == KvCodec::kKv16 && job.queries.rows <= kFewRows;
+    for (uint32_t t = begin; t < end; ++t) {
+      if (!has(job.keys, t)) continue;
+      float* out = job.scores.data + t * kPageSlots;
+      if (halves) {
+        // A worker goes on to the next block more often than not.
+        const std::byte* next = job.keys.pages[pages_have(job.keys, t + 1) ? t + 1 : t];
+        kernels_.score_halves(job.queries.data, job.queries.rows, layout.padded_dim,
+                              reinterpret_cast<const uint16_t*>(job.keys.pages[t]),
+                              reinterpret_cast<const uint16_t*>(next), out, job.scores.stride);
+      } else {
+        kernels_.score_tile(job.queries.data, job.queries.rows, layout.padded_dim,
+                            tile_keys(job.keys, t, decode_, decoded_), out, job.scores.stride);
+      }
+    }
+  }
+
+  // Calls use(tile, scores [rows, 64]) for every tile. Takes memory for all queries.
+  template <typename Use>
+  void each_tile(const LargestJob& job, float* scores, Use&& use) const {
+    const Keys& keys = job.keys;
+    const Rows& queries = job.queries;
+    const bool in_tiles = tiles_ != nullptr && job.products == Products::kTiles;
+    if (in_tiles) tiles_->load_queries(queries.data, queries.rows, queries.width, queries_);
+    for (uint32_t t = 0; t < tiles_of(keys); ++t) {
+      if (in_tiles) {
+        load_keys(keys, t);
+        tiles_->score(queries_, queries.rows, queries.width, keys_, scores, kPageSlots);
+      } else {
+        kernels_.score_tile(queries.data, queries.rows, queries.width, tile_keys(keys, t, decode_, decoded_), scores,
+                            kPageSlots);
+      }
+      use(t, scores);
+    }
+  }
+
+ private:
+  static bool has(const Keys& keys, uint32_t tile) { return keys.pages.empty() || keys.pages[tile] != nullptr; }
+
+  void load_keys(const Keys& keys, uint32_t tile) const {
+    const PageLayout& layout = *keys.layout;
+    if (keys.pages.empty()) {
+      tiles_->load_keys(keys.tiles + size_t{tile} * layout.padded_dim * kPageSlots, layout.padded_dim, keys_);
+    } else {
+      tiles_->load_page(layout, keys.pages[tile], keys_);
+    }
+  }
+
+  void score_in_tiles(const ScoreJob& job, uint32_t begin, uint32_t end) const {
+    const size_t dim = job.keys.layout->padded_dim;
+    for (uint32_t first = 0; first < job.queries.rows; first += kTileQueries) {
+      const uint32_t rows = std::min(kTileQueries, static_cast<uint32_t>(job.queries.rows) - first);
+      tiles_->load_queries(job.queries.data + first * dim, rows, dim, queries_);
+      for (uint32_t t = begin; t < end; ++t) {
+        if (!has(job.keys, t)) continue;
+        load_keys(job.keys, t);
+        tiles_->score(queries_, rows, dim, keys_, job.scores.data + first * job.scores.stride + t * kPageSlots,
+                      job.scores.stride);
+      }
+    }
+  }
+
+  const SelectKernels& kernels_;
+  const KvDecodeKernels& decode_;
+  const ScoreTiles* tiles_;
+  float* decoded_;
+  std::byte* keys_;
+  std::byte* queries_;
+};
 
 // The exponentials of one block. spare [kScoreBlock].
 void add_up(const SelectKernels& kernels, const ScoreJob& job, uint32_t block, float* spare) {
@@ -75,8 +175,8 @@ void prepare_queries(const PageLayout& layout, const Rows& q, float scale, Rows 
 }
 
 size_t scores_scratch_bytes(uint32_t padded_dim, size_t jobs, int threads) {
-  return Workspace::bytes_of<float>(size_t{padded_dim} * kPageSlots * static_cast<size_t>(threads)) +
-         Workspace::bytes_of<uint32_t>(jobs + 1);
+  const size_t own = Scorer::floats(padded_dim, kTileQueries);
+  return Workspace::bytes_of<float>(own * static_cast<size_t>(threads)) + Workspace::bytes_of<uint32_t>(jobs + 1);
 }
 
 void scores(OpContext& context, std::span<const ScoreJob> jobs) {
@@ -93,40 +193,16 @@ void scores(OpContext& context, std::span<const ScoreJob> jobs) {
                 "every block has a sum");
     dim = std::max(dim, job.keys.layout->padded_dim);
   }
-  const size_t tile_floats = size_t{dim} * kPageSlots;
+  const size_t own_floats = Scorer::floats(dim, kTileQueries);
   static_assert(kCodeGroup * kPageSlots >= kScoreBlock, "a tile has room for a block's scores");
-  const std::span<float> decoded = context.scratch.take<float>(tile_floats * static_cast<size_t>(context.pool.size()));
-  const SelectKernels& kernels = select_kernels(context.isa);
-  const KvDecodeKernels& decode = kv_decode_kernels(context.isa);
-
+  const std::span<float> memory = context.scratch.take<float>(own_floats * static_cast<size_t>(context.pool.size()));
   context.pool.parallel_for(items.count(), [&](size_t item, int worker) {
     const auto [j, block] = items.at(static_cast<uint32_t>(item));
     const ScoreJob& job = jobs[j];
+    float* own = memory.data() + static_cast<size_t>(worker) * own_floats;
     const uint32_t begin = block * kItemTiles;
-    const uint32_t end = std::min(begin + kItemTiles, tiles_of(job.keys));
-    const PageLayout& layout = *job.keys.layout;
-    const bool pages = !job.keys.pages.empty();
-    const bool halves = pages && layout.codec == KvCodec::kKv16 && job.queries.rows <= kFewRows;
-    float* own = decoded.data() + static_cast<size_t>(worker) * tile_floats;
-    for (uint32_t t = begin; t < end; ++t) {
-      float* out = job.scores.data + t * kPageSlots;
-      if (pages && job.keys.pages[t] == nullptr) continue;
-      if (halves) {
-        // A worker goes on to the next block more often than not.
-        const std::byte* next = job.keys.pages[pages_have(job.keys, t + 1) ? t + 1 : t];
-        kernels.score_halves(job.queries.data, job.queries.rows, layout.padded_dim,
-                             reinterpret_cast<const uint16_t*>(job.keys.pages[t]),
-                             reinterpret_cast<const uint16_t*>(next), out, job.scores.stride);
-        continue;
-      }
-      const float* tile = job.keys.tiles + size_t{t} * layout.padded_dim * kPageSlots;
-      if (pages) {
-        decode.keys(layout, job.keys.pages[t], own);
-        tile = own;
-      }
-      kernels.score_tile(job.queries.data, job.queries.rows, layout.padded_dim, tile, out, job.scores.stride);
-    }
-    if (job.exps.sums.data != nullptr) add_up(kernels, job, block, own);
+    Scorer(context.isa, dim, own).score(job, begin, std::min(begin + kItemTiles, tiles_of(job.keys)));
+    if (job.exps.sums.data != nullptr) add_up(select_kernels(context.isa), job, block, own);
   });
 }
 
@@ -141,7 +217,8 @@ float log_sum_exp(const ExpSums& exps, size_t r) {
 }
 
 size_t largest_scores_scratch_bytes(uint32_t padded_dim, uint32_t queries, int threads) {
-  return Workspace::bytes_of<float>((size_t{padded_dim} + queries) * kPageSlots * static_cast<size_t>(threads));
+  const size_t own = size_t{queries} * kPageSlots + Scorer::floats(padded_dim, queries);
+  return Workspace::bytes_of<float>(own * static_cast<size_t>(threads));
 }
 
 void largest_scores(OpContext& context, std::span<const LargestJob> jobs) {
@@ -154,31 +231,23 @@ void largest_scores(OpContext& context, std::span<const LargestJob> jobs) {
     dim = std::max<size_t>(dim, job.queries.width);
     rows = std::max<size_t>(rows, job.queries.rows);
   }
-  const size_t floats = (dim + rows) * kPageSlots;
-  const std::span<float> own = context.scratch.take<float>(floats * static_cast<size_t>(context.pool.size()));
+  const size_t floats = rows * kPageSlots + Scorer::floats(dim, rows);
+  const std::span<float> memory = context.scratch.take<float>(floats * static_cast<size_t>(context.pool.size()));
   const SelectKernels& kernels = select_kernels(context.isa);
-  const KvDecodeKernels& decode = kv_decode_kernels(context.isa);
   context.pool.parallel_for(jobs.size(), [&](size_t index, int worker) {
     const LargestJob& job = jobs[index];
-    float* decoded = own.data() + static_cast<size_t>(worker) * floats;
-    float* scored = decoded + dim * kPageSlots;
+    float* scored = memory.data() + static_cast<size_t>(worker) * floats;
+    const Scorer scorer(context.isa, dim, scored + rows * kPageSlots);
     std::fill_n(job.largest.begin(), job.queries.rows, -std::numeric_limits<float>::infinity());
-    for (uint32_t t = 0; t < tiles_of(job.keys); ++t) {
-      const float* tile = decoded;
-      if (job.keys.pages.empty()) {
-        tile = job.keys.tiles + size_t{t} * job.queries.width * kPageSlots;
-      } else {
-        decode.keys(*job.keys.layout, job.keys.pages[t], decoded);
-      }
-      kernels.score_tile(job.queries.data, job.queries.rows, job.queries.width, tile, scored, kPageSlots);
+    scorer.each_tile(job, scored, [&](uint32_t t, const float* scores) {
       for (uint32_t r = 0; r < job.queries.rows; ++r) {
         const uint32_t seen = std::min(job.lengths[r], job.keys.count);
         if (seen <= t * kPageSlots) continue;
         const float most =
-            kernels.largest(scored + size_t{r} * kPageSlots, std::min(kPageSlots, seen - t * kPageSlots));
+            kernels.largest(scores + size_t{r} * kPageSlots, std::min(kPageSlots, seen - t * kPageSlots));
         job.largest[r] = std::max(job.largest[r], most);
       }
-    }
+    });
   });
 }
 

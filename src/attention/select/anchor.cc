@@ -180,6 +180,7 @@ class Anchor final : public Select {
           {.keys = {.layout = &table.layout(), .pages = pages, .tiles = nullptr, .count = lengths[first + all - 1]},
            .queries = {queries.row(first), static_cast<uint32_t>(all), queries.width, queries.stride},
            .lengths = std::span(lengths).subspan(first, all),
+           .products = view.products(),
            .largest = largest.subspan(first, all)});
     }
     largest_scores(view.ops, jobs);
@@ -199,7 +200,8 @@ class Anchor final : public Select {
       pages.push_back(table.page_of(SlotId(slot), head_index));
     const ScoreJob job{.keys = {.layout = &table.layout(), .pages = pages, .tiles = nullptr, .count = stripes.slots()},
                        .queries = queries,
-                       .scores = out};
+                       .scores = out,
+                       .products = view.products()};
     scores(view.ops, std::span(&job, 1));
   }
 

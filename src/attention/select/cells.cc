@@ -53,7 +53,8 @@ void score_slots(const View& view, const Table& table, size_t head_index, const 
   }
   const ScoreJob job{.keys = {.layout = &table.layout(), .pages = pages, .tiles = nullptr, .count = table.length()},
                      .queries = queries,
-                     .scores = out};
+                     .scores = out,
+                     .products = view.products()};
   scores(view.ops, std::span(&job, 1));
 }
 

@@ -26,7 +26,7 @@
 namespace loci {
 namespace {
 
-constexpr uint32_t kRowsAtOnce = 8;    // of probabilities, per query head: they stay in cache
+constexpr uint32_t kRowsAtOnce = 16;   // of probabilities, per query head: they stay in cache
 constexpr uint32_t kMeansAtOnce = 32;  // pooled queries
 constexpr uint32_t kColumnsAtOnce = 2048;
 // A cell with fewer blocks of rows is read as a whole: judging it costs a block's rows of scores.
@@ -184,7 +184,7 @@ class FlexPrefill::Judge {
     for (uint32_t first = cell_.last - judges; first < cell_.last; first += kRowsAtOnce) {
       const uint32_t count = std::min(kRowsAtOnce, cell_.last - first);
       observe(view_, table_, head_index_, first - view_.first_position, count,
-              {probabilities.data, count * group_, width_, width_});
+              {probabilities.data, count * group_, width_, width_}, {}, view_.products());
       add_rows(probabilities, first, count);
     }
     pool_blocks(view_.ops, seen_.columns, block_, Pooling::kSum, seen_.column_blocks, lengths_);

@@ -11,7 +11,8 @@ namespace loci {
 namespace {
 
 // Of rows against every slot, scaled, without masking.
-void score_rows(const View& view, const Table& table, size_t head_index, uint32_t first, uint32_t count, Rows out) {
+void score_rows(const View& view, const Table& table, size_t head_index, uint32_t first, uint32_t count, Rows out,
+                Products products) {
   const ModelShape& model = view.model;
   const uint32_t group = model.group();
   const PageLayout& layout = table.layout();
@@ -31,7 +32,8 @@ void score_rows(const View& view, const Table& table, size_t head_index, uint32_
   }
   const ScoreJob job{.keys = {.layout = &layout, .pages = pages, .tiles = nullptr, .count = table.length()},
                      .queries = queries,
-                     .scores = out};
+                     .scores = out,
+                     .products = products};
   scores(view.ops, std::span(&job, 1));
 }
 
@@ -40,8 +42,8 @@ void score_rows(const View& view, const Table& table, size_t head_index, uint32_
 uint32_t observed_width(const Table& table) { return static_cast<uint32_t>(round_up(table.length(), kPageSlots)); }
 
 void observe(const View& view, const Table& table, size_t head_index, uint32_t first, uint32_t count, Rows out,
-             std::span<float> lse) {
-  score_rows(view, table, head_index, first, count, out);
+             std::span<float> lse, Products products) {
+  score_rows(view, table, head_index, first, count, out, products);
   const uint32_t group = view.model.group();
   std::vector<uint32_t> lengths(size_t{count} * group);
   for (uint32_t i = 0; i < count; ++i) {

@@ -11,6 +11,7 @@
 
 #include <span>
 
+#include "attention/primitives/scores.h"
 #include "attention/stages/view.h"
 
 namespace loci {
@@ -20,7 +21,7 @@ uint32_t observed_width(const Table& table);
 
 // The rows' probabilities; lse, if not empty, [count * group].
 void observe(const View& view, const Table& table, size_t head_index, uint32_t first, uint32_t count, Rows out,
-             std::span<float> lse = {});
+             std::span<float> lse = {}, Products products = Products::kFp32);
 
 uint64_t observe_scratch_bytes(const ModelShape& model, uint32_t count, int threads);
 

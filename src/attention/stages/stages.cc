@@ -196,6 +196,7 @@ View Stages::view(const LayerPass& pass, uint32_t number) const {
           .phase = pass.phase,
           .prompt_ends = pass.prompt_ends,
           .first_position = pass.first_position,
+          .precision = pass.precision,
           .queries = pass.queries,
           .state = MethodState(pass.state, number, pass.layer.value, pass.first_position + pass.queries.rows)};
 }

@@ -12,6 +12,7 @@
 #include "attention/plan/plan.h"
 #include "attention/stages/stage.h"
 #include "cache/sequence_cache.h"
+#include "kernels/cpu/attention/attention_kernels.h"
 
 namespace loci {
 
@@ -25,6 +26,7 @@ struct LayerPass {
   Phase phase = Phase::kPrefill;
   bool prompt_ends = false;
   uint32_t first_position = 0;
+  ReadPrecision precision = ReadPrecision::kFp32;
   Rows queries;
 };
 

@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "attention/primitives/scores.h"
 #include "attention/read.h"
 #include "attention/registry/method.h"
 #include "attention/stages/model_shape.h"
@@ -27,9 +28,12 @@ struct View {
   Phase phase = Phase::kPrefill;
   bool prompt_ends = false;     // the prompt's last token is in this pass
   uint32_t first_position = 0;  // of the pass's rows
-  Rows queries;                 // [rows, query_heads * head_dim], rotated, not scaled
-  MethodState state;            // of the method that is asked
+  ReadPrecision precision = ReadPrecision::kFp32;
+  Rows queries;       // [rows, query_heads * head_dim], rotated, not scaled
+  MethodState state;  // of the method that is asked
 
+  // For the many queries by which a method judges a prompt.
+  Products products() const { return precision == ReadPrecision::kFast ? Products::kTiles : Products::kFp32; }
   uint32_t rows() const { return queries.rows; }
   uint32_t tokens() const { return first_position + queries.rows; }  // in the cache, this pass's own included
   std::span<const Table> tables() const { return cache.tables(layer); }

@@ -35,16 +35,22 @@ static inline __m512 field(__m512i words) {
 // Values [64][dim] as pairs of slots [32][dim] are what accumulate() multiplies, behind the keys' part of a block.
 static inline size_t values_offset(size_t dim) { return dim / 2 * kPageSlots * 4; }
 
-static inline void load_bf16_block(const PageLayout& layout, const std::byte* page, std::byte* block) {
-  const size_t dim = layout.padded_dim;
-  for (size_t d = 0; d < dim; d += 2) {
+// Keys of kv16.
+static inline void load_bf16_halves(const PageLayout& layout, const std::byte* page, std::byte* block) {
+  for (size_t d = 0; d < layout.padded_dim; d += 2) {
     for (size_t slot = 0; slot < kPageSlots; slot += 16, block += 64) {
       const std::byte* from = page + (d * kPageSlots + slot) * 2;
       _mm512_storeu_si512(block, pair_up(load_halves(from), load_halves(from + kPageSlots * 2)));
     }
   }
+}
+
+// A page of kv16.
+static inline void load_bf16_block(const PageLayout& layout, const std::byte* page, std::byte* block) {
+  load_bf16_halves(layout, page, block);
+  block += values_offset(layout.padded_dim);
   for (size_t slot = 0; slot < kPageSlots; slot += 2) {
-    for (size_t d = 0; d < dim; d += 16, block += 64) {
+    for (size_t d = 0; d < layout.padded_dim; d += 16, block += 64) {
       const std::byte* from = page + value_half(layout, slot, d);
       _mm512_storeu_si512(block, pair_up(load_halves(from), load_halves(from + kCodeGroup * 2)));
     }

@@ -1,0 +1,31 @@
+// Scores of many queries in the matrix unit, for methods that judge a prompt by them: products of bfloat16 with fp32
+// sums, as the unit reads a prompt (attention/fold_amx.cc). A query's scores do not depend on the queries beside it.
+#pragma once
+
+#include <cstddef>
+
+#include "base/cpu.h"
+#include "kernels/cpu/kv_codec/page_layout.h"
+
+namespace loci {
+
+struct ScoreTiles {
+  // q [rows, dim]; writes tile_bytes(rows, dim).
+  void (*load_queries)(const float* q, size_t rows, size_t dim, std::byte* queries);
+  // The keys of a page, or keys [dim][64]; writes tile_bytes(64, dim).
+  void (*load_page)(const PageLayout& layout, const std::byte* page, std::byte* keys);
+  void (*load_keys)(const float* from, size_t dim, std::byte* keys);
+  // scores[r * stride + i] = query r . key i for 64 keys; dim is a multiple of 32.
+  void (*score)(const std::byte* queries, size_t rows, size_t dim, const std::byte* keys, float* scores, size_t stride);
+};
+
+constexpr size_t tile_bytes(size_t count, size_t dim) { return count * dim * 2; }
+
+// Null where the instruction set has no such unit.
+const ScoreTiles* score_tiles(Isa isa);
+
+namespace detail {
+extern const ScoreTiles kScoreTilesAmx;
+}  // namespace detail
+
+}  // namespace loci
