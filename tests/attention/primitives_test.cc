@@ -487,6 +487,57 @@ TEST(Scores, PagesLeftOutAreNotScored) {
   }
 }
 
+// In tiles a score is within the rounding of both numbers to bfloat16, whatever queries stand beside it; the largest of
+// each query is that of its scores.
+TEST(Scores, TilesAreNearTheDotProductsForAnyNumberOfQueries) {
+  Random random(21);
+  for (const KvCodec codec : {KvCodec::kKv16, KvCodec::kKv8, KvCodec::kKv4}) {
+    for (const uint32_t rows : {1u, 15u, 16u, 70u, 150u}) {
+      constexpr uint32_t kDim = 80;
+      std::vector<float> decoded;
+      const uint32_t slots = 1 + random.below(900);
+      const EncodedKeys keys = encode(random, codec, kDim, slots, decoded);
+      const uint32_t padded = keys.layout.padded_dim, width = static_cast<uint32_t>(keys.pages.size()) * kPageSlots;
+      const Grid raw = filled(random, rows, kDim, false);
+      Grid q(rows, padded, 0);
+      prepare_queries(keys.layout, raw.rows, 0.125F, q.rows);
+      const Keys all{.layout = &keys.layout, .pages = keys.pointers, .tiles = nullptr, .count = slots};
+      const std::vector<uint32_t> lengths = random_lengths(random, rows, slots);
+      everywhere([&](OpContext& context, const std::string& name) {
+        Grid out(rows, width), alone(1, width);
+        const ScoreJob job{.keys = all, .queries = q.rows, .scores = out.rows, .products = Products::kTiles};
+        scores(context, {&job, 1});
+        std::vector<float> most(rows);
+        const LargestJob largest{
+            .keys = all, .queries = q.rows, .lengths = lengths, .products = Products::kTiles, .largest = most};
+        largest_scores(context, {&largest, 1});
+        for (uint32_t r = 0; r < rows; ++r) {
+          float highest = kNone;
+          for (uint32_t s = 0; s < slots; ++s) {
+            double sum = 0, magnitude = 0;
+            for (uint32_t i = 0; i < padded; ++i) {
+              const double product = double{q.rows.row(r)[i]} * decoded[size_t{s} * padded + i];
+              sum += product;
+              magnitude += std::abs(product);
+            }
+            const float got = out.rows.row(r)[s];
+            ASSERT_NEAR(got, sum, 0x1p-7 * magnitude) << name << " " << to_string(codec) << " slot " << s;
+            if (s < lengths[r]) highest = std::max(highest, got);
+          }
+          ASSERT_EQ(most[r], highest) << name << " row " << r;
+        }
+        const uint32_t r = rows / 2;
+        const ScoreJob one{.keys = all,
+                           .queries = {q.rows.row(r), 1, padded, padded},
+                           .scores = alone.rows,
+                           .products = Products::kTiles};
+        scores(context, {&one, 1});
+        for (uint32_t s = 0; s < slots; ++s) ASSERT_EQ(alone.rows.row(0)[s], out.rows.row(r)[s]) << name << " " << s;
+      });
+    }
+  }
+}
+
 TEST(Scores, EstimatesAreScoresOfMeans) {
   Random random(17);
   for (const KvCodec codec : {KvCodec::kKv16, KvCodec::kKv8, KvCodec::kKv4}) {
