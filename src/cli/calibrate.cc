@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
+#include "base/checked.h"
 #include "base/progress.h"
 #include "base/quantity.h"
 #include "calibrate/act.h"
@@ -105,16 +106,18 @@ Result<Needle> make_needle(const Subject& subject, const std::string& book, uint
   return locate_needle(subject.tokenizer(), std::move(prompt), haystack.value);
 }
 
-// Depths run from 5% to 95%. For moa, every other prompt has half the length.
+// Depths run from 5% to 95%. For moa, every other prompt has half the length, at the depth of the next.
 Result<std::vector<Needle>> make_needles(const Subject& subject, const CalibrateCommand& command,
                                          const Console& console) {
   LOCI_TRY(const std::string text, read_book(command.text, console));
   const std::string book = collapse_white_space(text);
   if (book.empty()) return fail(ErrorCode::kInvalidArgument, "the text '{}' is empty", command.text);
   std::vector<Needle> out;
+  const uint32_t a_depth = command.kind == "moa" ? 2 : 1;  // prompts
+  const auto depths = static_cast<uint32_t>(div_up(command.prompts, a_depth));
   for (uint32_t i = 0; i < command.prompts; ++i) {
-    const double depth = command.prompts == 1 ? 0.5 : 0.05 + 0.9 * i / (command.prompts - 1);
-    const uint32_t tokens = command.kind == "moa" && i % 2 == 0 ? command.length / 2 : command.length;
+    const double depth = depths == 1 ? 0.5 : 0.05 + 0.9 * (i / a_depth) / (depths - 1);
+    const uint32_t tokens = i % a_depth + 1 < a_depth ? command.length / 2 : command.length;
     LOCI_TRY(Needle needle, make_needle(subject, book, tokens, depth, command.seed * 1000003 + i, command.raw));
     out.push_back(std::move(needle));
   }
