@@ -2,8 +2,8 @@
 // Lagrange multiplier instead of a mixed-integer program.
 //
 // A rule gives a head the span alpha + beta * N at length N. For a multiplier the cheapest rules are found layer by
-// layer, at most two different ones in a layer, by trying all pairs; the multiplier is halved until the bound is met, and
-// what is left of the bound goes where it saves most. Plain functions of their arguments.
+// layer, at most two different ones in a layer, by trying all pairs; the multiplier is halved until the bound is met,
+// and what is left of the bound goes where it saves most. Plain functions of their arguments.
 #pragma once
 
 #include <cstdint>

@@ -80,5 +80,37 @@ TEST(SpanRules, RandomLossesMeetTheBoundWithTwoRulesALayer) {
   }
 }
 
+// Heads that lose by every eighth that they do not see, a little or much: no wider rule that saves still fits.
+TEST(SpanRules, NothingThatSavesIsLeftOfTheBound) {
+  std::mt19937 random(6);
+  std::uniform_real_distribution<double> uniform(0, 1);
+  for (int round = 0; round < 10; ++round) {
+    SpanProblem p = problem(0.3 + 0.4 * uniform(random));
+    p.losses.clear();
+    double weight[8];
+    for (double& w : weight) w = std::pow(10, -3 * uniform(random));
+    for (const double length : p.lengths) {
+      for (const double w : weight) {
+        for (const SpanRule& rule : p.rules) p.losses.push_back(w * (1 - rule.span(length) / length));
+      }
+    }
+    const std::vector<uint32_t> chosen = choose_rules(p);
+    for (uint32_t l = 0; l < 2; ++l) {
+      for (uint32_t h = 0; h < 4; ++h) {
+        for (uint32_t to = 0; to < p.rules.size(); ++to) {
+          std::vector<uint32_t> other = chosen;
+          for (uint32_t i = l * 4; i < l * 4 + 4; ++i) {
+            if (chosen[i] == chosen[l * 4 + h]) other[i] = to;
+          }
+          const bool wider = p.rules[to].span(1024) + p.rules[to].span(2048) / 2 >
+                             p.rules[chosen[l * 4 + h]].span(1024) + p.rules[chosen[l * 4 + h]].span(2048) / 2;
+          if (!wider) continue;
+          EXPECT_TRUE(density(p, other, 1024) > p.bound || density(p, other, 2048) > p.bound) << round << " " << to;
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace loci

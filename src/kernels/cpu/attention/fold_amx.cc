@@ -5,8 +5,9 @@
 // sums stay in fp32. Pages of every codec are decoded once for all rows of a tile into the pairs that the unit
 // multiplies (block_bf16_avx512.h).
 //
-// Products take the matrix unit a quarter of the time that softmax takes the vector units, so softmax is the bound:
-// sixteen rows share their horizontal reductions, and the scores of the next sixteen are begun before them.
+// Half of the time is softmax on the vector units, for which sixteen rows share their horizontal reductions; half is
+// the unit's products with its loads and stores. The two overlap little: a core looks ahead over one tile's
+// instructions.
 #include <immintrin.h>
 
 #include <algorithm>
@@ -219,7 +220,7 @@ struct TileFold {
 // Brings the next page into the second cache, a share with every tile.
 class NextPage {
  public:
-  NextPage(const BlockRead& b)
+  explicit NextPage(const BlockRead& b)
       : at_(b.next_page),
         end_(b.next_page == b.page ? at_ : at_ + b.layout->bytes),
         share_(div_up(b.layout->bytes, div_up(b.rows, kTileRows) * 64) * 64) {}
