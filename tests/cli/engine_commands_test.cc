@@ -260,12 +260,12 @@ TEST(BenchAttention, MeasuresAPromptOnRealEntries) {
   const std::string book = std::string(LOCI_SOURCE_DIR) + "/data/books/moby-dick.txt";
   const Outcome outcome =
       loci_run({"bench", "attention", "-m", "needle", "--prompt", book, "--attention", "streaming(sinks=4,window=64)",
-                "--depth", "200,1024", "--reps", "1", "--threads", "2", "--json"});
+                "--depth", "200,4096", "--reps", "1", "--threads", "2", "--json"});
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   const nlohmann::json rows = outcome.json();
   ASSERT_EQ(rows.size(), 4u);
   for (size_t i = 0; i < 4; ++i) {
-    EXPECT_EQ(rows[i]["prompt_tokens"], i < 2 ? 200 : 1024);
+    EXPECT_EQ(rows[i]["prompt_tokens"], i < 2 ? 200 : 4096);
     EXPECT_EQ(rows[i]["attention"] == "dense", i % 2 == 1);
     EXPECT_GT(rows[i]["read_ms"].get<double>(), 0);
     EXPECT_LT(rows[i]["attention_ms"].get<double>(), rows[i]["prefill_ms"].get<double>());
