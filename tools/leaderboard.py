@@ -53,7 +53,7 @@ class Deadline:
 
 
 def call(command, deadline):
-    """The command's exit status and output; None if the time was up before it ended."""
+    """The command's exit status and output; None if the time was up, or Ctrl-C came, before it ended."""
     process = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, text=True)
     try:
         out, _ = process.communicate(timeout=deadline.left())
@@ -66,7 +66,7 @@ def call(command, deadline):
             process.kill()
             process.communicate()
         if isinstance(reason, KeyboardInterrupt):
-            raise
+            deadline.end = time.monotonic()  # what is there is written, and no other step begins
         return None
 
 
@@ -278,7 +278,7 @@ def run(options):
         print(f"leaderboard: {step['name']}, {len(plans)} plans", file=sys.stderr)
         one = run_perplexity if "perplexity" in step else run_suite
         if not one(step, plans, options, deadline):
-            print(f"leaderboard: the time was up in step '{step['name']}'; the same command goes on from there", file=sys.stderr)
+            print(f"leaderboard: stopped in step '{step['name']}'; the same command goes on from there", file=sys.stderr)
             return 0
     return 0
 

@@ -16,6 +16,7 @@
 #include "base/checked.h"
 #include "kernels/cpu/attention/block_bf16_avx512.h"
 #include "kernels/cpu/attention/fold_kernels.h"
+#include "kernels/cpu/attention/score_rows_amx.h"
 #include "kernels/cpu/attention/soften_avx512.h"
 #include "kernels/cpu/simd/tiles_amx.h"
 
@@ -82,28 +83,7 @@ struct TileFold {
   // Leaves scores [rows][64].
   void score() const {
     simd_amx::finish_stores();
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-    const std::byte* query = b.queries + row * b.dim * 2;
-    const std::byte* key = keys();
-    for (size_t d = 0; d < b.dim; d += 32, query += 64, key += 16 * kScoreBytes) {
-      _tile_loadd(4, query, b.dim * 2);
-      _tile_loadd(6, key, kScoreBytes);
-      _tile_loadd(7, key + 64, kScoreBytes);
-      _tile_dpbf16ps(0, 4, 6);
-      _tile_dpbf16ps(1, 4, 7);
-      _tile_loadd(6, key + 128, kScoreBytes);
-      _tile_loadd(7, key + 192, kScoreBytes);
-      _tile_dpbf16ps(2, 4, 6);
-      _tile_dpbf16ps(3, 4, 7);
-    }
-    float* to = scores();
-    _tile_stored(0, to, kScoreBytes);
-    _tile_stored(1, to + 16, kScoreBytes);
-    _tile_stored(2, to + 32, kScoreBytes);
-    _tile_stored(3, to + 48, kScoreBytes);
+    simd_amx::score_rows(b.queries + row * b.dim * 2, b.dim, keys(), scores(), kPageSlots);
   }
 
   void hide() const {

@@ -2,6 +2,7 @@
 #include <immintrin.h>
 
 #include "kernels/cpu/attention/block_bf16_avx512.h"
+#include "kernels/cpu/attention/score_rows_amx.h"
 #include "kernels/cpu/select/score_tiles.h"
 #include "kernels/cpu/simd/tiles_amx.h"
 
@@ -12,7 +13,6 @@ using namespace simd_avx512;
 using simd_amx::TileRegisters;
 
 constexpr size_t kRowsAtOnce = 16;
-constexpr size_t kKeyBytes = kPageSlots * 4;  // of a pair of dimensions
 
 void load_queries(const float* q, size_t rows, size_t dim, std::byte* queries) {
   for (size_t row = 0; row < rows; ++row) load_bf16_query(q + row * dim, row, rows, dim, queries);
@@ -37,36 +37,13 @@ void load_keys(const float* from, size_t dim, std::byte* keys) {
   }
 }
 
-// 16 rows and 64 keys.
-void score_rows(const std::byte* queries, size_t dim, const std::byte* keys, float* scores, size_t stride) {
-  _tile_zero(0);
-  _tile_zero(1);
-  _tile_zero(2);
-  _tile_zero(3);
-  for (size_t d = 0; d < dim; d += 32, queries += 64, keys += 16 * kKeyBytes) {
-    _tile_loadd(4, queries, dim * 2);
-    _tile_loadd(6, keys, kKeyBytes);
-    _tile_loadd(7, keys + 64, kKeyBytes);
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_dpbf16ps(1, 4, 7);
-    _tile_loadd(6, keys + 128, kKeyBytes);
-    _tile_loadd(7, keys + 192, kKeyBytes);
-    _tile_dpbf16ps(2, 4, 6);
-    _tile_dpbf16ps(3, 4, 7);
-  }
-  _tile_stored(0, scores, stride * 4);
-  _tile_stored(1, scores + 16, stride * 4);
-  _tile_stored(2, scores + 32, stride * 4);
-  _tile_stored(3, scores + 48, stride * 4);
-}
-
 void score(const std::byte* queries, size_t rows, size_t dim, const std::byte* keys, float* scores, size_t stride) {
   simd_amx::finish_stores();
   const auto run = [&](size_t first, size_t last, size_t count) {
     if (first == last) return;
     const TileRegisters registers({.rows = count});
     for (size_t row = first; row < last; row += count)
-      score_rows(queries + row * dim * 2, dim, keys, scores + row * stride, stride);
+      simd_amx::score_rows(queries + row * dim * 2, dim, keys, scores + row * stride, stride);
   };
   const size_t whole = rows / kRowsAtOnce * kRowsAtOnce;
   run(0, whole, kRowsAtOnce);
