@@ -23,6 +23,7 @@ struct OneLayerShape {
   uint32_t kv_heads = 2;
   uint32_t head_dim = 32;
   uint32_t context = 4096;
+  uint32_t window = 0;        // of the model's own
   uint32_t most_rows = 1024;  // of a pass
   int threads = 2;
   ReadPrecision precision = ReadPrecision::kFp32;
@@ -46,7 +47,7 @@ class OneLayer {
               .kv_heads = shape.kv_heads,
               .head_dim = shape.head_dim,
               .score_scale = 1.0F / std::sqrt(static_cast<float>(shape.head_dim)),
-              .windows = {0},
+              .windows = {shape.window},
               .fingerprint = "one layer"};
     const MethodContext context{
         .model = model_, .context = shape.context, .profile = [this](std::string_view, const std::string&) {
@@ -58,7 +59,7 @@ class OneLayer {
     layout_ = std::make_unique<CacheLayout>(std::vector<LayerShape>{{.kv_heads = shape.kv_heads,
                                                                      .head_dim = shape.head_dim,
                                                                      .codec = plan_.codec(LayerId(0)),
-                                                                     .window = 0,
+                                                                     .window = shape.window,
                                                                      .classes = stages_->classes(LayerId(0))}},
                                             pool_);
     work_ = Executor::plan({.rows = shape.most_rows,

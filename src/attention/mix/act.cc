@@ -69,7 +69,8 @@ class Act final : public Mix {
            observe_scratch_bytes(model_, static_cast<uint32_t>(rows), bounds.threads);
   }
   // A sink takes more than tau of 32 rows at least, and the attention of a cell's rows adds up to their number.
-  uint64_t state_bytes(LayerId, const StageBounds& bounds) const override {
+  uint64_t state_bytes(LayerId layer, const StageBounds& bounds) const override {
+    if (!model_.open(layer)) return 0;
     const double tau = options_.alpha > 0 ? options_.alpha / bounds.tokens : options_.tau;
     const double most = static_cast<double>(options_.cell) / (kLeastRows * tau);
     const auto sinks = static_cast<uint64_t>(std::min<double>(most, bounds.tokens)) + 1;
@@ -223,6 +224,20 @@ Result<HeadSet> profiled_heads(const ActOptions& options, const MethodContext& c
   return out;
 }
 
+// Heads that were named one by one must be such as act works on.
+Status refuse_windows(const std::string& text, const HeadSet& heads, const ModelShape& model) {
+  for (uint32_t l = 0; l < model.layers && text != "all"; ++l) {
+    for (uint32_t h = 0; h < model.query_heads; ++h) {
+      if (model.open(LayerId(l)) || !heads.has(LayerId(l), QueryHead(h))) continue;
+      return fail(ErrorCode::kUnsupported,
+                  "act: head {}.{} reads a window of {} tokens by the model's own design, and act works on heads that "
+                  "read everything: leave it out",
+                  l, h, model.windows[l]);
+    }
+  }
+  return {};
+}
+
 Result<std::unique_ptr<Mix>> make_act(const MethodCall& call, const MethodContext& context) {
   const auto options = call.as<ActOptions>();
   if (options.beta == 1) return std::unique_ptr<Mix>(std::make_unique<NoMix>());
@@ -231,6 +246,7 @@ Result<std::unique_ptr<Mix>> make_act(const MethodCall& call, const MethodContex
     LOCI_TRY(heads, profiled_heads(options, context));
   } else {
     LOCI_TRY(heads, HeadSet::parse(options.heads, context.model));
+    LOCI_CHECK(refuse_windows(options.heads, heads, context.model));
   }
   if (heads.empty()) return std::unique_ptr<Mix>(std::make_unique<NoMix>());
   return std::unique_ptr<Mix>(std::make_unique<Act>(options, std::move(heads), context.model));

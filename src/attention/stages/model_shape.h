@@ -25,7 +25,7 @@ struct ModelShape {
 
   uint32_t group() const { return query_heads / kv_heads; }
   uint32_t q_width() const { return query_heads * head_dim; }
-  // Methods act on layers that read everything: a window of the model's own is left alone.
+  // Methods that keep or select act on layers that read everything: a window of the model's own is left alone.
   bool open(LayerId layer) const { return windows[layer.value] == 0; }
 };
 

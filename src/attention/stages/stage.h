@@ -2,8 +2,8 @@
 //
 // An object belongs to one call in a plan and one loaded model, and serves all its sequences, layers and heads: it is
 // immutable, and what it remembers of a sequence lies in that sequence's state. The engine asks it only for the layers
-// and heads that the plan names, and never for layers with a window of the model's own. Scratch comes from the pass's
-// workspace; an object says beforehand how much it takes at most, and how much state.
+// and heads that the plan names, and what it keeps or selects never for layers with a window of the model's own.
+// Scratch comes from the pass's workspace; an object says beforehand how much it takes at most, and how much state.
 #pragma once
 
 #include <cstdint>

@@ -39,8 +39,7 @@ Status Stages::add_layer(const AttentionPlan& plan, LayerId id, const MethodCont
   Layer& layer = layers_[id.value];
   layer.retain.resize(model_.kv_heads);
   for (std::vector<uint32_t>& select : layer.select) select.assign(model_.kv_heads, kNone);
-  if (!model_.open(id)) return {};
-  for (uint32_t h = 0; h < model_.kv_heads; ++h) {
+  for (uint32_t h = 0; h < model_.kv_heads && model_.open(id); ++h) {
     for (const MethodCall& call : plan.retain(id, KvHead(h))) {
       LOCI_TRY(const uint32_t index, add(retains_, call, call.method->make_retain, context));
       if (index != kNone) layer.retain[h].push_back(index);
@@ -158,10 +157,10 @@ uint64_t Stages::state_bytes(const StageBounds& bounds) const {
     const auto add_up = [&](const auto& made) {
       for (const auto& method : made) bytes += method.object->state_bytes(LayerId(i), bounds);
     };
+    add_up(mixes_);
     if (!model_.open(LayerId(i))) continue;
     add_up(retains_);
     add_up(selects_);
-    add_up(mixes_);
   }
   return bytes;
 }

@@ -164,5 +164,25 @@ TEST(Act, TakesHeadsThatGainFromAProfile) {
   EXPECT_EQ(from_profile.feed(x, 110, 110), named.feed(x, 110, 110));
 }
 
+TEST(Act, RefusesNamedHeadsThatReadAWindow) {
+  const ModelShape model{.layers = 2,
+                         .query_heads = 4,
+                         .kv_heads = 2,
+                         .head_dim = 32,
+                         .score_scale = 0.25F,
+                         .windows = {64, 0},
+                         .fingerprint = "two layers"};
+  const auto made = [&](const char* text) {
+    return Stages::make(*AttentionPlan::parse(text), model, {.model = model, .context = 4096, .profile = {}});
+  };
+  EXPECT_TRUE(made("mix=act(heads=1.1)").ok());
+  EXPECT_TRUE(made("mix=act(heads=all)").ok());
+  const Result<Stages> refused = made("mix=act(heads=1.1+0.3)");
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().message,
+            "act: head 0.3 reads a window of 64 tokens by the model's own design, and act works on heads that read "
+            "everything: leave it out");
+}
+
 }  // namespace
 }  // namespace loci::test::act

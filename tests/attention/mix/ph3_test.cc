@@ -18,6 +18,22 @@ TEST(Ph3, TakesTheNamedHeadsOut) {
   EXPECT_EQ(layer.feed(x, 80, 13), expected);
 }
 
+TEST(Ph3, TakesHeadsOutOfLayersWithAWindowToo) {
+  const OneLayerShape shape{.window = 24};
+  OneLayer layer("mix=ph3(heads=0.1+0.3)", shape), dense("dense", shape);
+  const Rows3 x = dense.random_rows(90, 2);
+  std::vector<float> expected = dense.feed(x, 80, 80);
+  EXPECT_NE(expected, OneLayer("dense").feed(x, 80, 80));
+  const ModelShape& model = dense.model();
+  for (size_t i = 0; i < expected.size(); ++i) {
+    const size_t head = i % model.q_width() / model.head_dim;
+    if (head == 1 || head == 3) expected[i] = 0;
+  }
+  EXPECT_EQ(layer.feed(x, 80, 80), expected);
+  layer.clear();
+  EXPECT_EQ(layer.feed(x, 80, 13), expected);
+}
+
 TEST(Ph3, IsDenseWithoutHeads) {
   OneLayer dense("dense");
   const Rows3 x = dense.random_rows(50, 2);
