@@ -20,7 +20,7 @@ constexpr uint32_t kItemTiles = kScoreBlock / kPageSlots;
 // products of these. With more rows it pays to decode a page once.
 constexpr uint32_t kFewRows = 8;
 
-constexpr uint32_t kTileQueries = 64;  // that go to the matrix unit at a time
+constexpr uint32_t kTileQueries = 64;  // that are multiplied as bfloat16 at a time
 
 uint32_t tiles_of(const Keys& keys) { return (keys.count + kPageSlots - 1) / kPageSlots; }
 
@@ -33,7 +33,7 @@ const float* tile_keys(const Keys& keys, uint32_t tile, const KvDecodeKernels& d
   return decoded;
 }
 
-// What a worker scores keys with: memory for a decoded tile and, where there is a matrix unit, for what it multiplies.
+// What a worker scores keys with: memory for a decoded tile and for bfloat16 operands.
 class Scorer {
  public:
   static size_t floats(size_t dim, size_t queries) {

@@ -7,8 +7,8 @@
 //
 // Numbers. A score is one chain of fused multiply-adds over the dimensions in ascending order, so it depends on the
 // query, the key and the codec alone, and is the same on every instruction set. Jobs of Products::kTiles are scored as
-// a prompt is read, in bfloat16, where there is a matrix unit (kernels/cpu/select/score_tiles.h), which depends on
-// query, key and codec alone too.
+// a prompt is read, in bfloat16 where the machine is faster in that (kernels/cpu/select/score_tiles.h), which depends
+// on query, key and codec alone too.
 //
 // Cost. Exact: each page is read once per call, half the bytes of a dense read, and rows * dim multiply-adds a key;
 // near the roof of memory for the rows of a decode step. Estimated: 1/64 of the keys, in fp32. Work is shared among
@@ -47,7 +47,7 @@ struct ExpSums {
 
 enum class Products : uint8_t {
   kFp32,
-  kTiles,  // bfloat16 in the matrix unit, where the machine has one: for the many queries of a prompt
+  kTiles,  // bfloat16 where the machine is faster in it: for the many queries of a prompt
 };
 
 struct ScoreJob {

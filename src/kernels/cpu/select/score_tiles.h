@@ -1,5 +1,5 @@
-// Scores of many queries in the matrix unit, for methods that judge a prompt by them: products of bfloat16 with fp32
-// sums, as the unit reads a prompt (attention/fold_amx.cc). A query's scores do not depend on the queries beside it.
+// Scores of many queries, for methods that judge a prompt by them: products of bfloat16 with fp32 sums, as a prompt is
+// read (attention/fold_amx.cc, attention/fold_bf16_avx512.cc). A query's scores do not depend on the queries beside it.
 #pragma once
 
 #include <cstddef>
@@ -21,11 +21,12 @@ struct ScoreTiles {
 
 constexpr size_t tile_bytes(size_t count, size_t dim) { return count * dim * 2; }
 
-// Null where the instruction set has no such unit.
+// Null where products of bfloat16 are no faster than those of fp32.
 const ScoreTiles* score_tiles(Isa isa);
 
 namespace detail {
 extern const ScoreTiles kScoreTilesAmx;
+extern const ScoreTiles kScoreTilesBf16Avx512;
 }  // namespace detail
 
 }  // namespace loci
