@@ -171,6 +171,13 @@ struct Completion {
   uint64_t kept_tokens = 0;  // mean entries per KV head at the end
 };
 
+// What a head's reads hold of its attention over all that it keeps: means over rows and query heads.
+struct HeadCoverage {
+  float mass = 1;        // share of that attention, in [0, 1]
+  float error = 0;       // |o - o'| / |o'| of the output, where o' comes from a read of all that is kept
+  uint64_t queries = 0;  // 0: there were none, or nobody asked
+};
+
 // What became of a sequence in one KV head under a plan, by stretches of positions: shares in [0, 1].
 struct HeadPicture {
   uint32_t layer = 0;
@@ -178,6 +185,12 @@ struct HeadPicture {
   std::vector<float> kept;       // of the entries, at the end
   std::vector<float> in_prompt;  // of what the prompt's queries could see: read
   std::vector<float> in_decode;  // the same of the tokens that were generated
+  HeadCoverage prompt_coverage = {}, decode_coverage = {};
+};
+
+struct ExplainOptions {
+  uint32_t stretches = 256;  // equal ones that the sequence is cut into, at most; 1 to 4096
+  bool coverage = false;     // read everything beside each read: takes as long again as a dense plan
 };
 
 struct Explanation {
@@ -291,7 +304,7 @@ class Engine {
                                         const std::function<void(const Progress&)>& on_progress = {});
 
   // One request, alone and without the prefix cache, watched.
-  Result<Explanation> explain(const Request& request, uint32_t stretches = 256);
+  Result<Explanation> explain(const Request& request, const ExplainOptions& options = {});
 
   Result<Session> open_session();
   // A session written by Session::save with the same model and plan; kInvalidArgument names what differs.

@@ -20,7 +20,7 @@ struct ExplainCommand {
   DocumentInput input;
   int layer = -1;
   int head = -1;
-  uint32_t stretches = 256;
+  ExplainOptions options;
   std::string output;
   bool json = false;
 };
@@ -47,7 +47,11 @@ Result<Explanation> watch(Engine& engine, const ExplainCommand& command, Documen
   request.on_progress = [&](const Progress& progress) {
     if (progress.generated == 0) bar.update(progress.prompt_done, progress.prompt_total);
   };
-  return engine.explain(request, command.stretches);
+  return engine.explain(request, command.options);
+}
+
+nlohmann::ordered_json coverage_json(const HeadCoverage& coverage) {
+  return {{"mass", coverage.mass}, {"error", coverage.error}, {"queries", coverage.queries}};
 }
 
 nlohmann::ordered_json explanation_json(const Explanation& explained, const ModelInfo& info) {
@@ -58,6 +62,9 @@ nlohmann::ordered_json explanation_json(const Explanation& explained, const Mode
                      {"kept", head.kept},
                      {"in_prompt", head.in_prompt},
                      {"in_decode", head.in_decode}});
+    if (head.prompt_coverage.queries == 0) continue;
+    heads.back()["prompt_coverage"] = coverage_json(head.prompt_coverage);
+    heads.back()["decode_coverage"] = coverage_json(head.decode_coverage);
   }
   return {{"model", info.name},
           {"attention", info.attention},
@@ -102,7 +109,8 @@ void add_explain(const Command& app, Choice& choice) {
       "generated tokens read. -o writes one HTML page that needs nothing else, --json prints the numbers.",
       "  loci explain -m gemma3 -f book.txt -p 'Who is Ahab?' --attention snapkv -o snapkv.html\n"
       "  loci explain -m needle --raw -f book.txt -n 8 --attention 'streaming; store=kv4' -o out.html\n"
-      "  loci explain -m needle --raw -f book.txt --layer 4 --head 0 --json\n");
+      "  loci explain -m needle --raw -f book.txt --layer 4 --head 0 --json\n"
+      "  loci explain -m needle --raw -f book.txt -n 8 --attention 'select=prefill:anchor' --coverage -o out.html\n");
   add_model_options(command, options->model);
   const DocumentOptions input = add_document_options(command, options->input);
   add_sampling_options(command, options->sampling);
@@ -116,9 +124,14 @@ void add_explain(const Command& app, Choice& choice) {
       .type("H")
       .default_text("all")
       .group("Picture");
-  command.add_option("--stretches", options->stretches, "Equal stretches that the sequence is cut into")
+  command.add_option("--stretches", options->options.stretches, "Equal stretches that the sequence is cut into")
       .type("N")
       .shows_default()
+      .group("Picture");
+  command
+      .add_flag("--coverage", options->options.coverage,
+                "Beside each read also read all that the head keeps, and tell what share of that attention\n"
+                "the plan's reads hold and how far their output is off; as slow as dense")
       .group("Picture");
   const Option output = command.add_option("-o,--output", options->output, "The page to write");
   output.type("FILE").group("Picture");

@@ -23,6 +23,7 @@ constexpr std::string_view kBefore = R"(<!doctype html>
   .name { width: 4.5rem; font-size: .8rem; text-align: right; opacity: .8; }
   .share { width: 3.5rem; font-size: .8rem; font-variant-numeric: tabular-nums; }
   canvas { flex: 1; height: 12px; min-width: 0; image-rendering: pixelated; border-radius: 2px; }
+  th, td { padding: .1rem .8rem; text-align: right; font-size: .85rem; font-variant-numeric: tabular-nums; }
   .legend { font-size: .85rem; opacity: .8; }
   #hint { position: sticky; bottom: 0; background: Canvas; padding: .3rem 0; font-size: .85rem; min-height: 1.6rem; }
 </style>
@@ -83,6 +84,24 @@ for (const [key, title, meaning, color] of kinds) {
     row.append(name, canvas, share);
     document.getElementById("pictures").append(row);
   }
+}
+const percent = share => `${(100 * share).toFixed(2)}%`;
+if (data.heads.some(head => head.prompt_coverage)) {
+  const heading = document.createElement("h2"), legend = document.createElement("p"), table = document.createElement("table");
+  heading.textContent = "Attention that the reads hold";
+  legend.textContent = "Mass: of a head's attention over all that it keeps, the share in what was read. Error: how far the output is off "
+    + "one of a read of everything, relative. Means over the queries.";
+  legend.className = "legend";
+  const line = (cell, values) => values.forEach(value => { cell().textContent = value; });
+  const head_row = table.createTHead().insertRow();
+  line(() => head_row.appendChild(document.createElement("th")), ["head", "prompt mass", "error", "decode mass", "error"]);
+  const body = table.createTBody();
+  for (const head of data.heads) {
+    const row = body.insertRow(), cells = [head.prompt_coverage, head.decode_coverage].flatMap(
+      c => c.queries ? [percent(c.mass), percent(c.error)] : ["", ""]);
+    line(() => row.insertCell(), [`L${head.layer} H${head.kv_head}`, ...cells]);
+  }
+  document.getElementById("pictures").append(heading, legend, table);
 }
 </script>
 </body>

@@ -3,6 +3,7 @@
 
 #include "base/checked.h"
 #include "engine/admission.h"
+#include "engine/coverage.h"
 #include "engine/engine_state.h"
 #include "engine/generation.h"
 #include "engine/memory_picture.h"
@@ -92,8 +93,14 @@ class ReadCounts final : public ReadListener {
 // Listens as long as it lives.
 class Listening {
  public:
-  Listening(Core& core, ReadListener& listener) : core_(core) { core.watch(&listener); }
-  ~Listening() { core_.watch(nullptr); }
+  Listening(Core& core, ReadListener& listener, Tap* tap) : core_(core) {
+    core.watch(&listener);
+    core.listen(tap);
+  }
+  ~Listening() {
+    core_.watch(nullptr);
+    core_.listen(nullptr);
+  }
   Listening(const Listening&) = delete;
   Listening& operator=(const Listening&) = delete;
 
@@ -124,8 +131,9 @@ Status run_alone(Core& core, Generation& generation) {
 
 }  // namespace
 
-Result<Explanation> Engine::explain(const Request& request, uint32_t stretches) {
+Result<Explanation> Engine::explain(const Request& request, const ExplainOptions& options) {
   Core& core = *state_->core;
+  const uint32_t stretches = options.stretches;
   if (stretches == 0 || stretches > 4096)
     return fail(ErrorCode::kInvalidArgument, "{} stretches were asked for, but the number must lie in 1..4096",
                 stretches);
@@ -135,8 +143,9 @@ Result<Explanation> Engine::explain(const Request& request, uint32_t stretches) 
   LOCI_CHECK(fits(core, std::span(&claim, 1)));
   const uint32_t stretch = std::max(1u, static_cast<uint32_t>(div_up(generation.most_fed(), stretches)));
   ReadCounts counts(core.stages().model(), stretch, stretches);
+  CoverageTap coverage(core.stages().model());
   {
-    const Listening listening(core, counts);
+    const Listening listening(core, counts, options.coverage ? &coverage : nullptr);
     LOCI_CHECK(run_alone(core, generation));
   }
   Explanation out;
@@ -151,7 +160,9 @@ Result<Explanation> Engine::explain(const Request& request, uint32_t stretches) 
                           .kept = kept_shares(sequence.cache, LayerId(l),
                                               table_of(sequence.cache, LayerId(l), KvHead(h)), stretch, stretches),
                           .in_prompt = counts.shares(Phase::kPrefill, size_t{l} * model.kv_heads + h),
-                          .in_decode = counts.shares(Phase::kDecode, size_t{l} * model.kv_heads + h)};
+                          .in_decode = counts.shares(Phase::kDecode, size_t{l} * model.kv_heads + h),
+                          .prompt_coverage = coverage.of(Phase::kPrefill, size_t{l} * model.kv_heads + h),
+                          .decode_coverage = coverage.of(Phase::kDecode, size_t{l} * model.kv_heads + h)};
       for (std::vector<float>* shares : {&picture.kept, &picture.in_prompt, &picture.in_decode})
         shares->resize(out.stretches);
       out.heads.push_back(std::move(picture));

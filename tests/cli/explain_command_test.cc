@@ -22,9 +22,11 @@ std::string document() {
   return text;
 }
 
-nlohmann::json explained(const std::string& plan) {
-  const Outcome outcome = loci_run({"explain", "-m", "needle", "--raw", "-p", document(), "-n", "6", "--stretches",
-                                    "32", "--attention", plan, "--json"});
+nlohmann::json explained(const std::string& plan, const std::vector<std::string>& more = {}) {
+  std::vector<std::string> words = {"explain", "-m",          "needle", "--raw",       "-p", document(), "-n",
+                                    "6",       "--stretches", "32",     "--attention", plan, "--json"};
+  words.insert(words.end(), more.begin(), more.end());
+  const Outcome outcome = loci_run(words);
   EXPECT_EQ(outcome.code, 0) << outcome.err;
   return outcome.json();
 }
@@ -68,6 +70,29 @@ TEST(Explain, KeptSharesAddUpToTheBudget) {
     }
     EXPECT_NEAR(entries, 105, 0.1);  // five of six tokens that were written have been read
   }
+}
+
+TEST(Explain, TellsHowMuchAttentionTheReadsHold) {
+  EXPECT_FALSE(explained("dense")["heads"][0].contains("prompt_coverage"));
+  for (const nlohmann::json& head : explained("dense", {"--coverage"})["heads"]) {
+    for (const char* phase : {"prompt_coverage", "decode_coverage"}) {
+      EXPECT_FLOAT_EQ(head[phase]["mass"].get<float>(), 1) << phase;
+      EXPECT_EQ(head[phase]["error"].get<float>(), 0) << phase;
+    }
+    EXPECT_EQ(head["decode_coverage"]["queries"], 2 * 5);  // five of six tokens are read, by a group of two query heads
+  }
+  double few = 0, many = 0;
+  const auto add_up = [](const nlohmann::json& json, double& mass) {
+    for (const nlohmann::json& head : json["heads"]) {
+      EXPECT_FLOAT_EQ(head["prompt_coverage"]["mass"].get<float>(), 1);
+      EXPECT_GT(head["decode_coverage"]["mass"].get<float>(), 0);
+      mass += head["decode_coverage"]["mass"].get<double>();
+    }
+  };
+  add_up(explained("tokenselect(k=16,sinks=4,local=16,theta=1)", {"--coverage"}), few);
+  add_up(explained("tokenselect(k=256,sinks=4,local=16,theta=1)", {"--coverage"}), many);
+  EXPECT_LT(few, many);
+  EXPECT_LT(many, 24);
 }
 
 TEST(Explain, WritesAPageThatNeedsNothingElse) {
