@@ -16,8 +16,9 @@ namespace loci {
 
 // Entries of a table copied side by side, for lists that live longer than a step: they are read at the speed of pages.
 struct EntryCopies {
-  const std::byte** pages = nullptr;  // per row: consecutive pages of the table's layout. Null: none
-  uint32_t* counts = nullptr;         // per row: entries
+  const std::byte** pages = nullptr;     // per row: consecutive pages of the table's layout. Null: none
+  uint32_t* counts = nullptr;            // per row: entries
+  const uint32_t** positions = nullptr;  // per row: of the entries, by place
   // Scaled scores by place, where a method knows them, in the rows of Selection::scores, with columns for whole pages.
   // Keys are not read then.
   Rows scores = {};

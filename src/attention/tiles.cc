@@ -128,6 +128,7 @@ void TileList::add_selections(const Read& read, const Sizes& sizes, const ReadKe
         if (selection.copies.pages != nullptr) {
           tile.copies = selection.copies.pages[row];
           tile.copy_count = selection.copies.counts[row];
+          tile.copy_positions = selection.copies.positions[row];
         }
         if (selection.slots.elements != nullptr)
           tile.slots = selection.slots.row(selection.slot_row(h, part, position, first, read.rows));

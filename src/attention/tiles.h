@@ -39,6 +39,7 @@ struct Tile {
   uint32_t page_count = 0;
   const std::byte* copies = nullptr;  // consecutive pages of `copy_count` entries
   uint32_t copy_count = 0;
+  const uint32_t* copy_positions = nullptr;  // by place
   std::span<const uint32_t> slots = {};
   // Of what is selected, by query head of the tile; without data: not known.
   Rows scores = {};       // by slot

@@ -82,6 +82,7 @@ class ReadCounts final : public ReadListener {
       add_slots(table, counts, std::min(begin, length), std::min(begin + kPageSlots, length), tile.heads);
     }
     for (const uint32_t slot : tile.slots) add_slots(table, counts, slot, slot + 1, tile.heads);
+    for (uint32_t i = 0; i < tile.copy_count; ++i) counts[tile.copy_positions[i] / stretch_] += tile.heads;
   }
 
   const ModelShape& model_;

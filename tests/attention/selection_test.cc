@@ -134,6 +134,7 @@ TEST_P(SelectedReads, KnownScoresTakeThePlaceOfKeys) {
   std::vector<const std::byte*> copies;
   std::vector<uint32_t> copy_counts(kKvHeads, 100), copied_slots(100);
   std::iota(copied_slots.begin(), copied_slots.end(), 400u);
+  std::vector<const uint32_t*> copy_positions(kKvHeads, copied_slots.data());
   for (uint32_t h = 0; h < kKvHeads; ++h) {
     copied.emplace_back(2 * table().layout().bytes);
     gather_entries(table(), h, copied_slots, copied.back().data(), 0);
@@ -157,6 +158,7 @@ TEST_P(SelectedReads, KnownScoresTakeThePlaceOfKeys) {
       .slot_tile = 0,
       .copies = {.pages = copies.data(),
                  .counts = copy_counts.data(),
+                 .positions = copy_positions.data(),
                  .scores = {of_copies.data(), kQueryHeads, 128, 128}},
       .scores = {scores.data(), kQueryHeads, width, width}};
   const std::vector<float> plain = expected(1, [&](uint32_t, uint32_t h, uint32_t j) {

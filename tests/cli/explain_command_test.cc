@@ -95,6 +95,20 @@ TEST(Explain, TellsHowMuchAttentionTheReadsHold) {
   EXPECT_LT(many, 24);
 }
 
+// Steps between full ones read 64 entries and their own, in copies.
+TEST(Explain, CountsWhatIsReadInCopies) {
+  const nlohmann::json json = explained("recycled(stride=50,k=64)");
+  const double tokens = json["tokens"].get<double>(), stretch = std::ceil(tokens / json["stretches"].get<double>());
+  for (const nlohmann::json& head : json["heads"]) {
+    double entries = 0;
+    for (size_t s = 0; s < head["in_decode"].size(); ++s) {
+      const double width = std::min(stretch, tokens - stretch * static_cast<double>(s));
+      entries += head["in_decode"][s].get<double>() * width;
+    }
+    EXPECT_NEAR(entries, 65, 6);  // the last stretch is seen by some of the steps in parts alone
+  }
+}
+
 TEST(Explain, WritesAPageThatNeedsNothingElse) {
   const ScratchFolder folder;
   const std::string path = folder.path("page.html");

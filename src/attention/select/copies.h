@@ -18,6 +18,7 @@ class Copies {
   void bring(const Table& table, size_t head_index, std::span<const uint32_t> positions, uint32_t capacity, Isa isa);
 
   const std::byte* pages() const { return reinterpret_cast<const std::byte*>(lines_.data()); }
+  std::span<const uint32_t> positions() const { return held_; }  // by place, until the next bring()
 
   static uint64_t bytes(uint32_t page_bytes, uint32_t capacity);
 

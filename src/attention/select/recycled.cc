@@ -104,7 +104,8 @@ class Recycled final : public Select {
                                 Workspace::bytes_of<uint32_t>(uint64_t{model_.kv_heads} * kept) +
                                 Workspace::bytes_of<uint32_t>(model_.kv_heads) + sharing(width);
     const uint64_t selections =
-        model_.kv_heads * (Workspace::bytes_of<const std::byte*>(1) + Workspace::bytes_of<uint32_t>(1)) +
+        model_.kv_heads * (Workspace::bytes_of<const std::byte*>(1) + Workspace::bytes_of<uint32_t>(1) +
+                           Workspace::bytes_of<const uint32_t*>(1)) +
         Workspace::bytes_of<float>(heads * copied);
     return selections + std::max(refreshing, sharing(copied));
   }
@@ -304,12 +305,12 @@ class Recycled final : public Select {
     const bool all = std::all_of(heads.begin(), heads.end(), [](const Recycling& head) { return head.list->valid; });
     if (all) {
       std::vector<const std::byte*> pages;
-      std::vector<uint32_t> counts;
+      std::vector<std::span<const uint32_t>> positions;
       for (const Recycling& head : heads) {
         pages.push_back(head.copies->pages());
-        counts.push_back(static_cast<uint32_t>(head.list->positions.size()));
+        positions.push_back(head.copies->positions());
       }
-      Selection& out = builder.select_copies(view, t, pages, counts);
+      Selection& out = builder.select_copies(view, t, pages, positions);
       out.copies.scores = view.ops.scratch.rows(heads.size() * model_.group(), width());
       find_places(view, table, heads, out.copies.scores);
     }

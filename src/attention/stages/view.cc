@@ -20,14 +20,18 @@ Selection& ReadBuilder::prepare(const View& view, size_t table, uint32_t tile, u
 }
 
 Selection& ReadBuilder::select_copies(const View& view, size_t table, std::span<const std::byte* const> pages,
-                                      std::span<const uint32_t> counts) {
+                                      std::span<const std::span<const uint32_t>> positions) {
   Selection& out = prepare(view, table, 1, 1);
   const uint32_t count = rows(view, table);
-  LOCI_ASSERT(view.rows() == 1 && pages.size() == count && counts.size() == count, "copies are of one row's heads");
+  LOCI_ASSERT(view.rows() == 1 && pages.size() == count && positions.size() == count, "copies are of one row's heads");
   out.copies = {.pages = ops_.scratch.take<const std::byte*>(count).data(),
-                .counts = ops_.scratch.take<uint32_t>(count).data()};
+                .counts = ops_.scratch.take<uint32_t>(count).data(),
+                .positions = ops_.scratch.take<const uint32_t*>(count).data()};
   std::copy(pages.begin(), pages.end(), out.copies.pages);
-  std::copy(counts.begin(), counts.end(), out.copies.counts);
+  for (uint32_t i = 0; i < count; ++i) {
+    out.copies.counts[i] = static_cast<uint32_t>(positions[i].size());
+    out.copies.positions[i] = positions[i].data();
+  }
   return out;
 }
 

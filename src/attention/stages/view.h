@@ -51,9 +51,10 @@ class ReadBuilder {
   // A selection of pages and (or) slots for a table, empty, for the view's rows; `capacity` slots a tile at most.
   Selection& select_pages(const View& view, size_t table, uint32_t tile, uint32_t parts = 1);
   Selection& select_slots(const View& view, size_t table, uint32_t tile, uint32_t parts, uint32_t capacity);
-  // A selection of copies: of head h of the table, counts[h] entries in consecutive pages from pages[h] on.
+  // A selection of copies: of head h of the table, the entries at positions[h] in consecutive pages from pages[h] on.
+  // Both outlive the pass's read of the layer.
   Selection& select_copies(const View& view, size_t table, std::span<const std::byte* const> pages,
-                           std::span<const uint32_t> counts);
+                           std::span<const std::span<const uint32_t>> positions);
   // Adds room for slots to a selection of pages; `slot_tile` positions share a list, 0: those of a tile.
   void add_slots(const View& view, size_t table, uint32_t capacity, uint32_t slot_tile = 0);
 
