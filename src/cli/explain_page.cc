@@ -93,8 +93,8 @@ if (data.heads.some(head => head.prompt_coverage)) {
     + "one of a read of everything, relative. Means over the queries.";
   legend.className = "legend";
   const line = (cell, values) => values.forEach(value => { cell().textContent = value; });
-  const head_row = table.createTHead().insertRow();
-  line(() => head_row.appendChild(document.createElement("th")), ["head", "prompt mass", "error", "decode mass", "error"]);
+  const headRow = table.createTHead().insertRow();
+  line(() => headRow.appendChild(document.createElement("th")), ["head", "prompt mass", "error", "decode mass", "error"]);
   const body = table.createTBody();
   for (const head of data.heads) {
     const row = body.insertRow(), cells = [head.prompt_coverage, head.decode_coverage].flatMap(
