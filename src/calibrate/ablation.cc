@@ -65,26 +65,29 @@ HeadChoice open_heads(const ModelShape& model) {
   return out;
 }
 
-Result<std::unique_ptr<Ablation>> Ablation::make(Subject& subject, const Needle& needle, uint32_t answer_tokens,
+Result<std::unique_ptr<Ablation>> Ablation::make(Subject& subject, const Needle& needle, const Options& options,
                                                  const Cancelled& cancelled) {
   Sequence context = subject.begin(needle.prompt);
-  LOCI_CHECK(subject.feed(context, needle.question, cancelled));
+  LOCI_CHECK(subject.feed(context, needle.question - std::min(needle.question - 1, options.text_rows), cancelled));
   Sequence asked = context.fork();
-  LOCI_TRY(const std::vector<TokenId> answer, subject.answer(asked, answer_tokens, cancelled));
+  LOCI_TRY(const std::vector<TokenId> answer, subject.answer(asked, options.answer_tokens, cancelled));
   auto out = std::unique_ptr<Ablation>(new Ablation(subject, std::move(context)));
   out->found_ = recall(needle, answer) > kEnoughRecall;
   if (!out->found_) return out;
+  out->question_ = needle.question;
   out->answer_begins_ = static_cast<uint32_t>(needle.prompt.size());
   out->context_.tokens.insert(out->context_.tokens.end(), answer.begin(), answer.end());
-  LOCI_CHECK(out->answer_rows(
-      cancelled, [&](uint32_t, std::span<const float> logits) { out->full_.push_back(log_softmax(logits)); }));
+  LOCI_CHECK(out->judged_rows(cancelled, [&](uint32_t position, std::span<const float> logits) {
+    (position < out->question_ ? out->text_ : out->full_).push_back(log_softmax(logits));
+  }));
   return out;
 }
 
-// Feeds question and answer behind the context; hands out the logits that foretell the answer's tokens.
-Status Ablation::answer_rows(const Cancelled& cancelled, const Subject::OnRow& on_row) {
+// Feeds what follows the context; hands out the logits of the text's rows and those that foretell the answer's tokens.
+Status Ablation::judged_rows(const Cancelled& cancelled, const Subject::OnRow& on_row) {
   Sequence sequence = context_.fork();
-  const auto end = static_cast<uint32_t>(sequence.tokens.size()) - 1;
+  const uint32_t begin = sequence.cache.tokens(), end = static_cast<uint32_t>(sequence.tokens.size()) - 1;
+  if (begin < question_) LOCI_CHECK(subject_.feed(sequence, question_, cancelled, begin, on_row));
   return subject_.feed(sequence, end, cancelled, answer_begins_ - 1, on_row);
 }
 
@@ -92,14 +95,18 @@ Result<double> Ablation::loss(const HeadChoice& streams, const Pattern& pattern,
   LOCI_ASSERT(found_, "only an answer that was found has a loss");
   StreamTap tap(streams, pattern);
   subject_.listen(&tap);
-  double sum = 0;
+  double text = 0, answer = 0;
   size_t row = 0;
-  const Status done = answer_rows(cancelled, [&](uint32_t, std::span<const float> logits) {
-    sum += divergence(full_[row++], log_softmax(logits));
+  const Status done = judged_rows(cancelled, [&](uint32_t, std::span<const float> logits) {
+    const bool of_text = row < text_.size();
+    const std::vector<float>& full = of_text ? text_[row] : full_[row - text_.size()];
+    (of_text ? text : answer) += divergence(full, log_softmax(logits));
+    ++row;
   });
   subject_.listen(nullptr);
   LOCI_CHECK(done);
-  return sum / static_cast<double>(row);
+  answer /= static_cast<double>(full_.size());
+  return text_.empty() ? answer : answer + text / static_cast<double>(text_.size());
 }
 
 Result<Ablation::HeadLoss> Ablation::loss_of(size_t head, const HeadChoice& open, double all, const Pattern& pattern,

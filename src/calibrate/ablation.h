@@ -2,7 +2,9 @@
 // read by all heads in full, as in a model whose prompt is one chunk.
 //
 // A loss is the mean divergence KL(all full || some stream) of the next-token distributions at the answer's tokens,
-// nats. The context is read once; each loss costs a pass over the rows of question and answer.
+// nats, and, where text counts too, the mean at the context's last tokens besides: answers tell heads that look facts
+// up, text tells those that read at middle distances. The context is read once; each loss costs a pass over the rows of
+// text, question and answer.
 #pragma once
 
 #include <memory>
@@ -20,8 +22,12 @@ HeadChoice open_heads(const ModelShape& model);
 
 class Ablation {
  public:
-  // Reads the needle's prompt and lets the model answer, in up to `answer_tokens` tokens.
-  static Result<std::unique_ptr<Ablation>> make(Subject& subject, const Needle& needle, uint32_t answer_tokens,
+  struct Options {
+    uint32_t answer_tokens = 16;  // at most
+    uint32_t text_rows = 0;       // of the context, before the question
+  };
+  // Reads the needle's prompt and lets the model answer.
+  static Result<std::unique_ptr<Ablation>> make(Subject& subject, const Needle& needle, const Options& options,
                                                 const Cancelled& cancelled);
 
   // Whether the model's answer holds the needle: if not, losses say nothing about retrieval.
@@ -40,13 +46,15 @@ class Ablation {
  private:
   Ablation(Subject& subject, Sequence context) : subject_(subject), context_(std::move(context)) {}
 
-  Status answer_rows(const Cancelled& cancelled, const Subject::OnRow& on_row);
+  Status judged_rows(const Cancelled& cancelled, const Subject::OnRow& on_row);
 
   Subject& subject_;
-  Sequence context_;  // read up to the question
+  Sequence context_;  // read up to the rows that are judged
+  uint32_t question_ = 0;
   uint32_t answer_begins_ = 0;
   bool found_ = false;
-  std::vector<std::vector<float>> full_;  // log-probabilities at the answer's tokens
+  std::vector<std::vector<float>> text_;  // log-probabilities at the text's tokens
+  std::vector<std::vector<float>> full_;  // at the answer's
 };
 
 }  // namespace loci

@@ -21,7 +21,7 @@ class Duo final : public Calibration {
   // model did not find the needle.
   Result<std::vector<double>> run(uint32_t index, const Cancelled& cancelled, const OnShare& progress) override {
     LOCI_TRY(const std::unique_ptr<Ablation> ablation,
-             Ablation::make(subject_, needles_[index], options_.answer_tokens, cancelled));
+             Ablation::make(subject_, needles_[index], {.answer_tokens = options_.answer_tokens}, cancelled));
     if (!ablation->found()) return std::vector<double>();
     const size_t heads = open_.size();
     LOCI_TRY(const double all, ablation->loss(open_, options_.pattern, cancelled));

@@ -25,7 +25,7 @@ class Moa final : public Calibration {
   // By KV head, what spans of 1, 2, ... 7 eighths of the length cost. Nothing if the needle was not found.
   Result<std::vector<double>> run(uint32_t index, const Cancelled& cancelled, const OnShare& progress) override {
     LOCI_TRY(const std::unique_ptr<Ablation> ablation,
-             Ablation::make(subject_, needles_[index], options_.answer_tokens, cancelled));
+             Ablation::make(subject_, needles_[index], options_.judged, cancelled));
     if (!ablation->found()) return std::vector<double>();
     const auto length = static_cast<uint32_t>(needles_[index].prompt.size());
     constexpr size_t kShort = kSpanSteps - 1;  // spans that lose something

@@ -4,7 +4,8 @@
 // The paper weighs what a span loses by the gradient of the loss with respect to every attention weight. Here the loss
 // is measured (ablation.h) when heads see 64 sinks and the rest of a span, at eighths of two lengths: the mean of the
 // loss when the head alone does, and of what the loss falls by when it alone does not, as in duo.h; heads that replace
-// each other cost nothing alone. span_rules.h chooses under the bound.
+// each other cost nothing alone. Rows of text count beside answers, as the paper's summaries do. span_rules.h chooses
+// under the bound.
 #pragma once
 
 #include <memory>
@@ -18,7 +19,7 @@ namespace loci {
 struct MoaOptions {
   uint32_t shorter = 1024;  // the other length is twice that
   double density = 0.5;     // bound of the mean span, as a share of the length
-  uint32_t answer_tokens = 16;
+  Ablation::Options judged = {.text_rows = 64};
   std::map<std::string, double> settings;
 };
 

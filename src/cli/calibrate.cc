@@ -41,6 +41,7 @@ struct CalibrateCommand {
   uint32_t length = 0;
   uint64_t seed = 0;
   double density = 0.5;
+  uint32_t text_rows = 64;
   bool raw = false;
   int threads = 0;
   bool json = false;
@@ -69,7 +70,7 @@ std::string command_line(const CalibrateCommand& command) {
   std::string out =
       fmt::format("loci calibrate -m {} --for {} -o {} --prompts {} --length {} --seed {}", name(command.model),
                   command.kind, name(command.output), command.prompts, command.length, command.seed);
-  if (command.kind == "moa") out += fmt::format(" --density {}", command.density);
+  if (command.kind == "moa") out += fmt::format(" --density {} --text-rows {}", command.density, command.text_rows);
   if (!command.text.empty()) out += fmt::format(" --text {}", name(command.text));
   if (command.raw) out += " --raw";
   return out;
@@ -148,10 +149,11 @@ Result<std::unique_ptr<Calibration>> make_calibration(Subject& subject, const Ca
   }
   if (command.kind == "moa") {
     settings["density"] = command.density;
+    settings["text_rows"] = command.text_rows;
     return moa(subject, std::move(needles),
                {.shorter = command.length / 2,
                 .density = command.density,
-                .answer_tokens = kAnswerTokens,
+                .judged = {.answer_tokens = kAnswerTokens, .text_rows = command.text_rows},
                 .settings = settings});
   }
   if (command.kind == "act") return act(subject, std::move(needles), std::move(settings));
@@ -263,6 +265,10 @@ void add_calibrate(const Command& app, Choice& choice) {
       .shows_default()
       .range(0.125, 1.0)
       .type("SHARE");
+  command.add_option("--text-rows", options->text_rows, "moa: rows of plain text before each question that count too")
+      .shows_default()
+      .range(0u, 4096u)
+      .type("N");
   command.add_flag("--raw", options->raw, "Ask in plain text, without the model's chat template");
   command.add_option("--picture", options->picture, "Also draw the profile").type("FILE.svg");
   command.add_option("--threads", options->threads, "Worker threads; 0: one for each core this process may use")

@@ -123,13 +123,28 @@ TEST_F(NeedleModel, HeadsThatAreMissedAreFound) {
 
 TEST_F(NeedleModel, ALossIsZeroWhereTheWindowHoldsEverything) {
   const Needle at = needle(4, "7305842");
-  const auto ablation = Ablation::make(*subject_, at, 10, {});
+  const auto ablation = Ablation::make(*subject_, at, {.answer_tokens = 10}, {});
   ASSERT_TRUE(ablation.ok());
   ASSERT_TRUE((*ablation)->found());
   const HeadChoice all = open_heads(subject_->shape()), none(all.size());
   EXPECT_EQ(*(*ablation)->loss(all, {.sinks = 0, .window = 640}, {}), 0);
   EXPECT_EQ(*(*ablation)->loss(none, {.sinks = 0, .window = 8}, {}), 0);
   EXPECT_GT(*(*ablation)->loss(all, {.sinks = 4, .window = 64}, {}), 0.5);
+}
+
+// In a prompt of plain text nobody retrieves, but heads read beyond 8 entries.
+TEST_F(NeedleModel, TextCountsBesideTheAnswer) {
+  const Needle at = needle(4, "7305842");
+  const auto answer = Ablation::make(*subject_, at, {.answer_tokens = 10}, {});
+  const auto both = Ablation::make(*subject_, at, {.answer_tokens = 10, .text_rows = 48}, {});
+  ASSERT_TRUE(answer.ok() && both.ok());
+  ASSERT_TRUE((*both)->found());
+  const HeadChoice all = open_heads(subject_->shape());
+  EXPECT_EQ(*(*both)->loss(all, {.sinks = 0, .window = 640}, {}), 0);
+  HeadChoice without = all;
+  for (const size_t head : kStrong) without[head] = false;
+  const Pattern narrow{.sinks = 4, .window = 8};
+  EXPECT_GT(*(*both)->loss(without, narrow, {}), *(*answer)->loss(without, narrow, {}) + 0.01);
 }
 
 // A zero query attends to everything alike: without its retrieval heads the model finds nothing.

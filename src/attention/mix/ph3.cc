@@ -34,6 +34,8 @@ class Ph3 final : public Mix {
     }
   }
 
+  bool cuts_off(LayerId layer, QueryHead head) const override { return pruned_.has(layer, head); }
+
  private:
   HeadSet pruned_;
 };

@@ -44,6 +44,7 @@ class Anchor final : public Select {
       : theta_(static_cast<float>(options.theta)),
         block_(static_cast<uint32_t>(options.block)),
         cell_(static_cast<uint32_t>(options.block * options.step)),
+        tile_(cell_ & (0U - cell_)),
         tail_(options.tail),
         parts_(options.share == Share::kHead ? model.group() : 1),
         model_(model) {}
@@ -55,7 +56,7 @@ class Anchor final : public Select {
       uint32_t most = 0;
       for (const CellRows& cell : cells) most = std::max(most, between(table, cell).slots());
       if (!reads.mine(t) || most == 0) continue;
-      Selection& selection = reads.select_pages(view, t, block_, parts_);
+      Selection& selection = reads.select_pages(view, t, tile_, parts_);
       reads.add_slots(view, t, most, cell_);
       for (size_t h = 0; h < table.heads().size(); ++h) {
         for (const CellRows& cell : cells) {
@@ -73,7 +74,7 @@ class Anchor final : public Select {
   uint64_t scratch_bytes(const StageBounds& bounds) const override {
     const uint64_t group = model_.group(), padded = round_up(model_.head_dim, kCodeGroup);
     const uint64_t tokens = round_up(bounds.tokens, kPageSlots), pages = div_up(tokens, kPageSlots);
-    const uint64_t tiles = bounds.rows / block_ + 2, cells = bounds.rows / cell_ + 2;
+    const uint64_t tiles = bounds.rows / tile_ + 2, cells = bounds.rows / cell_ + 2;
     const uint64_t rows = std::min(bounds.rows, cell_), blocks = rows / block_ + 2;
     const uint64_t named = model_.kv_heads * (Workspace::bytes_of<uint64_t>(parts_ * tiles * Masks::words_of(pages)) +
                                               Workspace::bytes_of<uint32_t>(parts_ * cells * tokens) +
@@ -101,8 +102,8 @@ class Anchor final : public Select {
     const Between stripes = between(table, cell);
     const uint32_t tiles = selection.tiles(view.first_position, view.rows());
     for (uint32_t part = 0; part < parts_; ++part) {
-      for (const CellRows& rows : cut_at(block_, cell.first, cell.last)) {
-        const size_t row = selection.row(head_index, part, rows.first / block_ - view.first_position / block_, tiles);
+      for (const CellRows& rows : cut_at(tile_, cell.first, cell.last)) {
+        const size_t row = selection.row(head_index, part, rows.first / tile_ - view.first_position / tile_, tiles);
         const Masks pages{selection.pages.row(row).data(), 1, selection.pages.width};
         mark_range(pages, 0, stripes.first / kPageSlots);
         mark_range(pages, stripes.last / kPageSlots, pages.width);
@@ -214,6 +215,9 @@ class Anchor final : public Select {
   float theta_;
   uint32_t block_;
   uint32_t cell_;
+  // All rows of a cell read the same, so that a walk may take as many of them together as it likes; tiles are the
+  // largest power of two that cuts a cell.
+  uint32_t tile_;
   Tail tail_;
   uint32_t parts_;
   const ModelShape model_;
@@ -244,7 +248,7 @@ const Method kAnchor = {
          choice<&AnchorOptions::tail>("tail", {"dense", "sparse"}, "how rows behind a prompt's last whole cell read"),
          choice<&AnchorOptions::share>("share", {"head", "group"}, "the query heads that read the same keys")},
     .cell = {.count = 1, .times = {"block", "step"}},
-    .tile = {.count = 1, .times = {"block"}},
+    .tile = {.count = 1, .times = {"block", "step"}},
     .idle_until =
         [](const MethodCall& call) {
           const auto o = call.as<AnchorOptions>();

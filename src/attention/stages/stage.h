@@ -65,6 +65,9 @@ class Mix {
 
   // o [rows, query_heads * head_dim] is changed in place; lse [rows * query_heads] is that of the reads.
   virtual void after_read(const View&, std::span<const QueryHead> heads, Rows o, std::span<const float> lse) const = 0;
+  // Whether the head's output is nothing, whatever it reads. A KV head of whose query heads all are so, and which no
+  // other method is asked for, keeps and reads its own entry alone.
+  virtual bool cuts_off(LayerId, QueryHead) const { return false; }
 
   virtual uint64_t state_bytes(LayerId, const StageBounds&) const { return 0; }
   virtual uint64_t scratch_bytes(const StageBounds&) const { return 0; }

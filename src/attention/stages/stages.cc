@@ -60,7 +60,25 @@ Status Stages::add_layer(const AttentionPlan& plan, LayerId id, const MethodCont
       found->heads.push_back(QueryHead(h));
     }
   }
+  for (uint32_t h = 0; h < model_.kv_heads; ++h) {
+    layer.cut_off.push_back(model_.open(id) && layer.retain[h].empty() && cut_off(layer, id, KvHead(h)));
+    if (!layer.cut_off[h]) continue;
+    for (std::vector<uint32_t>& select : layer.select) select[h] = kNone;
+  }
   return {};
+}
+
+bool Stages::cut_off(const Layer& layer, LayerId id, KvHead head) const {
+  for (uint32_t q = head.value * model_.group(); q < (head.value + 1) * model_.group(); ++q) {
+    uint32_t asked = 0, cuts = 0;
+    for (const MixHeads& mixing : layer.mixing) {
+      if (std::find(mixing.heads.begin(), mixing.heads.end(), QueryHead(q)) == mixing.heads.end()) continue;
+      ++asked;
+      if (mixes_[mixing.method].object->cuts_off(id, QueryHead(q))) ++cuts;
+    }
+    if (asked != 1 || cuts != 1) return false;
+  }
+  return true;
 }
 
 std::vector<std::vector<KvHead>> Stages::classes(LayerId id) const {
@@ -73,6 +91,7 @@ std::vector<std::vector<KvHead>> Stages::classes(LayerId id) const {
       answers.push_back(retains_[retain].object->head_class(id, KvHead(h)));
     }
     for (const std::vector<uint32_t>& select : layer.select) answers.push_back(select[h]);
+    answers.push_back(layer.cut_off[h] ? 1 : 0);
     by_answers[answers].push_back(KvHead(h));
   }
   std::vector<std::vector<KvHead>> out;
@@ -82,6 +101,7 @@ std::vector<std::vector<KvHead>> Stages::classes(LayerId id) const {
 }
 
 Pattern Stages::pattern(LayerId id, KvHead head, Phase phase, const RequestFacts& facts) const {
+  if (layers_[id.value].cut_off[head.value]) return {.window = 1};
   const std::vector<uint32_t>& retains = layers_[id.value].retain[head.value];
   if (retains.empty()) return {.window = model_.windows[id.value]};
   Pattern out = retains_[retains[0]].object->pattern(id, head, phase, facts);

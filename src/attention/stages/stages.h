@@ -98,12 +98,14 @@ class Stages {
     std::vector<std::vector<uint32_t>> retain;                      // by KV head
     std::array<std::vector<uint32_t>, kPhases.size()> select = {};  // by KV head; kNone: dense
     std::vector<MixHeads> mixing;
+    std::vector<bool> cut_off;  // by KV head: what it reads is thrown away
   };
 
   Stages() = default;
   template <typename T>
   Result<uint32_t> add(std::vector<Made<T>>& made, const MethodCall& call, Make<T> maker, const MethodContext& context);
   Status add_layer(const AttentionPlan& plan, LayerId layer, const MethodContext& context);
+  bool cut_off(const Layer& layer, LayerId id, KvHead head) const;
   View view(const LayerPass& pass, uint32_t number) const;
   // Tables of the pass's layer for whose heads the s-th Select answers in `phase`; false: none.
   bool asked(const LayerPass& pass, Phase phase, uint32_t select, std::span<bool> mine) const;

@@ -29,6 +29,31 @@ TEST(Ph3, TakesHeadsOutOfLayersWithAWindowToo) {
   expect_named_heads_out(windowed);
 }
 
+// Nobody needs what the first KV head's group would read: its memory and its reads go.
+TEST(Ph3, AGroupThatIsCutOffAsAWholeKeepsNothing) {
+  OneLayer layer("mix=ph3(heads=0.0+0.1)"), half("mix=ph3(heads=0.0)"), dense("dense");
+  const Rows3 x = dense.random_rows(1000, 2);
+  std::vector<float> expected = dense.feed(x, 990, 990);
+  for (size_t i = 0; i < expected.size(); ++i) {
+    if (i % dense.model().q_width() / dense.model().head_dim < 2) expected[i] = 0;
+  }
+  EXPECT_EQ(layer.feed(x, 990, 128), expected);
+  const uint64_t page = dense.cache().tables(LayerId(0))[0].layout().bytes;
+  EXPECT_EQ(dense.cache().kv_bytes(), 2 * 16 * page);
+  EXPECT_LE(layer.cache().kv_bytes(), (16 + 2) * page);
+  half.feed(x, 990, 128);
+  EXPECT_EQ(half.cache().kv_bytes(), dense.cache().kv_bytes()) << "the group's other head reads";
+}
+
+// Who is asked besides decides what the head keeps, or needs what it reads.
+TEST(Ph3, AGroupThatAnotherMethodIsAskedForIsReadAsThatSays) {
+  for (const char* plan :
+       {"retain=snapkv(budget=64); mix=ph3(heads=0.0+0.1)", "mix=ph3(heads=0.0+0.1)+act(heads=0.0)"}) {
+    const OneLayer layer(plan);
+    EXPECT_EQ(layer.stages().classes(LayerId(0)).size(), 1u) << plan;
+  }
+}
+
 TEST(Ph3, IsDenseWithoutHeads) {
   OneLayer dense("dense");
   const Rows3 x = dense.random_rows(50, 2);

@@ -71,7 +71,7 @@ void expect_card(const std::string& options, double theta, bool group, bool spar
     }
   }
   const Chosen got = chosen(layer, x, 768, 256);
-  ASSERT_EQ(got.tile, kBlock);
+  ASSERT_EQ(got.tile, kCell);
   size_t listed = 0;
   for (uint32_t h = 0; h < layer.model().query_heads; ++h) {
     const size_t row = got.row(h / 2, group ? 0 : h % 2, 0);
