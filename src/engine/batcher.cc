@@ -325,7 +325,8 @@ StepReport Batcher::step() {
       take(fed[index], logits.span(0));
       return {};
     };
-    const Status done = core_.forward(feeds, {}, on_logits);
+    const auto choose = [&](size_t index, const Rows& logits) { jobs_[fed[index]].generation->choose(logits.span(0)); };
+    const Status done = core_.forward(feeds, {}, on_logits, choose);
     if (done.ok()) {
       ++passes_;
       for (size_t i = 0; i < fed.size(); ++i) {

@@ -262,7 +262,8 @@ Status Core::run_layers(Batch& batch, Rows x, const Cancelled& cancelled) {
   return {};
 }
 
-Status Core::forward(std::span<const Feed> feeds, const Cancelled& cancelled, const OnLogits& on_logits) {
+Status Core::forward(std::span<const Feed> feeds, const Cancelled& cancelled, const OnLogits& on_logits,
+                     const Prepare& prepare) {
   uint32_t rows = 0;
   std::vector<BatchItem> items;
   std::vector<TokenId> ids;
@@ -310,7 +311,7 @@ Status Core::forward(std::span<const Feed> feeds, const Cancelled& cancelled, co
     end_pass(feeds, items, batch);
   }
   hand_out_states(ops, feeds, x);
-  return hand_out_logits(ops, feeds, x, on_logits);
+  return hand_out_logits(ops, feeds, x, on_logits, prepare);
 }
 
 void Core::hand_out_states(OpContext& ops, std::span<const Feed> feeds, const Rows& x) {
@@ -329,7 +330,8 @@ void Core::hand_out_states(OpContext& ops, std::span<const Feed> feeds, const Ro
   }
 }
 
-Status Core::hand_out_logits(OpContext& ops, std::span<const Feed> feeds, const Rows& x, const OnLogits& on_logits) {
+Status Core::hand_out_logits(OpContext& ops, std::span<const Feed> feeds, const Rows& x, const OnLogits& on_logits,
+                             const Prepare& prepare) {
   struct Wanted {
     size_t feed;
     uint32_t row_of_feed;
@@ -350,13 +352,22 @@ Status Core::hand_out_logits(OpContext& ops, std::span<const Feed> feeds, const 
       std::memcpy(gathered.row(i), x.row(wanted[begin + i].row), x.width * sizeof(float));
     Rows logits = scratch_.rows(count, model_.config().vocabulary);
     model_.logits(ops, gathered, logits);
-    for (size_t i = 0; i < count;) {  // rows of one feed go out together
+    struct Part {
+      const Wanted& first;
+      Rows logits;
+    };
+    std::vector<Part> parts;  // rows of one feed go out together
+    for (size_t i = 0; i < count;) {
       size_t end = i + 1;
       while (end < count && wanted[begin + end].feed == wanted[begin + i].feed) ++end;
-      const Rows part{logits.row(i), static_cast<uint32_t>(end - i), logits.width, logits.stride};
-      LOCI_CHECK(on_logits(wanted[begin + i].feed, wanted[begin + i].row_of_feed, part));
+      parts.push_back(
+          {wanted[begin + i], {logits.row(i), static_cast<uint32_t>(end - i), logits.width, logits.stride}});
       i = end;
     }
+    if (prepare) {
+      ops.pool.parallel_for(parts.size(), [&](size_t i, int) { prepare(parts[i].first.feed, parts[i].logits); });
+    }
+    for (const Part& part : parts) LOCI_CHECK(on_logits(part.first.feed, part.first.row_of_feed, part.logits));
   }
   return {};
 }

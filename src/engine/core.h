@@ -33,6 +33,8 @@ class Core {
  public:
   // Rows [first_row, first_row + logits.rows) of feed `feed` have these logits, valid during the call.
   using OnLogits = std::function<Status(size_t feed, uint32_t first_row, const Rows& logits)>;
+  // The same rows before that, of several feeds at the same time, on any worker.
+  using Prepare = std::function<void(size_t feed, const Rows& logits)>;
   using Cancelled = std::function<bool()>;
 
   // `file` is only read here.
@@ -41,7 +43,8 @@ class Core {
   // Feeds all sequences in one pass and hands out the logits asked for. kCancelled (looked at between layers) and
   // kLimit (the cache is full) leave every sequence as it was. A sequence for whose compaction the system has less
   // memory than the cache was promised is cleared, and gets no logits.
-  Status forward(std::span<const Feed> feeds, const Cancelled& cancelled, const OnLogits& on_logits);
+  Status forward(std::span<const Feed> feeds, const Cancelled& cancelled, const OnLogits& on_logits,
+                 const Prepare& prepare = {});
 
   // `listener`, which outlives this or is taken back with null, looks at the reads of all passes.
   void watch(ReadListener* listener) { listener_ = listener; }
@@ -100,7 +103,8 @@ class Core {
   void end_pass(std::span<const Feed> feeds, std::span<const BatchItem> items, const Batch& batch);
   void hand_out_states(OpContext& ops, std::span<const Feed> feeds, const Rows& x);
   Status run_layers(Batch& batch, Rows x, const Cancelled& cancelled);
-  Status hand_out_logits(OpContext& ops, std::span<const Feed> feeds, const Rows& x, const OnLogits& on_logits);
+  Status hand_out_logits(OpContext& ops, std::span<const Feed> feeds, const Rows& x, const OnLogits& on_logits,
+                         const Prepare& prepare);
 
   Model model_;
   EngineLayout layout_;

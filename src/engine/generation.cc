@@ -1,6 +1,7 @@
 #include "engine/generation.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace loci {
 namespace {
@@ -98,6 +99,15 @@ void Generation::finish(Finish reason) {
   finish_ = stops_.match() ? Finish::kStop : reason;
 }
 
+Result<TokenId> Generation::next_token(std::span<const float> logits) {
+  LOCI_TRY(const std::span<const float> edited, edits_.apply(logits, request_->constraint.get()));
+  return sampler_.sample(edited, sequence_->tokens, sequence_->tokens.size());
+}
+
+void Generation::choose(std::span<const float> logits) {
+  if (request_->constraint == nullptr && !full()) chosen_ = next_token(logits);
+}
+
 Status Generation::take(std::span<const float> logits) {
   last_token_ = Clock::now();
   if (generated_.empty()) {
@@ -105,13 +115,13 @@ Status Generation::take(std::span<const float> logits) {
   } else {
     ++decode_steps_;
   }
-  if (sequence_->tokens.size() >= most_tokens_) {  // nothing may be added: the request wanted the prompt read only
+  if (full()) {  // nothing may be added: the request wanted the prompt read only
     finish(Finish::kLength);
     return {};
   }
   Constraint* const constraint = request_->constraint.get();
-  LOCI_TRY(const std::span<const float> edited, edits_.apply(logits, constraint));
-  LOCI_TRY(const TokenId token, sampler_.sample(edited, sequence_->tokens, sequence_->tokens.size()));
+  const Result<TokenId> next = chosen_ ? *std::exchange(chosen_, std::nullopt) : next_token(logits);
+  LOCI_TRY(const TokenId token, next);
   if (!request_->ignore_eos && tokenizer_->is_end(token)) {
     finish(Finish::kEnd);
     return {};
@@ -129,7 +139,7 @@ Status Generation::take(std::span<const float> logits) {
     finish(Finish::kStop);
   } else if (constraint != nullptr && constraint->complete()) {
     finish(Finish::kEnd);
-  } else if (sequence_->tokens.size() >= most_tokens_) {
+  } else if (full()) {
     finish(Finish::kLength);
   }
   return {};

@@ -39,6 +39,10 @@ class Generation {
   Sequence& sequence() { return *sequence_; }
   bool cancelled() const { return request_->cancelled != nullptr && request_->cancelled->load(); }
 
+  // Chooses the next token, so that take() with the same logits need not: the costly part, and one that touches nothing
+  // but this generation, so that those of a pass can choose side by side. Who has a constraint waits for take(), since
+  // constraints are the engine's thread's.
+  void choose(std::span<const float> logits);
   // The next token of the sequence. Ends the generation at a stop, the end of the text or the length.
   Status take(std::span<const float> logits);
   // After each forward pass.
@@ -57,6 +61,8 @@ class Generation {
   using Clock = std::chrono::steady_clock;
 
   Generation(const Tokenizer& tokenizer, const Request& request, Sequence& sequence, StopStrings stops);
+  bool full() const { return sequence_->tokens.size() >= most_tokens_; }
+  Result<TokenId> next_token(std::span<const float> logits);
   void show(const std::string& text);
   void finish(Finish reason);
 
@@ -67,6 +73,7 @@ class Generation {
   Sampler sampler_;
   StopStrings stops_;
   StreamDecoder decoder_;
+  std::optional<Result<TokenId>> chosen_;  // by choose(), until take()
   std::optional<Finish> finish_;
   std::optional<Error> error_;
   std::vector<TokenId> generated_;

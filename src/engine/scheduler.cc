@@ -54,11 +54,13 @@ Status Scheduler::pass(std::span<Job> jobs) {
     return std::all_of(fed.begin(), fed.end(), [](Generation* g) { return g->cancelled(); });
   };
   // What fails at one job's logits is that job's error, not its neighbours'.
-  const Status done = core_.forward(feeds, all_cancelled, [&](size_t index, uint32_t, const Rows& logits) -> Status {
+  const auto take = [&](size_t index, uint32_t, const Rows& logits) -> Status {
     const Status taken = fed[index]->take(logits.span(0));
     if (!taken.ok()) fed[index]->fail_with(taken.error());
     return {};
-  });
+  };
+  const auto choose = [&](size_t index, const Rows& logits) { fed[index]->choose(logits.span(0)); };
+  const Status done = core_.forward(feeds, all_cancelled, take, choose);
   if (!done.ok() && done.error().code != ErrorCode::kCancelled) return done;
   for (Generation* generation : fed) {
     if (done.ok() && generation->sequence().cache.tokens() == 0)
