@@ -6,6 +6,10 @@
 #include "ops/rope.h"
 
 namespace loci {
+namespace {
+// Entries from which writing them is worth waking the workers for.
+constexpr size_t kSpreadEntries = 16;
+}  // namespace
 
 size_t batch_scratch_bytes(const ModelConfig& config, size_t rows) {
   size_t bytes = Workspace::bytes_of<int32_t>(rows);
@@ -43,33 +47,36 @@ void Batch::rotate(LayerId layer, Rows x, uint32_t heads) {
 }
 
 void Batch::append(LayerId layer, const Rows& k, const Rows& v) {
+  writes_.clear();
+  size_t entries = 0;
   for (const BatchItem& item : items_) {
     item.cache->append(layer, item.rows);
     const std::span<const Table> tables = item.cache->tables(layer);
-    // One work item per head and page, so that no two workers write the same page.
-    const uint32_t first_page = item.first_position.value / kPageSlots;
-    const uint32_t pages = (item.first_position.value + item.rows - 1) / kPageSlots - first_page + 1;
     for (size_t t = 0; t < tables.size(); ++t) {
-      const std::span<const KvHead> heads = tables[t].heads();
-      const auto write_page = [&](size_t index, int) {
-        const size_t h = index % heads.size();
-        const uint32_t page = first_page + static_cast<uint32_t>(index / heads.size());
-        const size_t column = size_t{heads[h].value} * config_.head_dim;
-        for (uint32_t i = 0; i < item.rows; ++i) {
-          const TokenPos position = item.first_position + i;
-          const uint32_t slot = tables[t].slots_before(position);
-          if (slot / kPageSlots != tables[t].slots_before(item.first_position) / kPageSlots + (page - first_page))
-            continue;
-          item.cache->write_entry(layer, t, h, position, k.row(item.first_row + i) + column,
-                                  v.row(item.first_row + i) + column);
-        }
-      };
-      if (item.rows == 1) {
-        for (size_t h = 0; h < heads.size(); ++h) write_page(h, 0);
-      } else {
-        ops_.pool.parallel_for(heads.size() * (pages + 1), write_page);
+      // New entries are the table's last and lie side by side.
+      const uint32_t first = tables[t].slots_before(item.first_position), end = first + item.rows;
+      const auto heads = static_cast<uint32_t>(tables[t].heads().size());
+      for (uint32_t slot = first; slot < end;) {
+        const uint32_t next = std::min(end, (slot / kPageSlots + 1) * kPageSlots);
+        for (uint32_t h = 0; h < heads; ++h) writes_.push_back({&item, t, h, slot - first, next - slot});
+        slot = next;
       }
+      entries += size_t{item.rows} * heads;
     }
+  }
+  const auto write = [&](size_t index, int) {
+    const PageWrite& w = writes_[index];
+    const size_t column = size_t{w.item->cache->tables(layer)[w.table].heads()[w.head].value} * config_.head_dim;
+    for (uint32_t i = w.first_row; i < w.first_row + w.rows; ++i) {
+      const uint32_t row = w.item->first_row + i;
+      w.item->cache->write_entry(layer, w.table, w.head, w.item->first_position + i, k.row(row) + column,
+                                 v.row(row) + column);
+    }
+  };
+  if (entries >= kSpreadEntries) {
+    ops_.pool.parallel_for(writes_.size(), write);
+  } else {
+    for (size_t i = 0; i < writes_.size(); ++i) write(i, 0);
   }
 }
 

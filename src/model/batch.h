@@ -65,6 +65,15 @@ class Batch {
   const AttentionSeconds& attention_seconds() const { return seconds_; }
 
  private:
+  // New entries of one head in one page: two workers never write the same page.
+  struct PageWrite {
+    const BatchItem* item;
+    size_t table;
+    uint32_t head;
+    uint32_t first_row;  // of the item's
+    uint32_t rows;
+  };
+
   class ItemReader;
 
   void append(LayerId layer, const Rows& k, const Rows& v);
@@ -82,6 +91,7 @@ class Batch {
   uint32_t rows_ = 0;
   std::vector<Rows> rope_;  // cos and sin of every row, per frequency set
   std::vector<Read> reads_;
+  std::vector<PageWrite> writes_;                   // of a layer
   std::vector<std::vector<Selection>> selections_;  // by item, of the layer that is read
   std::vector<std::vector<ExtraEntry>> extras_;     // by read
   std::vector<std::vector<KeptEntries>> edits_;     // by item

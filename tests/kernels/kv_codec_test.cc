@@ -92,6 +92,105 @@ TEST(KvCodec, DecodesWithinHalfAStep) {
   }
 }
 
+// One number after the other, as the layout and the codecs are described: what encode_entry() is to write.
+class PlainEncoder {
+ public:
+  PlainEncoder(const PageLayout& layout, uint32_t slot) : layout_(layout), slot_(slot) {}
+
+  void expect_key(const std::vector<float>& x, const std::byte* page) const {
+    expect(x, page, {layout_.key_scales, layout_.key_minimums}, [&](uint32_t dim) {
+      if (layout_.codec == KvCodec::kKv16) return Place{(size_t{dim} * kPageSlots + slot_) * 2, 0};
+      if (layout_.codec == KvCodec::kKv8) return Place{key_word(layout_, 4, slot_, dim) + dim % 4, 0};
+      return Place{key_word(layout_, 8, slot_, dim) + dim % 4, dim % 8 < 4 ? 0 : 4};
+    });
+  }
+  void expect_value(const std::vector<float>& x, const std::byte* page) const {
+    expect(x, page, {layout_.value_scales, layout_.value_minimums}, [&](uint32_t dim) {
+      if (layout_.codec == KvCodec::kKv16) return Place{value_half(layout_, slot_, dim), 0};
+      if (layout_.codec == KvCodec::kKv8) return Place{value_word(layout_, 4, slot_, dim) + slot_ % 4, 0};
+      return Place{value_word(layout_, 8, slot_, dim) + slot_ % 4, slot_ % 8 < 4 ? 0 : 4};
+    });
+  }
+
+ private:
+  struct Place {
+    size_t byte;
+    int shift;
+  };
+  struct Columns {
+    size_t steps, minimums;
+  };
+
+  static float bounded(float x) { return std::isnan(x) ? 0.0F : std::clamp(x, -65504.0F, 65504.0F); }
+  static uint16_t bits_at(const std::byte* page, size_t at) {
+    uint16_t bits;
+    std::memcpy(&bits, page + at, sizeof bits);
+    return bits;
+  }
+
+  template <typename PlaceOf>
+  void expect(std::vector<float> x, const std::byte* page, Columns columns, const PlaceOf& place) const {
+    for (float& number : x) number = bounded(number);
+    if (layout_.codec == KvCodec::kKv16) {
+      for (uint32_t dim = 0; dim < x.size(); ++dim)
+        ASSERT_EQ(bits_at(page, place(dim).byte), to_half(x[dim]).bits) << dim;
+      return;
+    }
+    const float levels = layout_.codec == KvCodec::kKv8 ? 255.0F : 15.0F;
+    for (uint32_t first = 0; first < x.size(); first += kCodeGroup) {
+      const auto [low, high] = std::minmax_element(x.begin() + first, x.begin() + first + kCodeGroup);
+      const size_t column = (size_t{first} / kCodeGroup * kPageSlots + slot_) * 2;
+      const float minimum = to_float(Half{bits_at(page, columns.minimums + column)});
+      const float step = to_float(Half{bits_at(page, columns.steps + column)});
+      ASSERT_LE(minimum, *low);
+      ASSERT_GE(std::nextafter(minimum + step * levels, INFINITY), *high);
+      for (uint32_t dim = first; dim < first + kCodeGroup; ++dim) {
+        const Place at = place(dim);
+        const long wanted = step == 0 ? 0 : std::clamp(std::lrint((x[dim] - minimum) / step), 0L, std::lrint(levels));
+        const int code = std::to_integer<int>(page[at.byte]) >> at.shift & static_cast<int>(levels);
+        ASSERT_EQ(code, wanted) << to_string(layout_.codec) << " dim " << dim;
+      }
+    }
+  }
+
+  PageLayout layout_;
+  uint32_t slot_;
+};
+
+TEST(KvCodec, WritesWhatPlainCodeWould) {
+  std::mt19937 random(8);
+  const std::vector<float> hostile = {0.0F,  -0.0F, 1e30F,    -1e30F, std::nanf(""), 65504,   -65504, 1e-40F, 65519,
+                                      65520, 6e-8F, 2.98e-8F, 1.0F,   -1.0F,         2049.0F, 2051,   1e-5F};
+  for (const KvCodec codec : kCodecs) {
+    for (const uint32_t dim : kDims) {
+      Page page(page_layout(codec, dim));
+      for (int round = 0; round < 40; ++round) {
+        std::vector<float> k = random_entry(random, dim, std::ldexp(1.0F, static_cast<int>(random() % 30) - 20));
+        std::vector<float> v = random_entry(random, dim, 1);
+        if (round % 4 == 1) std::fill(v.begin(), v.end(), v[0]);
+        if (round % 4 == 2) {
+          for (float& x : v) x = std::round(x * 8) / 8;  // ties
+        }
+        if (round % 4 == 3) {
+          for (float& x : v) x = hostile[random() % hostile.size()];
+          for (float& x : k) x = hostile[random() % hostile.size()] * 1e-3F;
+        }
+        const uint32_t slot = random() % kPageSlots;
+        encode_entry(page.layout, page.bytes.data(), slot, k.data(), v.data());
+        k.resize(page.layout.padded_dim);
+        v.resize(page.layout.padded_dim);
+        if (page.layout.rotated) {
+          for (float& x : k) x = std::isnan(x) ? 0.0F : std::clamp(x, -65504.0F, 65504.0F);
+          rotate_groups(k.data(), k.size());
+        }
+        const PlainEncoder plain(page.layout, slot);
+        plain.expect_key(k, page.bytes.data());
+        plain.expect_value(v, page.bytes.data());
+      }
+    }
+  }
+}
+
 TEST(KvCodec, HostileNumbersStayFinite) {
   const float infinity = std::numeric_limits<float>::infinity();
   const std::vector<std::vector<float>> entries = {

@@ -1,7 +1,7 @@
 // Writing entries into pages and reading pages as fp32 tiles.
 //
-// Encoding is scalar code, the same on every instruction set: one entry at a time, a share of a percent of a forward
-// pass. Values beyond a half's range are clamped to it and NaN becomes 0, so a page never holds an infinity or a NaN: 0
+// Encoding is the same code on every instruction set, one entry at a time: a percent or two of a forward pass. Values
+// beyond a half's range are clamped to it and NaN becomes 0, so a page never holds an infinity or a NaN: 0
 // * x in a masked slot stays 0.
 #pragma once
 
