@@ -352,22 +352,23 @@ Status Core::hand_out_logits(OpContext& ops, std::span<const Feed> feeds, const 
       std::memcpy(gathered.row(i), x.row(wanted[begin + i].row), x.width * sizeof(float));
     Rows logits = scratch_.rows(count, model_.config().vocabulary);
     model_.logits(ops, gathered, logits);
-    struct Part {
-      const Wanted& first;
-      Rows logits;
+    // Rows of one feed go out together: from its first on.
+    const auto feed_of = [&](size_t i) { return wanted[begin + i].feed; };
+    const auto part = [&](size_t first) {
+      size_t end = first + 1;
+      while (end < count && feed_of(end) == feed_of(first)) ++end;
+      return Rows{logits.row(first), static_cast<uint32_t>(end - first), logits.width, logits.stride};
     };
-    std::vector<Part> parts;  // rows of one feed go out together
-    for (size_t i = 0; i < count;) {
-      size_t end = i + 1;
-      while (end < count && wanted[begin + end].feed == wanted[begin + i].feed) ++end;
-      parts.push_back(
-          {wanted[begin + i], {logits.row(i), static_cast<uint32_t>(end - i), logits.width, logits.stride}});
-      i = end;
-    }
     if (prepare) {
-      ops.pool.parallel_for(parts.size(), [&](size_t i, int) { prepare(parts[i].first.feed, parts[i].logits); });
+      ops.pool.parallel_for(count, [&](size_t i, int) {
+        if (i == 0 || feed_of(i - 1) != feed_of(i)) prepare(feed_of(i), part(i));
+      });
     }
-    for (const Part& part : parts) LOCI_CHECK(on_logits(part.first.feed, part.first.row_of_feed, part.logits));
+    for (size_t i = 0; i < count;) {
+      const Rows rows = part(i);
+      LOCI_CHECK(on_logits(feed_of(i), wanted[begin + i].row_of_feed, rows));
+      i += rows.rows;
+    }
   }
   return {};
 }

@@ -11,8 +11,8 @@ namespace {
 constexpr size_t kSpreadEntries = 16;
 }  // namespace
 
-size_t batch_scratch_bytes(const ModelConfig& config, size_t rows) {
-  size_t bytes = Workspace::bytes_of<int32_t>(rows);
+size_t Batch::scratch_bytes(const ModelConfig& config, size_t rows) {
+  size_t bytes = Workspace::bytes_of<int32_t>(rows) + Workspace::bytes_of<PageWrite>(rows * config.kv_heads);
   for (const RopeFrequencies& rope : config.rope)
     bytes += Workspace::bytes_of<float>(rows * 2 * rope.inverse_frequencies.size());
   return bytes;
@@ -29,6 +29,7 @@ Batch::Batch(OpContext& ops, const ModelConfig& config, Executor& executor, cons
       selections_(items.size()),
       edits_(items.size()) {
   for (const BatchItem& item : items) rows_ += item.rows;
+  writes_ = ops.scratch.take<PageWrite>(size_t{rows_} * config.kv_heads);
   const std::span<int32_t> positions = ops.scratch.take<int32_t>(rows_);
   for (const BatchItem& item : items) {
     for (uint32_t i = 0; i < item.rows; ++i)
@@ -47,8 +48,7 @@ void Batch::rotate(LayerId layer, Rows x, uint32_t heads) {
 }
 
 void Batch::append(LayerId layer, const Rows& k, const Rows& v) {
-  writes_.clear();
-  size_t entries = 0;
+  size_t count = 0, entries = 0;
   for (const BatchItem& item : items_) {
     item.cache->append(layer, item.rows);
     const std::span<const Table> tables = item.cache->tables(layer);
@@ -58,7 +58,7 @@ void Batch::append(LayerId layer, const Rows& k, const Rows& v) {
       const auto heads = static_cast<uint32_t>(tables[t].heads().size());
       for (uint32_t slot = first; slot < end;) {
         const uint32_t next = std::min(end, (slot / kPageSlots + 1) * kPageSlots);
-        for (uint32_t h = 0; h < heads; ++h) writes_.push_back({&item, t, h, slot - first, next - slot});
+        for (uint32_t h = 0; h < heads; ++h) writes_[count++] = {&item, t, h, slot - first, next - slot};
         slot = next;
       }
       entries += size_t{item.rows} * heads;
@@ -74,9 +74,9 @@ void Batch::append(LayerId layer, const Rows& k, const Rows& v) {
     }
   };
   if (entries >= kSpreadEntries) {
-    ops_.pool.parallel_for(writes_.size(), write);
+    ops_.pool.parallel_for(count, write);
   } else {
-    for (size_t i = 0; i < writes_.size(); ++i) write(i, 0);
+    for (size_t i = 0; i < count; ++i) write(i, 0);
   }
 }
 

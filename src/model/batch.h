@@ -37,9 +37,11 @@ struct AttentionSeconds {
 
 class Batch {
  public:
-  // Takes the rotary tables of all rows from the scratch. `items` cover the rows in order. `tap` may be null.
+  // Takes scratch_bytes() of the scratch: the rotary tables of all rows, and lists. `items` cover the rows in order.
+  // `tap` may be null.
   Batch(OpContext& ops, const ModelConfig& config, Executor& executor, const WorkPlan& plan,
         std::span<const BatchItem> items, Tap* tap = nullptr);
+  static size_t scratch_bytes(const ModelConfig& config, size_t rows);
 
   OpContext& ops() { return ops_; }
   uint32_t rows() const { return rows_; }
@@ -89,9 +91,9 @@ class Batch {
   std::span<const BatchItem> items_;
   Tap* tap_;
   uint32_t rows_ = 0;
-  std::vector<Rows> rope_;  // cos and sin of every row, per frequency set
+  std::span<PageWrite> writes_;  // of a layer: one a row and head at most
+  std::vector<Rows> rope_;       // cos and sin of every row, per frequency set
   std::vector<Read> reads_;
-  std::vector<PageWrite> writes_;                   // of a layer
   std::vector<std::vector<Selection>> selections_;  // by item, of the layer that is read
   std::vector<std::vector<ExtraEntry>> extras_;     // by read
   std::vector<std::vector<KeptEntries>> edits_;     // by item
@@ -99,8 +101,5 @@ class Batch {
   std::vector<float> tapped_lse_;
   AttentionSeconds seconds_;
 };
-
-// Scratch that a Batch of `rows` rows takes when it is made.
-size_t batch_scratch_bytes(const ModelConfig& config, size_t rows);
 
 }  // namespace loci

@@ -82,7 +82,7 @@ size_t Model::scratch_bytes(const ModelConfig& config, size_t rows, size_t logit
                             size_t executor_bytes) {
   const auto block = [](size_t count, size_t width) { return Workspace::bytes_of<float>(count * width); };
   const size_t stream = block(rows, config.hidden);
-  const size_t layers = batch_scratch_bytes(config, rows) + layer_scratch_bytes(config, rows, threads, executor_bytes);
+  const size_t layers = Batch::scratch_bytes(config, rows) + layer_scratch_bytes(config, rows, threads, executor_bytes);
   // The rows that become logits are gathered, normalised and projected.
   const size_t head = block(logit_rows, config.vocabulary) + 2 * block(logit_rows, config.hidden) +
                       Linear::scratch_bound(logit_rows, config.hidden, threads);
