@@ -11,6 +11,7 @@ namespace {
 
 constexpr int kWeightBits = 40;
 constexpr float kFarthest = 27.725887F;  // ln 2^40: beyond it the weight is zero
+constexpr float kBeyond = 28.0F;         // a distance of weight zero
 constexpr float kBucketsPerUnit = 64.0F;
 constexpr size_t kBuckets = static_cast<size_t>(kFarthest * kBucketsPerUnit) + 1;
 constexpr float kNegativeInfinity = -std::numeric_limits<float>::infinity();
@@ -40,6 +41,14 @@ float scaled_exp(float x) {
   p = p * r + 1.0F;
   p = p * r + 1.0F;
   return p * std::bit_cast<float>((127 + kWeightBits - n) << 23);
+}
+
+// A weight's whole part; all are at most 2^40.
+uint64_t whole(float weight) { return static_cast<uint64_t>(static_cast<int64_t>(weight)); }
+
+// Uniform in [0, total).
+uint64_t below(uint64_t random, uint64_t total) {
+  return static_cast<uint64_t>(static_cast<unsigned __int128>(random) * total >> 64);
 }
 
 size_t bucket_of(float distance) { return std::min(kBuckets - 1, static_cast<size_t>(distance * kBucketsPerUnit)); }
@@ -104,14 +113,38 @@ Result<TokenId> Sampler::sample(std::span<const float> logits, std::span<const T
     LOCI_TRY(const Best top, best(scores));
     return top.id;
   }
+  const uint64_t random = random_number(sampling_.seed, position);
+  if (sampling_.top_k == 0 && sampling_.top_p >= 1.0F && sampling_.min_p <= 0.0F) {
+    LOCI_TRY(const auto scores, penalised(logits, recent));
+    LOCI_TRY(const Best top, best(scores));
+    return draw_from_all(scores, top.score, random);
+  }
   LOCI_TRY(const auto kept, candidates(logits, recent));
-  const auto wide = static_cast<unsigned __int128>(random_number(sampling_.seed, position)) * total_weight(kept);
-  auto left = static_cast<uint64_t>(wide >> 64);  // uniform in [0, total)
+  uint64_t left = below(random, total_weight(kept));
   for (const Candidate& c : kept) {
     if (left < c.weight) return c.id;
     left -= c.weight;
   }
   return fail(ErrorCode::kInternal, "no token was drawn from {} candidates", kept.size());
+}
+
+// As from candidates(), all of them, which need not be listed then.
+Result<TokenId> Sampler::draw_from_all(std::span<const float> scores, float top, uint64_t random) {
+  distances_.resize(scores.size());
+  const float temperature = sampling_.temperature;
+  for (size_t i = 0; i < scores.size(); ++i) {
+    const float distance = (top - scores[i]) / temperature;
+    distances_[i] = scaled_exp(distance <= kFarthest ? distance : kBeyond);
+  }
+  uint64_t total = 0;
+  for (const float weight : distances_) total += whole(weight);
+  uint64_t left = below(random, total);
+  for (size_t i = 0; i < scores.size(); ++i) {
+    const uint64_t weight = whole(distances_[i]);
+    if (left < weight) return static_cast<TokenId>(i);
+    left -= weight;
+  }
+  return fail(ErrorCode::kInternal, "no token was drawn from {} scores", scores.size());
 }
 
 Result<std::span<const Sampler::Candidate>> Sampler::candidates(std::span<const float> logits,
@@ -227,7 +260,7 @@ void Sampler::weigh(float top) {
   const float temperature = sampling_.temperature;
   for (size_t i = 0; i < chosen_.size(); ++i) distances_[i] = (top - chosen_[i].score) / temperature;
   for (float& d : distances_) d = scaled_exp(d);
-  for (size_t i = 0; i < chosen_.size(); ++i) chosen_[i].weight = static_cast<uint64_t>(distances_[i]);
+  for (size_t i = 0; i < chosen_.size(); ++i) chosen_[i].weight = whole(distances_[i]);
 }
 
 // Weights are summed by distance first, so that only the bucket in which the sum crosses top_p is put in order.

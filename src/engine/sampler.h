@@ -54,6 +54,7 @@ class Sampler {
 
   Result<std::span<const float>> penalised(std::span<const float> logits, std::span<const TokenId> recent);
   static Result<Best> best(std::span<const float> scores);
+  Result<TokenId> draw_from_all(std::span<const float> scores, float top, uint64_t random);
   void gather(std::span<const float> scores, float top);
   Candidate last_of_top_k();
   void weigh(float top);

@@ -162,6 +162,20 @@ TEST(Sampler, DrawsWithTheSoftmaxProbabilities) {
   }
 }
 
+// Filters that keep everything list what the plain draw does not.
+TEST(Sampler, DrawsTheSameWithAndWithoutAList) {
+  std::mt19937 random(21);
+  for (const float temperature : {0.3F, 1.0F, 4.0F}) {
+    std::vector<float> logits = random_logits(random, 3000, 9.0F);
+    logits[7] = -std::numeric_limits<float>::infinity();
+    logits[8] = *std::max_element(logits.begin(), logits.end()) - 27.725887F * temperature;
+    Sampler plain(Sampling{.temperature = temperature, .repetition_penalty = 1.3F, .seed = 6});
+    Sampler listed(Sampling{.temperature = temperature, .top_k = 3000, .repetition_penalty = 1.3F, .seed = 6});
+    const std::vector<TokenId> recent = {5, 2999, 5, 40};
+    for (uint64_t i = 0; i < 500; ++i) ASSERT_EQ(*plain.sample(logits, recent, i), *listed.sample(logits, recent, i));
+  }
+}
+
 TEST(Sampler, SameSeedSamePositionSameToken) {
   std::mt19937 random(5);
   const auto logits = random_logits(random, 500, 2.0F);
