@@ -29,7 +29,7 @@ bool before(const Sampler::Candidate& a, const Sampler::Candidate& b) {
 
 // 2^40 exp(-x) for x in [0, kFarthest], to 2e-7 relative; exactly 2^40 at 0. Straight-line code, so that a loop over it
 // becomes vector code.
-float scaled_exp(float x) {
+[[gnu::always_inline]] inline float scaled_exp(float x) {
   const int n = static_cast<int>(x * 1.44269504F + 0.5F);
   const auto turns = static_cast<float>(n);
   const float r = -((x - turns * 0.693359375F) - turns * -2.12194440e-4F);  // ln 2 in two pieces
@@ -134,8 +134,10 @@ Result<TokenId> Sampler::draw_from_all(std::span<const float> scores, float top,
   const float temperature = sampling_.temperature;
   for (size_t i = 0; i < scores.size(); ++i) {
     const float distance = (top - scores[i]) / temperature;
-    distances_[i] = scaled_exp(distance <= kFarthest ? distance : kBeyond);
+    distances_[i] = distance <= kFarthest ? distance : kBeyond;
   }
+  // A loop of its own: with the choice above in it, compilers make no vector code of it.
+  for (float& d : distances_) d = scaled_exp(d);
   uint64_t total = 0;
   for (const float weight : distances_) total += whole(weight);
   uint64_t left = below(random, total);
