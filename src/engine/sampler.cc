@@ -27,7 +27,7 @@ bool before(const Sampler::Candidate& a, const Sampler::Candidate& b) {
   return a.score > b.score || (a.score == b.score && a.id < b.id);
 }
 
-// 2^40 exp(-x) for x in [0, kFarthest], to 2e-7 relative; exactly 2^40 at 0. Straight-line code, so that a loop over it
+// 2^40 exp(-x) for x in [0, kBeyond], to 2e-7 relative; exactly 2^40 at 0. Straight-line code, so that a loop over it
 // becomes vector code.
 [[gnu::always_inline]] inline float scaled_exp(float x) {
   const int n = static_cast<int>(x * 1.44269504F + 0.5F);

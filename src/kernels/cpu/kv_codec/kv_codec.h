@@ -1,6 +1,6 @@
 // Writing entries into pages and reading pages as fp32 tiles.
 //
-// Encoding is the same code on every instruction set, one entry at a time: a percent or two of a forward pass. Values
+// Encoding is the same code on every instruction set, one entry at a time: two to four percent of a pass. Values
 // beyond a half's range are clamped to it and NaN becomes 0, so a page never holds an infinity or a NaN: 0
 // * x in a masked slot stays 0.
 #pragma once
