@@ -9,6 +9,8 @@ find_package(OpenSSL REQUIRED)
 find_package(Boost REQUIRED)             # Asio and Beast, headers alone
 find_package(prometheus-cpp REQUIRED)
 find_package(Eigen3 REQUIRED NO_MODULE)  # linear algebra of quantization, headers alone
+set(BLA_VENDOR OpenBLAS)                 # what Eigen multiplies with: it takes the processor's vectors at run time
+find_package(BLAS REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(LIBZIP REQUIRED IMPORTED_TARGET libzip)
 add_library(libzip::zip ALIAS PkgConfig::LIBZIP)

@@ -15,7 +15,7 @@ build=(
   libcurl4-openssl-dev libssl-dev libzip-dev ca-certificates # downloads and their checksums, wheels
   libboost-dev prometheus-cpp-dev                            # the server: Asio and Beast, its metrics
   libpcre2-dev libutf8proc-dev libxxhash-dev                 # pre-tokenizers, Unicode, prefix hashes
-  libeigen3-dev                                              # linear algebra of quantization
+  libeigen3-dev libopenblas-dev                              # linear algebra of quantization
   python3-pip                                                # `loci pull` of the models that PyPI holds
   libgtest-dev libgmock-dev libbenchmark-dev
   libjs-chart.js                                             # draws the evaluation's report

@@ -38,11 +38,14 @@ std::string text_at(const Metadata& metadata, const char* key) {
   return text.ok() ? terminal_text(*text) : "";
 }
 
-// Shares as percent; exponents as they are, none as a dash.
+// Shares as percent; counts, exponents and dampings as they are, none as a dash.
 std::string number_text(const LayerColumn& column, size_t layer) {
   if (layer >= column.numbers->size()) return "";
   const double x = (*column.numbers)[layer];
-  if (column.name.starts_with("alpha.")) return x < 0 ? "-" : fmt::format("{:.2f}", x);
+  if (column.name.starts_with("alpha.") || column.name.starts_with("damping.")) {
+    return x < 0 ? "-" : fmt::format("{:.2f}", x);
+  }
+  if (column.name == "keys.centered" || column.name == "keys.smoothed") return fmt::format("{:.0f}", x);
   if (column.name == "keys.outliers") return fmt::format("{:.1f}x", x);
   return fmt::format("{:.2f}%", 100 * x);
 }

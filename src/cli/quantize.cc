@@ -23,6 +23,8 @@ namespace {
 // The text's last part is scored, what is in front of it calibrates.
 constexpr double kCalibrationShare = 0.8;
 
+constexpr uint32_t kSequences = 48;
+
 struct QuantizeCommand {
   std::string model;
   std::string output;
@@ -31,9 +33,9 @@ struct QuantizeCommand {
   std::string steps = "all";
   std::string embeddings = "q8_0";
   std::string store;
-  std::string text;  // empty: the novel that ships with Loci
-  uint32_t sequences = 32;
-  uint32_t length = 512;
+  std::string text;        // empty: the novel that ships with Loci
+  uint32_t sequences = 0;  // as many as the text has, kSequences at most
+  uint32_t length = 1024;
   bool ladder = false;
   uint32_t ladder_tokens = 4096;
   int threads = 0;
@@ -49,7 +51,8 @@ std::string command_text(const QuantizeCommand& command, const QuantizeRun& run)
                                 command.embeddings, file_name(command.output));
   if (!command.store.empty()) out += fmt::format(" --store {}", command.store);
   if (run.steps.need_statistics()) {
-    out += fmt::format(" --sequences {} --length {}", command.sequences, command.length);
+    if (command.sequences > 0) out += fmt::format(" --sequences {}", command.sequences);
+    out += fmt::format(" --length {}", command.length);
     if (!command.text.empty()) out += fmt::format(" --calib {}", file_name(command.text));
   }
   return out;
@@ -67,16 +70,18 @@ Result<Texts> read_texts(const QuantizeCommand& command, const std::filesystem::
   LOCI_TRY(const std::vector<TokenId> tokens, header.tokenizer().encode(book, {.add_special = false}));
   const uint32_t length = std::min(command.length, header.trained_context());
   const auto front = static_cast<size_t>(kCalibrationShare * static_cast<double>(tokens.size()));
-  if (front < size_t{command.sequences} * length) {
-    return fail(
-        ErrorCode::kInvalidArgument,
-        "the text has {} tokens, too few for {} sequences of {}: its first {}% calibrate; take a longer text or "
-        "fewer --sequences",
-        tokens.size(), command.sequences, length, static_cast<int>(100 * kCalibrationShare));
+  const size_t fit = front / length;
+  const size_t sequences = command.sequences > 0 ? command.sequences : std::min<size_t>(kSequences, fit);
+  if (sequences == 0 || sequences > fit) {
+    return fail(ErrorCode::kInvalidArgument,
+                "the text has {} tokens, too few for {} of {}: its first {}% calibrate; take a longer text, fewer "
+                "--sequences or a smaller --length",
+                tokens.size(), sequences <= 1 ? "a sequence" : fmt::format("{} sequences", sequences), length,
+                static_cast<int>(100 * kCalibrationShare));
   }
   Texts out;
-  const size_t stride = front / command.sequences;
-  for (uint32_t i = 0; i < command.sequences; ++i) {
+  const size_t stride = front / sequences;
+  for (size_t i = 0; i < sequences; ++i) {
     const auto begin = tokens.begin() + static_cast<std::ptrdiff_t>(i * stride);
     out.calibration.sequences.emplace_back(begin, begin + length);
   }
@@ -180,10 +185,13 @@ void add_quantize(const Command& app, Choice& choice) {
       "The output is a GGUF file that every command takes in place of the model; its cache is stored as the\n"
       "scheme says unless a plan names another store. `loci inspect` shows what was done to each layer.\n"
       "Steps: rotate (channels of the residual stream are mixed), rotate-values (those of values within a\n"
-      "head), smooth-attention (outliers of keys move into queries), smooth-outputs (the same for the inputs\n"
-      "of the output projection and of down), reorder (columns that matter alike share a group), clip (ranges\n"
-      "in which rounding costs least), compensate (GPTQ), sequential (weights make up for what the layers in\n"
-      "front are off by). All of them are folded into weights; none costs anything when the model runs.\n"
+      "head), center-keys (the mean of keys, which attention does not see, is not stored), smooth-attention\n"
+      "(outliers of keys move into queries), smooth-inputs (outliers of a stream that cannot be rotated move\n"
+      "into weights), smooth-outputs (the same for the inputs of the output projection and of down), reorder (columns "
+      "that matter alike share a group), clip (ranges in which rounding costs\n"
+      "least), compensate (GPTQ), sequential (weights make up for what the layers in front are off by). All\n"
+      "of them are folded into weights but center-keys, which takes a vector off every key; none costs time\n"
+      "that can be measured when the model runs.\n"
       "Ctrl-C stops it; the same command goes on where it was and ends with the same file.",
       "  loci quantize -m smollm2 -o smollm2-w4a8kv4.gguf\n"
       "  loci quantize -m smollm2 --group channel --ladder -o channel.gguf\n"
@@ -213,9 +221,12 @@ void add_quantize(const Command& app, Choice& choice) {
       .type("STORES");
   command.add_option("--calib", options->text, "The text to calibrate with; default: the novel that ships with Loci")
       .type("FILE");
-  command.add_option("--sequences", options->sequences, "Pieces of the text that are read")
+  command
+      .add_option(
+          "--sequences", options->sequences,
+          "Pieces of the text that are read, one in eight of them to judge by; 0: as many as it has, 48 at most")
       .shows_default()
-      .range(1u, 4096u)
+      .range(0u, 4096u)
       .type("N");
   command.add_option("--length", options->length, "Tokens of a piece").shows_default().range(64u, 8192u).type("N");
   command.add_flag("--ladder", options->ladder,

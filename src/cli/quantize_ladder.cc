@@ -52,7 +52,7 @@ struct Stop {
   QuantSteps steps;
 };
 
-std::vector<Stop> stops_to(const QuantizeRun& recipe) {
+std::vector<Stop> stops_to(const QuantizeRun& recipe, bool rotates) {
   std::vector<Stop> out;
   QuantScheme scheme = recipe.scheme;
   QuantSteps steps;
@@ -75,13 +75,15 @@ std::vector<Stop> stops_to(const QuantizeRun& recipe) {
   };
   // Rotation pays where rounding's errors are made up for, so that comes first (docs/quantization.md).
   add("compensate", &QuantSteps::compensate);
-  add("rotate", &QuantSteps::rotate);
+  if (rotates) add("rotate", &QuantSteps::rotate);
   add("rotate-values", &QuantSteps::rotate_values);
+  add("center-keys", &QuantSteps::center_keys);
   add("smooth-attention", &QuantSteps::smooth_attention);
   if (grouped) {
     scheme.group = recipe.scheme.group;
     out.push_back({fmt::format("+ groups of {}", scheme.group), scheme, steps});
   }
+  if (!rotates) add("smooth-inputs", &QuantSteps::smooth_inputs);
   add("smooth-outputs", &QuantSteps::smooth_outputs);
   add("reorder", &QuantSteps::reorder);
   add("clip", &QuantSteps::clip);
@@ -119,7 +121,7 @@ Result<std::vector<Rung>> climb(ModelQuantizer& quantizer, const QuantizeRun& re
   std::vector<Rung> out{
       {.name = "the model, 16 bits", .scheme = "w16a16kv16", .steps = "none", .mean_nll = mean_of(own)}};
   std::vector<float> before = own;
-  for (const Stop& stop : stops_to(recipe)) {
+  for (const Stop& stop : stops_to(recipe, recipe.steps.rotate && quantizer.can_rotate())) {
     LOCI_TRY(std::vector<float> nll, score_stop(quantizer, recipe, stop, text, threads, console));
     const double mean = mean_of(nll);
     out.push_back({.name = stop.name,

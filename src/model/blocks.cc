@@ -41,6 +41,10 @@ Result<Attention> Attention::load(WeightLoader& weights, const ModelConfig& conf
     LOCI_TRY(out.k_bias_, weights.vector(layer_tensor(layer, "attn_k.bias"), config.kv_width()));
     LOCI_TRY(out.v_bias_, weights.vector(layer_tensor(layer, "attn_v.bias"), config.kv_width()));
   }
+  if (const std::string center = layer_tensor(layer, kKeyCenter); weights.has(center)) {
+    LOCI_TRY(out.key_shift_, weights.vector(center, config.kv_width()));
+    for (float& x : out.key_shift_) x = -x;
+  }
   if (options.head_norms) {
     for (const char* name : {"attn_q_norm.weight", "attn_k_norm.weight"}) {
       LOCI_TRY(Norm norm, Norm::load(weights, config, layer_tensor(layer, name), config.head_dim));
@@ -68,6 +72,7 @@ Rows Attention::operator()(Batch& batch, const Rows& h) const {
   }
   batch.rotate(layer_, q, query_heads_);
   batch.rotate(layer_, k, kv_heads_);
+  if (!key_shift_.empty()) add_bias(batch.ops(), k, key_shift_);
   batch.show(layer_, LayerPoint::kQueries, q);
   batch.show(layer_, LayerPoint::kKeys, k);
   batch.show(layer_, LayerPoint::kValues, v);

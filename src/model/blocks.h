@@ -26,6 +26,10 @@ class Norm {
   float eps_ = 0;
 };
 
+// [kv_heads * head_dim], optional: is taken off rotated keys. Scores of a row all change by the same number, so
+// attention stays what it is and keys take less room (docs/quantization.md).
+inline constexpr const char* kKeyCenter = "attn_k.center";
+
 // Grouped-query attention with rotary embedding: q, k, v, their optional biases and head norms, and the output
 // projection.
 class Attention {
@@ -45,6 +49,7 @@ class Attention {
   Linear qkv_;
   Linear output_;
   std::vector<float> q_bias_, k_bias_, v_bias_;
+  std::vector<float> key_shift_;  // none, or minus the keys' center
   std::vector<Norm> head_norms_;  // none, or of q and k
 };
 

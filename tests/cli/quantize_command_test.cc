@@ -25,7 +25,9 @@ TEST(QuantizeCommand, MakesAModelThatRunsAndSaysHowItWasMade) {
   const Outcome made = loci_run(quantize_command(path, {"--json"}));
   ASSERT_EQ(made.code, 0) << made.err;
   EXPECT_EQ(made.json()["scheme"], "w4a8kv4");
-  EXPECT_EQ(made.json()["steps"], "rotate,rotate-values,smooth-attention,smooth-outputs,clip,compensate,sequential");
+  EXPECT_EQ(
+      made.json()["steps"],
+      "rotate,rotate-values,center-keys,smooth-attention,smooth-inputs,smooth-outputs,clip,compensate,sequential");
   EXPECT_EQ(made.json()["resumed_layers"], 0);
   EXPECT_EQ(made.json()["bytes"], std::filesystem::file_size(path));
   EXPECT_GT(made.json()["peak_bytes"], 0);
@@ -37,7 +39,8 @@ TEST(QuantizeCommand, MakesAModelThatRunsAndSaysHowItWasMade) {
   EXPECT_EQ(quantization["tokens"], 128);
   EXPECT_EQ(quantization["command"],
             "loci quantize -m stories260k.gguf --scheme w4a8kv4 --group 128 --steps "
-            "rotate,rotate-values,smooth-attention,smooth-outputs,clip,compensate,sequential --embeddings q8_0 "
+            "rotate,rotate-values,center-keys,smooth-attention,smooth-inputs,smooth-outputs,clip,compensate,sequential "
+            "--embeddings q8_0 "
             "-o small.gguf --sequences 2 --length 64 --calib stories.txt");
   EXPECT_THAT(std::string(quantization["notes"]), HasSubstr("rows of 172 columns stay f16"));
   EXPECT_THAT(std::string(quantization["notes"]), HasSubstr("rows of 64 columns have groups of 64"));
@@ -70,8 +73,8 @@ TEST(QuantizeCommand, ClimbsTheLadder) {
   }
   EXPECT_EQ(recipes, (std::vector<std::string>{"the model, 16 bits", "w4a16, groups, plain rounding",
                                                "plain rounding, 16-bit cache", "+ kv4", "+ compensate", "+ rotate",
-                                               "+ rotate-values", "+ smooth-attention", "+ smooth-outputs", "+ clip",
-                                               "+ sequential"}));
+                                               "+ rotate-values", "+ center-keys", "+ smooth-attention",
+                                               "+ smooth-outputs", "+ clip", "+ sequential"}));
   EXPECT_FALSE(std::filesystem::exists(folder.path("out.gguf.rung")));
 }
 
@@ -97,7 +100,7 @@ TEST(QuantizeCommand, SaysWhatItCannotDo) {
   EXPECT_THAT(error({"--group", "100"}), HasSubstr("must be channel, 128, 64 or 32"));
   EXPECT_THAT(error({"--steps", "rotat"}), HasSubstr("did you mean 'rotate'"));
   EXPECT_THAT(loci_run({"quantize", "-m", kStories, "-o", path, "--calib", folder.file("short.txt", "Call me.")}).err,
-              HasSubstr("too few for 32 sequences"));
+              HasSubstr("too few for a sequence of 512"));
   EXPECT_EQ(loci_run(quantize_command(path, {"--embeddings", "q2"})).code, 2);
   EXPECT_EQ(
       loci_run(quantize_command(folder.path("no/where.gguf"), {"--steps", "none", "--json"})).json()["error"]["code"],

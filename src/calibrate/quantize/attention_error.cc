@@ -43,20 +43,21 @@ void store_and_read(KvCodec codec, Matrix& keys, Matrix& values) {
   }
 }
 
-// Row `token` of a head's attention over the tokens up to itself.
-std::vector<double> attend(const float* query, const Matrix& keys, const Matrix& values, size_t token, double scale) {
-  std::vector<double> weights(token + 1);
-  for (size_t t = 0; t <= token; ++t) {
+// A row of a head's attention over tokens [first, last].
+std::vector<double> attend(const float* query, const Matrix& keys, const Matrix& values, size_t first, size_t last,
+                           double scale) {
+  std::vector<double> weights(last + 1 - first);
+  for (size_t t = first; t <= last; ++t) {
     double score = 0;
     for (size_t d = 0; d < keys.columns; ++d) score += double{query[d]} * keys.row(t)[d];
-    weights[t] = score * scale;
+    weights[t - first] = score * scale;
   }
   const double largest = *std::max_element(weights.begin(), weights.end());
   double sum = 0;
   for (double& w : weights) sum += w = std::exp(w - largest);
   std::vector<double> out(values.columns);
-  for (size_t t = 0; t <= token; ++t) {
-    for (size_t d = 0; d < out.size(); ++d) out[d] += weights[t] / sum * values.row(t)[d];
+  for (size_t t = first; t <= last; ++t) {
+    for (size_t d = 0; d < out.size(); ++d) out[d] += weights[t - first] / sum * values.row(t)[d];
   }
   return out;
 }
@@ -74,10 +75,12 @@ AttentionErrors attention_errors(const LayerStatistics& seen, const ModelConfig&
     store_and_read(codec, stored_k, stored_v);
     if (!values) stored_v = v;
     for (size_t q = head * group; q < (head + 1) * group; ++q) {
-      for (size_t t = tokens / 2; t < tokens; t += kRowStep) {
+      for (size_t t = 0; t < tokens; t += kRowStep) {
+        const size_t in_piece = t % seen.piece_rows, first = t - in_piece;
+        if (in_piece < seen.piece_rows / 2) continue;
         const float* query = seen.queries.row(t) + q * dim;
-        const std::vector<double> right = attend(query, k, v, t, config.score_scale);
-        const std::vector<double> got = attend(query, stored_k, stored_v, t, config.score_scale);
+        const std::vector<double> right = attend(query, k, v, first, t, config.score_scale);
+        const std::vector<double> got = attend(query, stored_k, stored_v, first, t, config.score_scale);
         for (size_t d = 0; d < dim; ++d) {
           out.off[head] += (right[d] - got[d]) * (right[d] - got[d]);
           out.size[head] += right[d] * right[d];
@@ -101,8 +104,9 @@ double attention_error(const LayerStatistics& seen, const ModelConfig& config, K
 
 double key_outliers(const LayerStatistics& seen, const ModelConfig& config) {
   double most = 0;
+  const std::vector<float> all = seen.key_spans();
   for (size_t head = 0; head < config.kv_heads; ++head) {
-    const auto begin = seen.key_spans.begin() + static_cast<std::ptrdiff_t>(head * config.head_dim);
+    const auto begin = all.begin() + static_cast<std::ptrdiff_t>(head * config.head_dim);
     std::vector<float> spans(begin, begin + config.head_dim);
     std::sort(spans.begin(), spans.end());
     const float median = spans[spans.size() / 2];

@@ -17,7 +17,7 @@ struct AttentionErrors {
 AttentionErrors attention_errors(const LayerStatistics& seen, const ModelConfig& config, KvCodec codec, bool values,
                                  ThreadPool& pool);
 
-// |o - o'| / |o| over rows of the second half of the sampled tokens, all heads; o' reads keys, and values if `values`,
+// |o - o'| / |o| over rows of the second half of each sampled piece, all heads; o' reads keys, and values if `values`,
 // as `codec` stores them. 0 without a sample.
 double attention_error(const LayerStatistics& seen, const ModelConfig& config, KvCodec codec, bool values,
                        ThreadPool& pool);

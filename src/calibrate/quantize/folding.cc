@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <complex>
 #include <numeric>
 
 #include "base/assert.h"
+#include "model/blocks.h"
 
 namespace loci {
 namespace {
@@ -41,6 +43,7 @@ void scale_input(LayerStatistics& seen, LayerInput input, std::span<const float>
   if (gram.empty()) return;
   scale_columns(gram, by);
   scale_rows(gram, by);
+  scale_columns(seen.some_rows(input), by);
   std::vector<float>& span = seen.span(input);
   for (size_t i = 0; i < span.size(); ++i) span[i] *= std::fabs(by[i]);
 }
@@ -71,6 +74,7 @@ void permute_input(LayerStatistics& seen, LayerInput input, std::span<const uint
   if (gram.empty()) return;
   permute_columns(gram, order);
   permute_rows(gram, order);
+  permute_columns(seen.some_rows(input), order);
   seen.span(input) = permuted(seen.span(input), order);
 }
 
@@ -137,12 +141,12 @@ void fold_norms(LayerUnderWork& layer) {
   fold_gain(layer, "ffn_norm.weight", LayerInput::kFeedForward, {"ffn_gate.weight", "ffn_up.weight"});
 }
 
-bool stream_rotates(const LayerWeights& weights) {
+bool adds_to_stream(const LayerWeights& weights) {
   return !weights.vectors.contains("post_attention_norm.weight") && !weights.vectors.contains("post_ffw_norm.weight");
 }
 
 void rotate_stream(LayerUnderWork& layer, const Rotation& rotation, ThreadPool& pool) {
-  LOCI_ASSERT(stream_rotates(layer.weights), "norms behind a block do not let its output be rotated");
+  LOCI_ASSERT(adds_to_stream(layer.weights), "norms behind a block do not let its output be rotated");
   for (const Projection& p : kProjections) {
     const bool reads = p.input == LayerInput::kAttention || p.input == LayerInput::kFeedForward;
     Matrix& m = layer.weights.at(p.name);
@@ -153,6 +157,7 @@ void rotate_stream(LayerUnderWork& layer, const Rotation& rotation, ThreadPool& 
     if (gram.empty()) continue;
     rotation.apply_to_rows(gram, pool);
     rotation.apply_to_columns(gram, pool);
+    rotation.apply_to_rows(layer.seen.some_rows(input), pool);
     layer.seen.span(input).clear();  // of columns that are no more
   }
 }
@@ -188,6 +193,7 @@ void rotate_values(LayerUnderWork& layer, const Rotation& rotation, ThreadPool& 
   if (gram.empty()) return;
   rotate_heads(gram, rotation, pool);
   rotate_heads_of_rows(gram, rotation, pool);
+  rotate_heads(layer.seen.some_rows(LayerInput::kMixed), rotation, pool);
   rotate_heads(layer.seen.values, rotation, pool);
   layer.seen.span(LayerInput::kMixed).clear();  // of columns that are no more
 }
@@ -228,8 +234,50 @@ std::vector<float> root_mean_squares(const Matrix& rows) {
 
 }  // namespace
 
+std::vector<float> key_center(const LayerUnderWork& layer, const ModelConfig& config, const RopeFrequencies& rope,
+                              uint32_t positions) {
+  const Matrix& keys = layer.seen.keys;
+  LOCI_ASSERT(keys.rows > 0 && keys.columns == config.kv_width(), "keys have been kept");
+  const bool halves = config.rope_pairing == RopePairing::kHalves;
+  const size_t dim = config.head_dim, pairs = rope.inverse_frequencies.size();
+  std::vector<float> out(config.kv_width());
+  for (size_t head = 0; head < config.kv_heads; ++head) {
+    const size_t first = head * dim;
+    for (size_t pair = 0; pair < pairs; ++pair) {
+      const size_t a = first + (halves ? pair : 2 * pair), b = first + (halves ? pair + pairs : 2 * pair + 1);
+      const double angle = rope.inverse_frequencies[pair];
+      std::complex<double> sum, turns;
+      for (size_t t = 0; t < keys.rows; ++t) {
+        sum += std::complex<double>(keys.row(t)[a], keys.row(t)[b]) *
+               std::polar(1.0, -angle * static_cast<double>(t % layer.seen.piece_rows));
+      }
+      for (uint32_t t = 0; t < positions; ++t) turns += std::polar(1.0, angle * t);
+      const std::complex<double> mean = sum * turns / static_cast<double>(keys.rows) / static_cast<double>(positions);
+      out[a] = static_cast<float>(mean.real());
+      out[b] = static_cast<float>(mean.imag());
+    }
+    for (size_t d = first + 2 * pairs; d < first + dim; ++d) {
+      double sum = 0;
+      for (size_t t = 0; t < keys.rows; ++t) sum += keys.row(t)[d];
+      out[d] = static_cast<float>(sum / static_cast<double>(keys.rows));
+    }
+  }
+  return out;
+}
+
+void center_keys(LayerUnderWork& layer, std::span<const float> center) {
+  LOCI_ASSERT(layer.weights.vector(kKeyCenter) == nullptr, "keys are centered once");
+  layer.weights.vectors[kKeyCenter].assign(center.begin(), center.end());
+  for (std::vector<float>* range : {&layer.seen.key_low, &layer.seen.key_high}) {
+    for (size_t k = 0; k < range->size(); ++k) (*range)[k] -= center[k];
+  }
+  for (size_t t = 0; t < layer.seen.keys.rows; ++t) {
+    for (size_t k = 0; k < center.size(); ++k) layer.seen.keys.row(t)[k] -= center[k];
+  }
+}
+
 std::vector<float> key_smoothing(const LayerUnderWork& layer, const ModelConfig& config, double alpha) {
-  std::vector<float> span = layer.seen.key_spans;
+  std::vector<float> span = layer.seen.key_spans();
   LOCI_ASSERT(span.size() == config.kv_width(), "keys have been measured");
   share_channels(span, layer, config);
   keep_above(span, kLeast);
@@ -262,7 +310,9 @@ void smooth_keys(LayerUnderWork& layer, const ModelConfig& config, std::span<con
     scale_rows(layer.weights.at("attn_q.weight"), for_queries);
     scale_vector(layer.weights.vector("attn_q.bias"), for_queries);
   }
-  for (size_t i = 0; i < layer.seen.key_spans.size(); ++i) layer.seen.key_spans[i] *= inverse[i];
+  scale_vector(layer.weights.vector(kKeyCenter), inverse);
+  scale_vector(&layer.seen.key_low, inverse);
+  scale_vector(&layer.seen.key_high, inverse);
   if (!layer.seen.keys.empty()) {
     scale_columns(layer.seen.keys, inverse);
     scale_columns(layer.seen.queries, for_queries);
@@ -289,6 +339,26 @@ std::vector<float> mixed_balance(const LayerUnderWork& layer, const ModelConfig&
 
 std::vector<float> gated_smoothing(const LayerUnderWork& layer, double alpha) {
   return smoothing(layer.seen.span(LayerInput::kGated), column_spans(layer.weights.at("ffn_down.weight")), alpha);
+}
+
+std::vector<float> input_smoothing(const LayerUnderWork& layer, LayerInput input, double alpha) {
+  std::vector<float> weights(layer.seen.span(input).size());
+  for (const Projection& p : kProjections) {
+    if (p.input != input) continue;
+    const std::vector<float> spans = column_spans(layer.weights.at(p.name));
+    for (size_t k = 0; k < weights.size(); ++k) weights[k] = std::max(weights[k], spans[k]);
+  }
+  return smoothing(layer.seen.span(input), weights, alpha);
+}
+
+void smooth_input(LayerUnderWork& layer, LayerInput input, std::span<const float> scale) {
+  const std::vector<float> inverse = inverse_of(scale);
+  const char* norm = input == LayerInput::kAttention ? "attn_norm.weight" : "ffn_norm.weight";
+  scale_vector(&layer.weights.vectors.at(norm), inverse);
+  for (const Projection& p : kProjections) {
+    if (p.input == input) scale_columns(layer.weights.at(p.name), scale);
+  }
+  scale_input(layer.seen, input, inverse);
 }
 
 void smooth_mixed(LayerUnderWork& layer, const ModelConfig& config, std::span<const float> scale) {

@@ -21,12 +21,20 @@ void fold_norms(LayerUnderWork& layer);
 
 // The residual stream becomes x R: what reads it turns its rows, what writes it its columns. Norms have been folded.
 void rotate_stream(LayerUnderWork& layer, const Rotation& rotation, ThreadPool& pool);
-// Whether a layer's additions to the stream may be rotated: not with norms behind its blocks, whose gains stand in
-// between.
-bool stream_rotates(const LayerWeights& weights);
+// Whether what the output projection and down give is added to the stream as it is: not with norms behind them, whose
+// gains stand in between.
+bool adds_to_stream(const LayerWeights& weights);
 
 // Values of every KV head are turned by `rotation` [head_dim], and the columns of the output projection that read them.
 void rotate_values(LayerUnderWork& layer, const Rotation& rotation, ThreadPool& pool);
+
+// `center` [kv_heads * head_dim] is taken off rotated keys before they are stored: a row's scores all change by the
+// same number, which softmax does not see (SageAttention smooths keys so, arXiv:2410.02367, section 4.2).
+void center_keys(LayerUnderWork& layer, std::span<const float> center);
+// The mean of the sample's keys if they stood at each of the positions [0, positions): nothing in pairs that turn
+// often.
+std::vector<float> key_center(const LayerUnderWork& layer, const ModelConfig& config, const RopeFrequencies& rope,
+                              uint32_t positions);
 
 // Keys are divided by `lambda` [kv_heads * head_dim], queries multiplied: q.k stays, since both members of a rotary
 // pair share their number.
@@ -48,6 +56,11 @@ std::vector<float> mixed_smoothing(const LayerUnderWork& layer, const ModelConfi
 // of inputs, values and weights spreads evenly over a head, as behind rotate_values.
 std::vector<float> mixed_balance(const LayerUnderWork& layer, const ModelConfig& config);
 std::vector<float> gated_smoothing(const LayerUnderWork& layer, double alpha);
+
+// The gain of the norm in front of q, k and v, or of gate and up, is divided by `scale` [hidden], and their columns are
+// multiplied: what a stream that is not rotated has instead. Numbers as above, over all matrices that share the input.
+void smooth_input(LayerUnderWork& layer, LayerInput input, std::span<const float> scale);
+std::vector<float> input_smoothing(const LayerUnderWork& layer, LayerInput input, double alpha);
 
 // Column order[i] of the output projection becomes column i, within each KV head: [kv_heads * head_dim], each head's
 // entries within the head. The same for down: [ffn].

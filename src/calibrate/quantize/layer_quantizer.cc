@@ -16,12 +16,17 @@ namespace {
 constexpr double kUnchanged = -1;
 constexpr double kKeyAlphas[] = {0.25, 0.5, 0.75};
 constexpr double kBalanceAlphas[] = {0.125, 0.25, 0.375, 0.5};
-constexpr double kOutputAlphas[] = {0, 0.05, 0.1, 0.15, 0.2, 0.3};
+constexpr double kOutputAlphas[] = {0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5};
+constexpr double kInputAlphas[] = {0, 0.15, 0.3, 0.4, 0.5, 0.6, 0.75};
 
-// Of the gram matrix's mean diagonal. With GPTQ's 0.01 the corrections make SmolLM2 worse, not better
-// (docs/quantization.md).
-constexpr double kCorrectionDamping = 0.5;
+// Of the gram matrix's mean diagonal, in corrections; which one suits depends on the model, the layer and how much text
+// there is (docs/quantization.md).
+constexpr double kDampings[] = {0.01, 0.05, 0.2, 0.5, 1, 2, 4};
+constexpr const char* kInputNames[] = {"attention", "mixed", "feed_forward", "gated"};
+// The center of keys is their mean over these positions at most: pairs that have not turned far by then have one.
+constexpr uint32_t kCenteredPositions = 8192;
 constexpr int kRefiningPasses = 4;  // what a fifth changes is not worth its time
+constexpr int kScaleFits = 2;       // the same of a third
 
 // "attn_q.weight" -> "attn_q"
 std::string short_name(const std::string& name) { return name.substr(0, name.find('.')); }
@@ -32,12 +37,14 @@ class LayerQuantizer {
                  ThreadPool& pool)
       : layer_(layer), config_(config), scheme_(scheme), steps_(steps), pool_(pool) {}
 
-  void fold(const Rotation* rotation) {
+  void fold(LayerId id, const Rotation* rotation) {
     if (rotation != nullptr) {
       fold_norms(layer_);
       rotate_stream(layer_, *rotation, pool_);
     }
+    if (steps_.center_keys) center(id);
     if (steps_.smooth_attention) smooth_attention();
+    if (steps_.smooth_inputs && rotation == nullptr) smooth_inputs();
     if (steps_.smooth_outputs) smooth_outputs();
     if (steps_.rotate_values) rotate_values(layer_, Rotation(config_.head_dim), pool_);
     if (steps_.reorder) reorder();
@@ -50,14 +57,25 @@ class LayerQuantizer {
   Status follow(LayerInput input, SequentialInputs& inputs, std::span<const QuantizedTensor> rounded,
                 const Cancelled& cancelled) {
     LOCI_TRY(FollowedInput followed, inputs.follow(input, rounded, cancelled));
-    LOCI_TRY(correction_, solve_damped(followed.gram, kCorrectionDamping, followed.shift));
-    layer_.seen.gram(input) = std::move(followed.gram);
+    LOCI_TRY(const std::optional<double> damping, best_damping(input, followed));
+    followed.fit.add(followed.held);
+    correction_ = Matrix();
+    adds_ = !followed.fit.missing.empty();
+    if (damping) {
+      LOCI_TRY(correction_,
+               solve_damped(followed.fit.gram, *damping, adds_ ? followed.fit.missing : followed.fit.shift));
+    }
+    report_[fmt::format("damping.{}", kInputNames[static_cast<size_t>(input)])] = damping.value_or(kUnchanged);
+    layer_.seen.gram(input) = std::move(followed.fit.gram);
     return {};
   }
 
   Result<QuantizedTensor> round(const Projection& projection, const std::string& name) {
     Matrix w = layer_.weights.at(projection.name);
-    if (!correction_.empty()) add_times(w, correction_, pool_);
+    if (!correction_.empty()) {
+      const Matrix change = change_of(w, correction_, adds_);
+      for (size_t i = 0; i < w.data.size(); ++i) w.data[i] += change.data[i];
+    }
     const std::optional<DType> dtype = scheme_.weight_format(w.columns);
     if (!dtype || *dtype == DType::kF16) return store_matrix(name, w, DType::kF16, pool_);
     const Matrix& gram = layer_.seen.gram(projection.input);
@@ -72,7 +90,7 @@ class LayerQuantizer {
       Result<RoundedMatrix> compensated = round_compensated(w, *dtype, std::move(grids), gram, pool_);
       if (!compensated.ok()) return fail(compensated.error().code, "{}: {}", name, compensated.error().message);
       rounded = std::move(compensated).value();
-      refine(w, gram, kRefiningPasses, rounded, pool_);
+      refine(w, gram, kRefiningPasses, kScaleFits, rounded, pool_);
     } else {
       rounded = round_to_nearest(w, *dtype, std::move(grids), pool_);
     }
@@ -87,13 +105,102 @@ class LayerQuantizer {
   const LayerReport& report() const { return report_; }
 
  private:
-  // What rounding to nearest would make of a projection's outputs.
-  double nearest_error(const char* name, LayerInput input) const {
-    const Matrix& w = layer_.weights.at(name);
-    const std::optional<DType> dtype = scheme_.weight_format(w.columns);
-    if (!dtype || *dtype == DType::kF16) return 0;
-    const RoundedMatrix rounded = round_to_nearest(w, *dtype, full_grids(w, *dtype, scheme_.group, pool_), pool_);
-    return gram_norm(rounding_error(w, rounded, pool_), layer_.seen.gram(input), pool_);
+  Matrix change_of(const Matrix& w, const Matrix& correction, bool adds) const {
+    if (adds) return correction;
+    Matrix out(w.rows, w.columns);
+    add_product_of(w, correction, out, pool_);
+    return out;
+  }
+
+  // The damping whose correction brings the held-out sequences' outputs nearest; none: they are nearest as they are.
+  Result<std::optional<double>> best_damping(LayerInput input, const FollowedInput& followed) const {
+    const FollowedSums& fit = followed.fit;
+    const FollowedSums& held = followed.held;
+    const bool adds = !fit.missing.empty();
+    struct Judged {
+      const Matrix* weights;
+      Matrix wanted;
+      double size;
+    };
+    std::vector<Judged> judged;
+    for (const Projection& p : kProjections) {
+      if (p.input != input) continue;
+      const Matrix& w = layer_.weights.at(p.name);
+      judged.push_back({&w, change_of(w, adds ? held.missing : held.shift, adds), gram_norm(w, held.gram, pool_)});
+    }
+    std::optional<double> best;
+    double least = 0;  // change of the squared error, as a share of the outputs
+    for (const double damping : kDampings) {
+      LOCI_TRY(const Matrix correction, solve_damped(fit.gram, damping, adds ? fit.missing : fit.shift));
+      double change = 0;
+      for (const Judged& j : judged) {
+        if (!(j.size > 0)) continue;
+        const Matrix by = change_of(*j.weights, correction, adds);
+        double fell = 0;
+        for (size_t i = 0; i < by.data.size(); ++i) fell += 2 * double{by.data[i]} * j.wanted.data[i];
+        change += (gram_norm(by, held.gram, pool_) - fell) / j.size;
+      }
+      if (change >= least) continue;
+      least = change;
+      best = damping;
+    }
+    return best;
+  }
+
+  // What rounding to nearest, of inputs too, puts the outputs of an input's projections off by, over the rows that have
+  // been kept: as shares of them, summed. 0: nothing is rounded.
+  double nearest_error(LayerInput input) const {
+    Matrix x = layer_.seen.some_rows(input), rounded_x = x;
+    if (scheme_.activation_bits == 8) round_rows_to_bytes(rounded_x, pool_);
+    double sum = 0;
+    for (const Projection& p : kProjections) {
+      const Matrix& w = layer_.weights.at(p.name);
+      const std::optional<DType> dtype = scheme_.weight_format(w.columns);
+      if (p.input != input || !dtype || *dtype == DType::kF16) continue;
+      const RoundedMatrix rounded = round_to_nearest(w, *dtype, full_grids(w, *dtype, scheme_.group, pool_), pool_);
+      const Matrix off = rounding_error(w, rounded, pool_);
+      Matrix stored = w;
+      for (size_t i = 0; i < stored.data.size(); ++i) stored.data[i] -= off.data[i];
+      const Matrix right = outputs_of(all_rows(x), w, pool_), got = outputs_of(all_rows(rounded_x), stored, pool_);
+      double error = 0, size = 0;
+      for (size_t i = 0; i < right.data.size(); ++i) {
+        error += std::pow(double{right.data[i]} - got.data[i], 2);
+        size += std::pow(double{right.data[i]}, 2);
+      }
+      if (size > 0) sum += error / size;
+    }
+    return sum;
+  }
+
+  void copy_sample(LayerUnderWork& to) const {
+    to.seen.queries = layer_.seen.queries;
+    to.seen.keys = layer_.seen.keys;
+    to.seen.values = layer_.seen.values;
+    to.seen.piece_rows = layer_.seen.piece_rows;
+  }
+
+  // Heads whose attention over stored keys it does not bring nearer keep theirs as they are.
+  void center(LayerId id) {
+    const RopeFrequencies& rope =
+        config_.layer_window(id.value) > 0 && config_.rope.size() > 1 ? config_.rope[1] : config_.rope[0];
+    std::vector<float> center =
+        key_center(layer_, config_, rope, std::min(config_.trained_context, kCenteredPositions));
+    const AttentionErrors before = attention_errors(layer_.seen, config_, scheme_.store, false, pool_);
+    LayerUnderWork tried;
+    copy_sample(tried);
+    center_keys(tried, center);
+    const AttentionErrors after = attention_errors(tried.seen, config_, scheme_.store, false, pool_);
+    size_t centered = 0;
+    for (size_t head = 0; head < config_.kv_heads; ++head) {
+      if (after.off[head] < before.off[head]) {
+        ++centered;
+      } else {
+        std::fill_n(center.begin() + static_cast<std::ptrdiff_t>(head * config_.head_dim), config_.head_dim, 0.0F);
+      }
+    }
+    report_["keys.centered"] = static_cast<double>(centered);
+    report_["attention.key_error.uncentered"] = before.share();
+    if (centered > 0) center_keys(layer_, center);
   }
 
   // Every KV head takes the numbers whose error, measured on a copy of what the step changes, is least; those of heads
@@ -111,10 +218,9 @@ class LayerQuantizer {
       for (const char* matrix : {"attn_q.weight", "attn_k.weight"}) {
         tried.weights.matrices[matrix] = layer_.weights.at(matrix);
       }
-      tried.seen.key_spans = layer_.seen.key_spans;
-      tried.seen.queries = layer_.seen.queries;
-      tried.seen.keys = layer_.seen.keys;
-      tried.seen.values = layer_.seen.values;
+      tried.seen.key_low = layer_.seen.key_low;
+      tried.seen.key_high = layer_.seen.key_high;
+      copy_sample(tried);
       smooth_keys(tried, config_, lambda);
       const AttentionErrors errors = attention_errors(tried.seen, config_, scheme_.store, false, pool_);
       for (size_t head = 0; head < config_.kv_heads; ++head) {
@@ -133,28 +239,39 @@ class LayerQuantizer {
     report_["attention.key_error.after"] = least.share();
   }
 
+  // What rotation of the stream would do better.
+  void smooth_inputs() {
+    const auto smooth = [](LayerInput input) {
+      return [input](LayerUnderWork& l, double alpha) { smooth_input(l, input, input_smoothing(l, input, alpha)); };
+    };
+    report_["alpha.attention"] = best_alpha(LayerInput::kAttention, kInputAlphas, smooth(LayerInput::kAttention));
+    report_["alpha.feed_forward"] =
+        best_alpha(LayerInput::kFeedForward, kInputAlphas, smooth(LayerInput::kFeedForward));
+  }
+
   // Behind the balance values of a head can be turned: nothing sticks out then, and there is nothing to search.
   void smooth_outputs() {
     if (steps_.rotate_values) {
       smooth_mixed(layer_, config_, mixed_balance(layer_, config_));
       report_["alpha.mixed"] = 0.5;
     } else {
-      report_["alpha.mixed"] = best_alpha(
-          "attn_output.weight", LayerInput::kMixed,
-          [&](LayerUnderWork& l, double alpha) { smooth_mixed(l, config_, mixed_smoothing(l, config_, alpha)); });
+      report_["alpha.mixed"] = best_alpha(LayerInput::kMixed, kOutputAlphas, [&](LayerUnderWork& l, double alpha) {
+        smooth_mixed(l, config_, mixed_smoothing(l, config_, alpha));
+      });
     }
-    report_["alpha.gated"] = best_alpha("ffn_down.weight", LayerInput::kGated, [&](LayerUnderWork& l, double alpha) {
+    report_["alpha.gated"] = best_alpha(LayerInput::kGated, kOutputAlphas, [&](LayerUnderWork& l, double alpha) {
       smooth_gated(l, gated_smoothing(l, alpha));
     });
   }
 
-  double best_alpha(const char* name, LayerInput input, const std::function<void(LayerUnderWork&, double)>& smooth) {
-    double least = nearest_error(name, input), best = kUnchanged;
+  double best_alpha(LayerInput input, std::span<const double> alphas,
+                    const std::function<void(LayerUnderWork&, double)>& smooth) {
+    double least = nearest_error(input), best = kUnchanged;
     if (least == 0) return best;
     const LayerUnderWork before = layer_;
-    for (const double alpha : kOutputAlphas) {
+    for (const double alpha : alphas) {
       smooth(layer_, alpha);
-      const double error = nearest_error(name, input);
+      const double error = nearest_error(input);
       if (error < least) {
         least = error;
         best = alpha;
@@ -181,7 +298,10 @@ class LayerQuantizer {
   const QuantScheme& scheme_;
   const QuantSteps& steps_;
   ThreadPool& pool_;
-  Matrix correction_;  // of the input that is followed: weights W become W + W correction
+  // Of the input that is followed: weights W become W + W correction, or W + correction where outputs are added to the
+  // stream.
+  Matrix correction_;
+  bool adds_ = false;
   LayerReport report_;
 };
 
@@ -226,7 +346,7 @@ QuantizedTensor store_vector(const std::string& name, std::span<const float> v) 
 Result<QuantizedLayer> quantize_layer(LayerUnderWork layer, LayerId id, const LayerRecipe& recipe,
                                       SequentialInputs* inputs, const Cancelled& cancelled, ThreadPool& pool) {
   LayerQuantizer quantizer(layer, recipe.config, recipe.scheme, recipe.steps, pool);
-  quantizer.fold(recipe.rotation);
+  quantizer.fold(id, recipe.rotation);
   if (inputs != nullptr) LOCI_CHECK(inputs->enter(id, layer.weights, cancelled));
   QuantizedLayer out;
   std::optional<LayerInput> followed;
@@ -249,7 +369,7 @@ Result<QuantizedLayer> quantize_layer(LayerUnderWork layer, LayerId id, const La
 Status pass_layer(LayerUnderWork layer, LayerId id, const LayerRecipe& recipe, const ModelFile& finished,
                   SequentialInputs& inputs, const Cancelled& cancelled, ThreadPool& pool) {
   LayerQuantizer quantizer(layer, recipe.config, recipe.scheme, recipe.steps, pool);
-  quantizer.fold(recipe.rotation);
+  quantizer.fold(id, recipe.rotation);
   LOCI_CHECK(inputs.enter(id, layer.weights, cancelled));
   return inputs.leave(finished, cancelled);
 }

@@ -19,6 +19,17 @@ std::vector<float>* LayerWeights::vector(const std::string& name) {
   return found == vectors.end() ? nullptr : &found->second;
 }
 
+const std::vector<float>* LayerWeights::vector(const std::string& name) const {
+  const auto found = vectors.find(name);
+  return found == vectors.end() ? nullptr : &found->second;
+}
+
+std::vector<float> LayerStatistics::key_spans() const {
+  std::vector<float> out(key_high.size());
+  for (size_t k = 0; k < out.size(); ++k) out[k] = std::max(key_high[k], -key_low[k]);
+  return out;
+}
+
 Result<Matrix> read_matrix(const ModelFile& file, const Tensor& tensor) {
   LOCI_CHECK(file.check(tensor));
   Matrix out(tensor.rows(), tensor.columns());

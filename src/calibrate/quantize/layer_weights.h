@@ -35,19 +35,25 @@ struct LayerWeights {
   const Matrix& at(const char* name) const { return matrices.at(name); }
   // nullptr if the layer has no such vector.
   std::vector<float>* vector(const std::string& name);
+  const std::vector<float>* vector(const std::string& name) const;
 };
 
 // What calibration tokens show of a layer. Empty where nothing has been measured.
 struct LayerStatistics {
   Matrix grams[kLayerInputs];              // sums of x^T x of each input
   std::vector<float> spans[kLayerInputs];  // largest |x| of each column
-  std::vector<float> key_spans;            // [kv_heads * head_dim], rotated keys
-  Matrix queries, keys, values;            // rotated rows of the first tokens
+  Matrix rows[kLayerInputs];               // some x
+  std::vector<float> key_low, key_high;    // [kv_heads * head_dim]: least and largest of rotated keys
+  Matrix queries, keys, values;            // rotated rows of some pieces of text, one piece behind the other
+  uint32_t piece_rows = 0;                 // of each piece: row r stands at position r % piece_rows
 
   Matrix& gram(LayerInput input) { return grams[static_cast<size_t>(input)]; }
   const Matrix& gram(LayerInput input) const { return grams[static_cast<size_t>(input)]; }
+  Matrix& some_rows(LayerInput input) { return rows[static_cast<size_t>(input)]; }
+  const Matrix& some_rows(LayerInput input) const { return rows[static_cast<size_t>(input)]; }
   std::vector<float>& span(LayerInput input) { return spans[static_cast<size_t>(input)]; }
   const std::vector<float>& span(LayerInput input) const { return spans[static_cast<size_t>(input)]; }
+  std::vector<float> key_spans() const;  // largest |key| of each channel
 };
 
 // A tensor as fp32 numbers; `check` has been asked.

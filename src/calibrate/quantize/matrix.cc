@@ -3,6 +3,12 @@
 #include <Eigen/Cholesky>
 #include <Eigen/Core>
 #include <algorithm>
+#include <mutex>
+
+extern "C" {
+int openblas_get_parallel();
+void openblas_set_num_threads(int threads);
+}
 
 namespace loci {
 namespace {
@@ -22,9 +28,25 @@ ConstBlock block(const float* data, size_t rows, size_t columns, size_t stride) 
   return {data, static_cast<Index>(rows), static_cast<Index>(columns), Stride(static_cast<Index>(stride))};
 }
 
+// Held while OpenBLAS multiplies, one product at a time in each of our workers. A build of it without threads has one
+// buffer for all that call it, so there they take turns.
+std::unique_lock<std::mutex> blas_turn() {
+  static std::mutex mutex;
+  static const bool one_at_a_time = [] {
+    openblas_set_num_threads(1);
+    return openblas_get_parallel() == 0;
+  }();
+  return one_at_a_time ? std::unique_lock(mutex) : std::unique_lock<std::mutex>();
+}
+
 size_t blocks_of(size_t count) { return (count + kGramBlock - 1) / kGramBlock; }
 
 }  // namespace
+
+Rows all_rows(Matrix& m) {
+  return {m.data.data(), static_cast<uint32_t>(m.rows), static_cast<uint32_t>(m.columns),
+          static_cast<uint32_t>(m.columns)};
+}
 
 Matrix transposed(const Matrix& m) {
   Matrix out(m.columns, m.rows);
@@ -39,6 +61,7 @@ void add_gram(const Rows& x, Matrix& gram, ThreadPool& pool) {
   pool.parallel_for(blocks_of(n), [&](size_t item, int) {
     const size_t first = item * kGramBlock, count = std::min(kGramBlock, n - first);
     const float* from = x.data + first;
+    const auto turn = blas_turn();
     block(gram.row(first) + first, count, n - first, n).noalias() +=
         block(from, x.rows, count, x.stride).transpose() * block(from, x.rows, n - first, x.stride);
   });
@@ -48,6 +71,7 @@ void add_product(const Rows& x, const Rows& y, Matrix& product, ThreadPool& pool
   const size_t n = product.columns;
   pool.parallel_for(blocks_of(product.rows), [&](size_t item, int) {
     const size_t first = item * kGramBlock, count = std::min(kGramBlock, product.rows - first);
+    const auto turn = blas_turn();
     block(product.row(first), count, n, n).noalias() +=
         block(x.data + first, x.rows, count, x.stride).transpose() * block(y.data, y.rows, n, y.stride);
   });
@@ -66,8 +90,11 @@ double gram_norm(const Matrix& error, const Matrix& gram, ThreadPool& pool, std:
   pool.parallel_for(blocks_of(error.rows), [&](size_t item, int worker) {
     const size_t first = item * kGramBlock, count = std::min(kGramBlock, error.rows - first);
     Matrix& product = products[static_cast<size_t>(worker)];
-    block(product.data.data(), count, n, n).noalias() =
-        block(error.row(first), count, n, n) * block(gram.data.data(), n, n, n);
+    {
+      const auto turn = blas_turn();
+      block(product.data.data(), count, n, n).noalias() =
+          block(error.row(first), count, n, n) * block(gram.data.data(), n, n, n);
+    }
     for (size_t i = 0; i < count; ++i) {
       double sum = 0;
       for (size_t k = 0; k < n; ++k) sum += double{product.row(i)[k]} * error.row(first + i)[k];
@@ -84,6 +111,7 @@ double gram_norm(const Matrix& error, const Matrix& gram, ThreadPool& pool, std:
 // columns turned around, symmetric = M M^T for an upper M, so that the inverse is U^T U for U = M^-1.
 Result<Matrix> inverse_factor(const Matrix& symmetric) {
   const auto n = static_cast<Index>(symmetric.rows);
+  const auto turn = blas_turn();
   const Eigen::MatrixXd turned = block(symmetric.data.data(), symmetric.rows, symmetric.rows, symmetric.rows)
                                      .cast<double>()
                                      .colwise()
@@ -108,6 +136,7 @@ Result<Matrix> inverse_factor(const Matrix& symmetric) {
 
 Result<Matrix> solve_damped(const Matrix& symmetric, double damping, const Matrix& right) {
   const auto n = static_cast<Index>(symmetric.rows);
+  const auto turn = blas_turn();
   Eigen::MatrixXd damped = block(symmetric.data.data(), symmetric.rows, symmetric.rows, symmetric.rows).cast<double>();
   const double mean = damped.diagonal().mean();
   damped.diagonal().array() += mean > 0 ? damping * mean : 1.0;
@@ -122,17 +151,29 @@ Result<Matrix> solve_damped(const Matrix& symmetric, double damping, const Matri
   return out;
 }
 
-void add_times(Matrix& m, const Matrix& by, ThreadPool& pool) {
-  const size_t n = m.columns;
-  pool.parallel_for(blocks_of(m.rows), [&](size_t item, int) {
-    const size_t first = item * kGramBlock, count = std::min(kGramBlock, m.rows - first);
-    const RowMajor sum = block(m.row(first), count, n, n) * block(by.data.data(), n, n, n);
-    block(m.row(first), count, n, n) += sum;
+Matrix outputs_of(const Rows& x, const Matrix& w, ThreadPool& pool) {
+  Matrix out(x.rows, w.rows);
+  pool.parallel_for(blocks_of(x.rows), [&](size_t item, int) {
+    const size_t first = item * kGramBlock, count = std::min(kGramBlock, x.rows - first);
+    const auto turn = blas_turn();
+    block(out.row(first), count, w.rows, w.rows).noalias() =
+        block(x.row(first), count, x.width, x.stride) * block(w.data.data(), w.rows, w.columns, w.columns).transpose();
+  });
+  return out;
+}
+
+void add_product_of(const Matrix& a, const Matrix& b, Matrix& to, ThreadPool& pool) {
+  pool.parallel_for(blocks_of(a.rows), [&](size_t item, int) {
+    const size_t first = item * kGramBlock, count = std::min(kGramBlock, a.rows - first);
+    const auto turn = blas_turn();
+    block(to.row(first), count, to.columns, to.columns).noalias() +=
+        block(a.row(first), count, a.columns, a.columns) * block(b.data.data(), b.rows, b.columns, b.columns);
   });
 }
 
 void subtract_product(size_t rows, size_t depth, size_t count, const float* errors, size_t errors_stride,
                       const float* factor, size_t factor_stride, float* to, size_t to_stride) {
+  const auto turn = blas_turn();
   block(to, rows, count, to_stride).noalias() -=
       block(errors, rows, depth, errors_stride) * block(factor, depth, count, factor_stride);
 }

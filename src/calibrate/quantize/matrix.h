@@ -27,6 +27,7 @@ struct Matrix {
   std::span<const float> span(size_t i) const { return {row(i), columns}; }
 };
 
+Rows all_rows(Matrix& m);
 Matrix transposed(const Matrix& m);
 
 // gram [n, n] += x^T x for rows x [any, n]. Only the upper triangle is kept up until `mirror`.
@@ -46,8 +47,11 @@ Result<Matrix> inverse_factor(const Matrix& symmetric);
 // The x [rows, n] with x (symmetric + damping * its mean diagonal) = `right` [rows, n]; in double. kCorrupt as above.
 Result<Matrix> solve_damped(const Matrix& symmetric, double damping, const Matrix& right);
 
-// m [rows, n] += m by [n, n].
-void add_times(Matrix& m, const Matrix& by, ThreadPool& pool);
+// x w^T: [x.rows, w.rows].
+Matrix outputs_of(const Rows& x, const Matrix& w, ThreadPool& pool);
+
+// to [rows, columns] += a [rows, n] b [n, columns].
+void add_product_of(const Matrix& a, const Matrix& b, Matrix& to, ThreadPool& pool);
 
 // to [rows, count] -= errors [rows, depth] * factor [depth, count]; strides in floats.
 void subtract_product(size_t rows, size_t depth, size_t count, const float* errors, size_t errors_stride,

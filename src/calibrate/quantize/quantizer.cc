@@ -80,6 +80,8 @@ Result<std::unique_ptr<ModelQuantizer>> ModelQuantizer::open(const std::filesyst
   return out;
 }
 
+bool ModelQuantizer::can_rotate() const { return file_->find("blk.0.post_attention_norm.weight") == nullptr; }
+
 std::string ModelQuantizer::identity(const QuantizeRun& run, const AttentionPlan& store) const {
   return fmt::format("{} {} group {} steps {} {} text {} x {}", fingerprint_, run.scheme.name(), run.scheme.group,
                      run.steps.names(), store.canonical(), text_.name, text_.tokens());
@@ -93,7 +95,8 @@ Result<LayerStatistics> ModelQuantizer::statistics(uint32_t layer, const Quantiz
     const uint64_t most = std::max<uint64_t>(1, kStatisticsBytes / statistics_bytes(config_));
     const auto count = static_cast<uint32_t>(std::min<uint64_t>(most, config_.layers - layer));
     measured_.clear();
-    const auto sequences = std::span(text_.sequences).first(wanted);
+    std::vector<std::vector<TokenId>> sequences;  // evenly from the text
+    for (size_t i = 0; i < wanted; ++i) sequences.push_back(text_.sequences[i * text_.sequences.size() / wanted]);
     LOCI_TRY(measured_, measure_layers(*subject_, sequences, layer, count, run.cancelled, on_share));
     first_measured_ = layer;
     measured_sequences_ = wanted;
@@ -150,7 +153,7 @@ Result<QuantizeSummary> ModelQuantizer::run(const QuantizeRun& run) {
   QuantizeSummary summary;
   summary.notes = notes_of(*file_, config_, run);
   std::optional<Rotation> rotation;
-  if (run.steps.rotate && file_->find("blk.0.post_attention_norm.weight") == nullptr) rotation.emplace(config_.hidden);
+  if (run.steps.rotate && can_rotate()) rotation.emplace(config_.hidden);
   const PartFolder parts(run.output, identity(run, store));
   LOCI_CHECK(quantize_layers(run, store, parts, rotation ? &*rotation : nullptr, summary));
   const Provenance provenance{.scheme = run.scheme,

@@ -53,6 +53,8 @@ class ModelQuantizer {
   Result<QuantizeSummary> run(const QuantizeRun& run);
 
   const ModelConfig& config() const { return config_; }
+  // Whether the model's residual stream lets itself be rotated; where not, `rotate` does nothing.
+  bool can_rotate() const;
 
  private:
   ModelQuantizer() = default;

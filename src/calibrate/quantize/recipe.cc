@@ -20,7 +20,9 @@ struct StepName {
 };
 constexpr StepName kStepNames[] = {{"rotate", &QuantSteps::rotate},
                                    {"rotate-values", &QuantSteps::rotate_values},
+                                   {"center-keys", &QuantSteps::center_keys},
                                    {"smooth-attention", &QuantSteps::smooth_attention},
+                                   {"smooth-inputs", &QuantSteps::smooth_inputs},
                                    {"smooth-outputs", &QuantSteps::smooth_outputs},
                                    {"reorder", &QuantSteps::reorder},
                                    {"clip", &QuantSteps::clip},
@@ -40,9 +42,10 @@ Result<uint32_t> parse_group(std::string_view text) {
 }
 
 QuantSteps suitable_steps(const QuantScheme& scheme) {
-  QuantSteps out{.rotate = true, .smooth_attention = scheme.store != KvCodec::kKv16};
+  const bool rounds_keys = scheme.store != KvCodec::kKv16;
+  QuantSteps out{.rotate = true, .center_keys = rounds_keys, .smooth_attention = rounds_keys};
   if (scheme.weight_bits == 16) return out;
-  out.rotate_values = out.smooth_outputs = out.compensate = out.sequential = true;
+  out.rotate_values = out.smooth_inputs = out.smooth_outputs = out.compensate = out.sequential = true;
   out.clip = scheme.weight_bits == 4;
   return out;
 }

@@ -30,7 +30,9 @@ Result<QuantScheme> parse_scheme(std::string_view scheme, std::string_view group
 struct QuantSteps {
   bool rotate = false;            // B1: Hadamard rotation of the residual stream
   bool rotate_values = false;     // the same of values within a head
+  bool center_keys = false;       // the mean of keys is taken off before they are stored
   bool smooth_attention = false;  // B2: key outliers move into queries
+  bool smooth_inputs = false;     // between norms and what reads them, where the stream is not rotated
   bool smooth_outputs = false;    // B3: between v and the output projection, up and down
   bool reorder = false;           // B4: columns that matter alike share a group
   bool clip = false;              // B5: ranges that make outputs right instead of weights
@@ -38,13 +40,14 @@ struct QuantSteps {
   bool sequential = false;        // weights make up for what the layers before are off by
 
   bool need_statistics() const {
-    return smooth_attention || smooth_outputs || reorder || clip || compensate || sequential;
+    return center_keys || smooth_attention || smooth_inputs || smooth_outputs || reorder || clip || compensate ||
+           sequential;
   }
   std::string names() const;  // "rotate,smooth-attention", "none"
 };
 
-// "all": those that suit the scheme, without reorder, which does not pay (for weights of 16 bits none but rotate and
-// smooth-attention); "none"; or names apart by commas.
+// "all": those that suit the scheme, without reorder, which does not pay (for weights of 16 bits none but rotate,
+// center-keys and smooth-attention); "none"; or names apart by commas.
 Result<QuantSteps> parse_steps(std::string_view text, const QuantScheme& scheme);
 
 }  // namespace loci

@@ -82,6 +82,12 @@ void RowGrid::set_group(size_t group, CodeGroup to) {
   steps_[group] = {inverse_ / static_cast<float>(to.step), std::min(kMostCode, to.zero + INT8_MAX / to.step)};
 }
 
+void RowGrid::set_scale(Half scale) {
+  scale_ = scale;
+  inverse_ = inverse_or_zero(to_float(scale_));
+  for (size_t g = 0; g < steps_.size(); ++g) set_group(g, groups_[g]);
+}
+
 double RowGrid::error(std::span<const float> w, std::span<const float> weight, size_t first, size_t count) const {
   double sum = 0;
   for (size_t k = first; k < first + count; ++k) {
@@ -217,6 +223,16 @@ std::vector<RowGrid> full_grids(const Matrix& w, DType dtype, uint32_t group, Th
   return out;
 }
 
+void round_rows_to_bytes(Matrix& x, ThreadPool& pool) {
+  pool.parallel_for(x.rows, [&](size_t r, int) {
+    float largest = 0;
+    for (const float v : x.span(r)) largest = std::max(largest, std::fabs(v));
+    if (largest == 0) return;
+    const float step = largest / 127, inverse = 127 / largest;
+    for (float& v : x.span(r)) v = step * std::nearbyint(v * inverse);
+  });
+}
+
 Matrix rounding_error(const Matrix& w, const RoundedMatrix& rounded_w, ThreadPool& pool) {
   Matrix out(w.rows, w.columns);
   pool.parallel_for(w.rows, [&](size_t r, int) {
@@ -313,43 +329,109 @@ Result<std::vector<RowGrid>> fitted_grids(const Matrix& w, DType dtype, uint32_t
   return out;
 }
 
-void refine(const Matrix& w, const Matrix& gram, int passes, RoundedMatrix& rounded, ThreadPool& pool) {
+namespace {
+
+// Rows [first, first + count) of a rounded matrix, what their weights are off by, and half of what the squared error of
+// outputs falls by where a weight grows: off (gram + damping).
+class Refinement {
+ public:
+  Refinement(const Matrix& w, const Matrix& gram, float damping, size_t first, size_t count, RoundedMatrix& rounded)
+      : w_(w), gram_(gram), damping_(damping), first_(first), rounded_(rounded), off_(count, w.columns) {
+    for (size_t r = 0; r < count; ++r) {
+      for (size_t k = 0; k < w.columns; ++k) off_.row(r)[k] = w.row(first + r)[k] - value(r, k);
+    }
+    gain_ = damped_product(off_);
+  }
+
+  // Moves codes to where their error would be least if the others stayed, `passes` times over the columns.
+  void change_codes(std::span<const uint32_t> order, int passes) {
+    for (size_t r = 0; r < off_.rows; ++r) {
+      for (int pass = 0; pass < passes && change_row(r, order); ++pass) {
+      }
+    }
+  }
+
+  // Moves each row's scale to where its error is least with these codes.
+  void fit_scales() {
+    Matrix units(off_.rows, off_.columns);  // the row's numbers in units of its scale
+    for (size_t r = 0; r < units.rows; ++r) {
+      const float scale = grid(r).scale();
+      for (size_t k = 0; k < units.columns && scale > 0; ++k) units.row(r)[k] = value(r, k) / scale;
+    }
+    const Matrix moved = damped_product(units);
+    for (size_t r = 0; r < units.rows; ++r) {
+      double gain = 0, cost = 0;
+      for (size_t k = 0; k < units.columns; ++k) {
+        gain += double{units.row(r)[k]} * gain_.row(r)[k];
+        cost += double{units.row(r)[k]} * moved.row(r)[k];
+      }
+      if (!(cost > 0)) continue;
+      const float before = grid(r).scale();
+      const Half after = to_half(static_cast<float>(before + gain / cost));
+      if (!(to_float(after) > 0) || !std::isfinite(to_float(after))) continue;
+      grid(r).set_scale(after);
+      const float by = to_float(after) - before;
+      for (size_t k = 0; k < units.columns; ++k) {
+        off_.row(r)[k] -= by * units.row(r)[k];
+        gain_.row(r)[k] -= by * moved.row(r)[k];
+      }
+    }
+  }
+
+ private:
+  RowGrid& grid(size_t r) { return rounded_.grids[first_ + r]; }
+  float value(size_t r, size_t k) { return grid(r).value(k, rounded_.codes[first_ + r][k]); }
+
+  Matrix damped_product(const Matrix& rows) const {
+    const size_t n = rows.columns;
+    Matrix out(rows.rows, n);
+    subtract_product(rows.rows, n, n, rows.data.data(), n, gram_.data.data(), n, out.data.data(), n);
+    for (size_t i = 0; i < out.data.size(); ++i) out.data[i] = damping_ * rows.data[i] - out.data[i];
+    return out;
+  }
+
+  bool change_row(size_t r, std::span<const uint32_t> order) {
+    std::vector<uint8_t>& codes = rounded_.codes[first_ + r];
+    float* off = off_.row(r);
+    float* gain = gain_.row(r);
+    bool changed = false;
+    for (const uint32_t k : order) {
+      const float now = w_.row(first_ + r)[k] - off[k];
+      const uint8_t code = grid(r).code(k, now + gain[k] / (gram_.row(k)[k] + damping_));
+      if (code == codes[k]) continue;
+      const float by = grid(r).value(k, code) - now;
+      const float* row = gram_.row(k);
+      for (size_t i = 0; i < off_.columns; ++i) gain[i] -= by * row[i];
+      gain[k] -= by * damping_;
+      off[k] -= by;
+      codes[k] = code;
+      changed = true;
+    }
+    return changed;
+  }
+
+  const Matrix& w_;
+  const Matrix& gram_;
+  float damping_;
+  size_t first_;
+  RoundedMatrix& rounded_;
+  Matrix off_, gain_;
+};
+
+}  // namespace
+
+void refine(const Matrix& w, const Matrix& gram, int passes, int fits, RoundedMatrix& rounded, ThreadPool& pool) {
   const std::vector<uint32_t> order = by_diagonal(gram);
-  const size_t n = w.columns;
   double mean = 0;
-  for (size_t i = 0; i < n; ++i) mean += gram.row(i)[i] / static_cast<double>(n);
+  for (size_t i = 0; i < w.columns; ++i) mean += gram.row(i)[i] / static_cast<double>(w.columns);
   const auto damping = static_cast<float>(kDamping * mean);
   pool.parallel_for((w.rows + kRowBlock - 1) / kRowBlock, [&](size_t item, int) {
     const size_t first = item * kRowBlock, count = std::min(kRowBlock, w.rows - first);
-    Matrix off(count, n), slope(count, n);  // what outputs are off by, and half its derivative: off gram
-    for (size_t r = 0; r < count; ++r) {
-      for (size_t k = 0; k < n; ++k) {
-        off.row(r)[k] = w.row(first + r)[k] - rounded.grids[first + r].value(k, rounded.codes[first + r][k]);
-      }
-    }
-    subtract_product(count, n, n, off.data.data(), n, gram.data.data(), n, slope.data.data(), n);
-    for (size_t r = 0; r < count; ++r) {
-      const RowGrid& grid = rounded.grids[first + r];
-      std::vector<uint8_t>& codes = rounded.codes[first + r];
-      float* e = off.row(r);
-      float* g = slope.row(r);
-      for (size_t k = 0; k < n; ++k) g[k] -= damping * e[k];
-      for (int pass = 0; pass < passes; ++pass) {
-        bool changed = false;
-        for (const uint32_t k : order) {
-          const float now = w.row(first + r)[k] - e[k];
-          const uint8_t code = grid.code(k, now - g[k] / (gram.row(k)[k] + damping));
-          if (code == codes[k]) continue;
-          const float by = grid.value(k, code) - now;
-          const float* row = gram.row(k);
-          for (size_t i = 0; i < n; ++i) g[i] += by * row[i];
-          g[k] += by * damping;
-          e[k] -= by;
-          codes[k] = code;
-          changed = true;
-        }
-        if (!changed) break;
-      }
+    Refinement rows(w, gram, damping, first, count, rounded);
+    rows.change_codes(order, passes);
+    for (int fit = 0; fit < fits && is_row_scaled(rounded.dtype); ++fit) {
+      rows.fit_scales();
+      rows.change_codes(order, passes);
     }
   });
 }

@@ -26,6 +26,9 @@ class RowGrid {
 
   uint8_t code(size_t column, float w) const;
   float value(size_t column, uint8_t code) const;
+  // Formats with one scale per row: all numbers grow in proportion.
+  float scale() const { return to_float(scale_); }
+  void set_scale(Half scale);
   // The row as it is stored.
   void write(std::span<const uint8_t> codes, std::byte* row) const;
 
@@ -80,8 +83,12 @@ Result<RoundedMatrix> round_compensated(const Matrix& w, DType dtype, std::vecto
                                         ThreadPool& pool);
 
 // Changes codes one by one as long as outputs over the inputs of the gram matrix come nearer to those of `w`, in
-// `passes` passes over the columns.
-void refine(const Matrix& w, const Matrix& gram, int passes, RoundedMatrix& rounded, ThreadPool& pool);
+// `passes` passes over the columns; then `fits` times, in formats with one scale per row, that scale and the codes
+// anew.
+void refine(const Matrix& w, const Matrix& gram, int passes, int fits, RoundedMatrix& rounded, ThreadPool& pool);
+
+// Rows as they come back from 8 bits, a step for each: what the engine multiplies weights of one scale per row with.
+void round_rows_to_bytes(Matrix& x, ThreadPool& pool);
 
 // w minus what is stored.
 Matrix rounding_error(const Matrix& w, const RoundedMatrix& rounded, ThreadPool& pool);

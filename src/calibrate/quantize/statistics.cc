@@ -2,21 +2,24 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace loci {
 namespace {
 
 class InputMeter final : public Tap {
  public:
-  InputMeter(const ModelConfig& config, ThreadPool& pool, uint32_t first, uint32_t count)
-      : config_(config), pool_(pool), first_(first), layers_(count) {
+  InputMeter(const ModelConfig& config, ThreadPool& pool, uint32_t first, uint32_t count, uint32_t piece_rows)
+      : config_(config), pool_(pool), first_(first), layers_(count), piece_rows_(piece_rows) {
     const size_t widths[kLayerInputs] = {config.hidden, config.q_width(), config.hidden, config.ffn};
     for (LayerStatistics& layer : layers_) {
+      layer.piece_rows = piece_rows;
       for (size_t i = 0; i < kLayerInputs; ++i) {
         layer.grams[i] = Matrix(widths[i], widths[i]);
         layer.spans[i].resize(widths[i]);
       }
-      layer.key_spans.resize(config.kv_width());
+      layer.key_low.assign(config.kv_width(), std::numeric_limits<float>::max());
+      layer.key_high.assign(config.kv_width(), std::numeric_limits<float>::lowest());
     }
   }
 
@@ -35,7 +38,7 @@ class InputMeter final : public Tap {
       case LayerPoint::kQueries:
         return keep(layer.queries, x);
       case LayerPoint::kKeys:
-        widen(layer.key_spans, x);
+        widen(layer.key_low, layer.key_high, x);
         return keep(layer.keys, x);
       case LayerPoint::kValues:
         return keep(layer.values, x);
@@ -58,16 +61,31 @@ class InputMeter final : public Tap {
     }
   }
 
+  static void widen(std::vector<float>& low, std::vector<float>& high, const Rows& x) {
+    for (uint32_t r = 0; r < x.rows; ++r) {
+      for (uint32_t k = 0; k < x.width; ++k) {
+        low[k] = std::min(low[k], x.row(r)[k]);
+        high[k] = std::max(high[k], x.row(r)[k]);
+      }
+    }
+  }
+
   void add(LayerStatistics& layer, LayerInput input, const Rows& x) {
     add_gram(x, layer.gram(input), pool_);
     widen(layer.span(input), x);
+    Matrix& kept = layer.some_rows(input);
+    kept.columns = x.width;
+    const uint32_t stride = std::max(1u, x.rows / kRowsOfSequence);
+    for (uint32_t r = 0; r < x.rows && kept.rows < kInputRows; r += stride, ++kept.rows) {
+      kept.data.insert(kept.data.end(), x.row(r), x.row(r) + x.width);
+    }
   }
 
-  // The first rows of the first sequence.
+  // The first rows of the first sequences, whose lengths are equal.
   void keep(Matrix& to, const Rows& x) const {
-    if (sequence_ > 1) return;
+    if (sequence_ > kSamplePieces) return;
     to.columns = x.width;
-    for (uint32_t r = 0; r < x.rows && to.rows < kSampleTokens; ++r, ++to.rows) {
+    for (uint32_t r = 0; r < x.rows && to.rows < sequence_ * piece_rows_; ++r, ++to.rows) {
       to.data.insert(to.data.end(), x.row(r), x.row(r) + x.width);
     }
   }
@@ -77,6 +95,7 @@ class InputMeter final : public Tap {
   uint32_t first_;
   uint32_t sequence_ = 0;  // counts from 1
   std::vector<LayerStatistics> layers_;
+  uint32_t piece_rows_;
 };
 
 }  // namespace
@@ -84,14 +103,17 @@ class InputMeter final : public Tap {
 uint64_t statistics_bytes(const ModelConfig& config) {
   const auto square = [](uint64_t n) { return n * n; };
   const uint64_t grams = 2 * square(config.hidden) + square(config.q_width()) + square(config.ffn);
-  const uint64_t sample = uint64_t{kSampleTokens} * (config.q_width() + 2 * config.kv_width());
-  return (grams + sample) * sizeof(float);
+  const uint64_t sample = uint64_t{kSamplePieces} * kSampleTokens * (config.q_width() + 2 * config.kv_width());
+  const uint64_t rows = uint64_t{kInputRows} * (2 * config.hidden + config.q_width() + config.ffn);
+  return (grams + sample + rows) * sizeof(float);
 }
 
 Result<std::vector<LayerStatistics>> measure_layers(Subject& subject, std::span<const std::vector<TokenId>> sequences,
                                                     uint32_t first, uint32_t count, const Cancelled& cancelled,
                                                     const std::function<void(double share)>& on_share) {
-  InputMeter meter(subject.core().model().config(), subject.core().threads(), first, count);
+  const size_t length = sequences.empty() ? 0 : std::min<size_t>(sequences.front().size(), kSampleTokens);
+  InputMeter meter(subject.core().model().config(), subject.core().threads(), first, count,
+                   static_cast<uint32_t>(length));
   subject.listen(&meter);
   Status read;
   for (size_t i = 0; i < sequences.size() && read.ok(); ++i) {

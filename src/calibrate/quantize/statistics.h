@@ -11,7 +11,12 @@
 
 namespace loci {
 
-inline constexpr uint32_t kSampleTokens = 512;  // whose queries, keys and values are kept
+// Of how many sequences, and of how many tokens of each, queries, keys and values are kept.
+inline constexpr uint32_t kSamplePieces = 4;
+inline constexpr uint32_t kSampleTokens = 512;
+// Rows of each input that are kept: so many of a sequence, evenly, of the first sequences.
+inline constexpr uint32_t kRowsOfSequence = 32;
+inline constexpr uint32_t kInputRows = 256;
 
 // Bytes that the statistics of a layer take.
 uint64_t statistics_bytes(const ModelConfig& config);

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <random>
 
+#include "model/blocks.h"
+
 namespace loci {
 namespace {
 
@@ -53,9 +55,11 @@ LayerUnderWork small_layer(const ModelConfig& config, std::mt19937& random) {
     out.seen.grams[i] = matrix(widths[i], widths[i]);
     out.seen.spans[i] = some_numbers(widths[i], random);
     for (float& x : out.seen.spans[i]) x = std::fabs(x) + 0.1F;
+    out.seen.rows[i] = matrix(5, widths[i]);
   }
-  out.seen.key_spans = some_numbers(config.kv_width(), random);
-  for (float& x : out.seen.key_spans) x = std::fabs(x) + 0.1F;
+  out.seen.key_high = some_numbers(config.kv_width(), random);
+  for (float& x : out.seen.key_high) x = std::fabs(x) + 0.1F;
+  out.seen.key_low.assign(config.kv_width(), -0.05F);
   return out;
 }
 
@@ -106,6 +110,9 @@ LayerOutputs run_layer(const LayerUnderWork& layer, const ModelConfig& config, c
   const std::vector<double> v = times(w.at("attn_v.weight"), a, w.vector("attn_v.bias"));
   turn(q, config, 9);
   turn(k, config, 2);
+  if (const std::vector<float>* center = w.vector(kKeyCenter)) {
+    for (size_t i = 0; i < k.size(); ++i) k[i] -= (*center)[i];
+  }
   const size_t dim = config.head_dim, group = config.query_heads / config.kv_heads;
   std::vector<double> mixed(config.q_width());
   for (size_t h = 0; h < config.query_heads; ++h) {
@@ -196,10 +203,70 @@ TEST_P(Folding, RotatedValuesKeepOutputs) {
 
 TEST_P(Folding, SmoothedKeysKeepTheirScores) {
   const std::vector<float> lambda = key_smoothing(layer_, config_, 0.5);
-  const std::vector<float> spans = layer_.seen.key_spans;
+  const std::vector<float> spans = layer_.seen.key_spans();
   smooth_keys(layer_, config_, lambda);
   expect_same(before_, run_layer(layer_, config_, first_, second_));
-  for (size_t i = 0; i < spans.size(); ++i) EXPECT_FLOAT_EQ(layer_.seen.key_spans[i], spans[i] / lambda[i]);
+  for (size_t i = 0; i < spans.size(); ++i) EXPECT_FLOAT_EQ(layer_.seen.key_spans()[i], spans[i] / lambda[i]);
+}
+
+// Keys of one vector that turns with its position: the center is the mean over the positions asked for, which is the
+// vector itself where a pair hardly turns and next to nothing where it turns often.
+TEST_P(Folding, TheCenterOfKeysIsTheirMeanOverPositions) {
+  const RopeFrequencies& rope = config_.rope[0];
+  const std::vector<double> key = [&] {
+    const std::vector<float> x = some_numbers(config_.kv_width(), random_);
+    return std::vector<double>(x.begin(), x.end());
+  }();
+  const auto at = [&](double position) {
+    std::vector<double> out = key;
+    turn(out, config_, position);
+    return out;
+  };
+  constexpr uint32_t kPositions = 1000;
+  layer_.seen.keys = Matrix(64, config_.kv_width());
+  layer_.seen.piece_rows = 32;
+  for (size_t t = 0; t < layer_.seen.keys.rows; ++t) {
+    const std::vector<double> turned = at(static_cast<double>(t % 32));
+    std::copy(turned.begin(), turned.end(), layer_.seen.keys.row(t));
+  }
+  std::vector<double> mean(key.size());
+  for (uint32_t t = 0; t < kPositions; ++t) {
+    const std::vector<double> turned = at(t);
+    for (size_t k = 0; k < key.size(); ++k) mean[k] += turned[k] / kPositions;
+  }
+  const std::vector<float> center = key_center(layer_, config_, rope, kPositions);
+  for (size_t k = 0; k < key.size(); ++k) EXPECT_NEAR(center[k], mean[k], 1e-4) << k;
+  EXPECT_LT(difference(key, at(0)), 1e-9);
+  EXPECT_LT(std::fabs(center[0]), 0.01) << "the first pair turns by a radian a token";
+}
+
+// Scores of a row all change by the same number, whatever the key; ranges and kept keys move along, and smoothing
+// divides the center too.
+TEST_P(Folding, CenteredKeysShiftTheScoresOfARowAlike) {
+  layer_.seen.keys = Matrix(3, config_.kv_width());
+  const std::vector<float> center = some_numbers(config_.kv_width(), random_);
+  const std::vector<float> high = layer_.seen.key_high, low = layer_.seen.key_low;
+  center_keys(layer_, center);
+  for (size_t k = 0; k < center.size(); ++k) {
+    EXPECT_FLOAT_EQ(layer_.seen.key_high[k], high[k] - center[k]);
+    EXPECT_FLOAT_EQ(layer_.seen.key_low[k], low[k] - center[k]);
+    EXPECT_FLOAT_EQ(layer_.seen.keys.row(2)[k], -center[k]);
+  }
+  const std::vector<float> lambda = key_smoothing(layer_, config_, 0.5);
+  smooth_keys(layer_, config_, lambda);
+  for (size_t k = 0; k < center.size(); ++k) {
+    EXPECT_FLOAT_EQ(layer_.weights.vectors.at(kKeyCenter)[k], center[k] / lambda[k]);
+  }
+  const LayerOutputs one = run_layer(layer_, config_, first_, second_);
+  const LayerOutputs other = run_layer(layer_, config_, second_, second_);
+  LayerUnderWork plain = layer_;
+  plain.weights.vectors.erase(kKeyCenter);
+  const LayerOutputs plain_one = run_layer(plain, config_, first_, second_);
+  const LayerOutputs plain_other = run_layer(plain, config_, second_, second_);
+  for (size_t h = 0; h < config_.query_heads; ++h) {
+    EXPECT_NEAR(one.scores[h] - other.scores[h], plain_one.scores[h] - plain_other.scores[h], 1e-4);
+    EXPECT_GT(std::fabs(one.scores[h] - plain_one.scores[h]), 1e-3);
+  }
 }
 
 // The balance is where sum (lambda q)^2 * sum (k / lambda)^2 is least, over the numbers that rotary pairs share.
@@ -236,6 +303,15 @@ TEST_P(Folding, BrokenPairsChangeScores) {
   EXPECT_GT(difference(before_.scores, run_layer(layer_, config_, first_, second_).scores), 1e-3);
 }
 
+TEST_P(Folding, SmoothedInputsKeepOutputs) {
+  for (const double alpha : {0.0, 0.5}) {
+    for (const LayerInput input : {LayerInput::kAttention, LayerInput::kFeedForward}) {
+      smooth_input(layer_, input, input_smoothing(layer_, input, alpha));
+    }
+    expect_same(before_, run_layer(layer_, config_, first_, second_));
+  }
+}
+
 TEST_P(Folding, SmoothedOutputsStay) {
   for (const double alpha : {0.0, 0.3}) {
     smooth_mixed(layer_, config_, mixed_smoothing(layer_, config_, alpha));
@@ -258,12 +334,20 @@ TEST_P(Folding, GramMatricesFollow) {
     return gram_norm(layer_.weights.at(name), layer_.seen.gram(input), pool);
   };
   const double down = norm_of("ffn_down.weight", LayerInput::kGated);
+  const double gate = norm_of("ffn_gate.weight", LayerInput::kFeedForward);
+  const Matrix rows =
+      outputs_of(all_rows(layer_.seen.some_rows(LayerInput::kGated)), layer_.weights.at("ffn_down.weight"), pool);
+  smooth_input(layer_, LayerInput::kFeedForward, input_smoothing(layer_, LayerInput::kFeedForward, 0.2));
   const double output = norm_of("attn_output.weight", LayerInput::kMixed);
   smooth_gated(layer_, gated_smoothing(layer_, 0.2));
   smooth_mixed(layer_, config_, mixed_smoothing(layer_, config_, 0.2));
   reorder_gated(layer_, gated_order(layer_));
   reorder_mixed(layer_, config_, mixed_order(layer_, config_));
   EXPECT_NEAR(norm_of("ffn_down.weight", LayerInput::kGated) / down, 1, 1e-4);
+  EXPECT_NEAR(norm_of("ffn_gate.weight", LayerInput::kFeedForward) / gate, 1, 1e-4);
+  const Matrix moved =
+      outputs_of(all_rows(layer_.seen.some_rows(LayerInput::kGated)), layer_.weights.at("ffn_down.weight"), pool);
+  for (size_t i = 0; i < rows.data.size(); ++i) EXPECT_NEAR(moved.data[i], rows.data[i], 1e-3);
   EXPECT_NEAR(norm_of("attn_output.weight", LayerInput::kMixed) / output, 1, 1e-4);
 }
 

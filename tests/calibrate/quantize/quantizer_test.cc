@@ -100,7 +100,7 @@ TEST_P(QuantizedFamily, FoldingLeavesLogitsAsTheyAre) {
   const auto quantizer = open_quantizer(model());
   const std::filesystem::path output = folder_.path() / "folded.gguf";
   const auto made =
-      quantizer->run(run_of({"w16a16kv4", "128", "rotate,rotate-values,smooth-attention,reorder"}, output));
+      quantizer->run(run_of({"w16a16kv4", "128", "rotate,rotate-values,center-keys,smooth-attention,reorder"}, output));
   ASSERT_TRUE(made.ok()) << made.error().message;
   EXPECT_LT(distance(logits_of(model()), logits_of(output)), 3e-3);
 }
@@ -172,7 +172,7 @@ TEST_F(QuantizedNeedle, InterruptedRunsEndWithTheSameBytes) {
   }
   EXPECT_EQ(resumed, 4u);
   EXPECT_FALSE(std::filesystem::exists(run.output.string() + ".unfinished"));
-  EXPECT_EQ(content(folder_.path() / "whole.gguf"), content(run.output));
+  EXPECT_TRUE(content(folder_.path() / "whole.gguf") == content(run.output));
 }
 
 TEST_F(QuantizedNeedle, PartsOfAnotherRunAreRefused) {
@@ -294,9 +294,11 @@ TEST(Recipes, SchemesAndStepsAreReadAndRefused) {
   for (const char* wrong : {"0", "96", "row", "128x"}) EXPECT_FALSE(parse_scheme("w4a8kv4", wrong).ok()) << wrong;
   EXPECT_FALSE(parse_scheme("w4a16kv4", "channel").ok());
   const QuantScheme grouped = *parse_scheme("w4a8kv4", "128"), channel = *parse_scheme("w4a8kv16", "channel");
-  EXPECT_EQ(parse_steps("all", grouped)->names(),
-            "rotate,rotate-values,smooth-attention,smooth-outputs,clip,compensate,sequential");
-  EXPECT_EQ(parse_steps("all", channel)->names(), "rotate,rotate-values,smooth-outputs,clip,compensate,sequential");
+  EXPECT_EQ(
+      parse_steps("all", grouped)->names(),
+      "rotate,rotate-values,center-keys,smooth-attention,smooth-inputs,smooth-outputs,clip,compensate,sequential");
+  EXPECT_EQ(parse_steps("all", channel)->names(),
+            "rotate,rotate-values,smooth-inputs,smooth-outputs,clip,compensate,sequential");
   EXPECT_EQ(parse_steps("clip,rotate", grouped)->names(), "rotate,clip");
   EXPECT_EQ(parse_steps("none", grouped)->names(), "none");
   EXPECT_THAT(parse_steps("rotat", grouped).error().message, HasSubstr("did you mean 'rotate'"));

@@ -112,7 +112,7 @@ TEST(SolveDamped, GivesTheLeastSquaresCorrection) {
     return sum;
   };
   Matrix corrected = w;
-  add_times(corrected, *solve_damped(gram_of(y, pool), 1e-9, shift), pool);
+  add_product_of(w, *solve_damped(gram_of(y, pool), 1e-9, shift), corrected, pool);
   const double least = error(corrected);
   EXPECT_LT(least, 0.9 * error(w));
   for (const float by : {-0.02F, 0.02F}) {
@@ -209,12 +209,25 @@ TEST(Rounding, RefiningCodesGainsUntilThereIsNothingToGain) {
   for (const DType dtype : kFormats) {
     RoundedMatrix rounded = *round_compensated(w, dtype, full_grids(w, dtype, 0, pool), gram, pool);
     const double before = error_of(w, rounded, gram, pool);
-    refine(w, gram, 30, rounded, pool);
+    refine(w, gram, 30, 0, rounded, pool);
     const double after = error_of(w, rounded, gram, pool);
     EXPECT_LT(after, before) << info(dtype).name;
     const std::vector<std::byte> settled = rounded.bytes();
-    refine(w, gram, 1, rounded, pool);
+    refine(w, gram, 1, 0, rounded, pool);
     EXPECT_EQ(rounded.bytes(), settled) << info(dtype).name;
+  }
+}
+
+TEST(Rounding, FittedScalesGain) {
+  ThreadPool pool(2);
+  const Matrix w = random_matrix(70, 256, 11);
+  Matrix x = uneven_inputs(500, 256, 12);
+  const Matrix gram = gram_of(x, pool);
+  for (const DType dtype : kFormats) {
+    RoundedMatrix plain = round_to_nearest(w, dtype, full_grids(w, dtype, 0, pool), pool), fitted = plain;
+    refine(w, gram, 30, 0, plain, pool);
+    refine(w, gram, 30, 2, fitted, pool);
+    EXPECT_LT(error_of(w, fitted, gram, pool), error_of(w, plain, gram, pool)) << info(dtype).name;
   }
 }
 
@@ -227,7 +240,7 @@ TEST(Rounding, IsTheSameWithAnyNumberOfThreads) {
   const DType dtype = DType::kW4G64;
   const auto bytes_with = [&](ThreadPool& pool) {
     RoundedMatrix out = *round_compensated(w, dtype, *fitted_grids(w, dtype, 0, gram, true, pool), gram, pool);
-    refine(w, gram, 2, out, pool);
+    refine(w, gram, 2, 2, out, pool);
     return out.bytes();
   };
   EXPECT_EQ(bytes_with(one), bytes_with(three));
