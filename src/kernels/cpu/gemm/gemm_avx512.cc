@@ -113,8 +113,13 @@ class IntegerTile {
       for (int p = 0; p < kPanels; ++p) idot[r][p] = _mm512_setzero_si512();
       const uint32_t flags = load_u32(block + ActivationBlock::flags(kRows) + 4 * r);
       const uint32_t wide = flags & (kGroup == 32 ? ActivationBlock::kWide : first == 0 ? 0x0fu : 0xf0u);
-      if (wide != 0) add_high(codes, stride, block + ActivationBlock::high(kRows) + 32 * r, wide, idot[r]);
+      if (kRows > 1 && wide != 0) add_high(codes, stride, block + ActivationBlock::high(kRows) + 32 * r, wide, idot[r]);
       scaled |= flags;
+    }
+    if constexpr (kRows == 1) {
+      // Memory is the bound: all high parts cost less than branches on which of them are zero.
+      add_dots<kBits, kGroup>(codes, stride, block + ActivationBlock::high(1), first, idot);
+      for (int p = 0; p < kPanels; ++p) idot[0][p] = _mm512_slli_epi32(idot[0][p], 8);
     }
     if constexpr (!kMinimum) {
       for (int r = 0; r < kRows; ++r) {
