@@ -23,6 +23,7 @@ namespace {
 // The text's last part is scored, what is in front of it calibrates.
 constexpr double kCalibrationShare = 0.8;
 
+// With pieces of 1,024 tokens SmolLM2 takes 6 minutes and 1.8 GiB on two cores.
 constexpr uint32_t kSequences = 48;
 
 struct QuantizeCommand {
@@ -187,11 +188,10 @@ void add_quantize(const Command& app, Choice& choice) {
       "Steps: rotate (channels of the residual stream are mixed), rotate-values (those of values within a\n"
       "head), center-keys (the mean of keys, which attention does not see, is not stored), smooth-attention\n"
       "(outliers of keys move into queries), smooth-inputs (outliers of a stream that cannot be rotated move\n"
-      "into weights), smooth-outputs (the same for the inputs of the output projection and of down), reorder (columns "
-      "that matter alike share a group), clip (ranges in which rounding costs\n"
-      "least), compensate (GPTQ), sequential (weights make up for what the layers in front are off by). All\n"
-      "of them are folded into weights but center-keys, which takes a vector off every key; none costs time\n"
-      "that can be measured when the model runs.\n"
+      "into weights), smooth-outputs (the same for the inputs of the output projection and of down), reorder\n"
+      "(columns that matter alike share a group), clip (ranges in which rounding costs least), compensate\n"
+      "(GPTQ), sequential (weights make up for what the layers in front are off by). All of them are folded\n"
+      "into weights but center-keys, which takes a vector off every key.\n"
       "Ctrl-C stops it; the same command goes on where it was and ends with the same file.",
       "  loci quantize -m smollm2 -o smollm2-w4a8kv4.gguf\n"
       "  loci quantize -m smollm2 --group channel --ladder -o channel.gguf\n"

@@ -141,12 +141,12 @@ void fold_norms(LayerUnderWork& layer) {
   fold_gain(layer, "ffn_norm.weight", LayerInput::kFeedForward, {"ffn_gate.weight", "ffn_up.weight"});
 }
 
-bool adds_to_stream(const LayerWeights& weights) {
+bool stream_rotates(const LayerWeights& weights) {
   return !weights.vectors.contains("post_attention_norm.weight") && !weights.vectors.contains("post_ffw_norm.weight");
 }
 
 void rotate_stream(LayerUnderWork& layer, const Rotation& rotation, ThreadPool& pool) {
-  LOCI_ASSERT(adds_to_stream(layer.weights), "norms behind a block do not let its output be rotated");
+  LOCI_ASSERT(stream_rotates(layer.weights), "norms behind a block do not let its output be rotated");
   for (const Projection& p : kProjections) {
     const bool reads = p.input == LayerInput::kAttention || p.input == LayerInput::kFeedForward;
     Matrix& m = layer.weights.at(p.name);
@@ -241,21 +241,23 @@ std::vector<float> key_center(const LayerUnderWork& layer, const ModelConfig& co
   const bool halves = config.rope_pairing == RopePairing::kHalves;
   const size_t dim = config.head_dim, pairs = rope.inverse_frequencies.size();
   std::vector<float> out(config.kv_width());
-  for (size_t head = 0; head < config.kv_heads; ++head) {
-    const size_t first = head * dim;
-    for (size_t pair = 0; pair < pairs; ++pair) {
+  for (size_t pair = 0; pair < pairs; ++pair) {
+    const double angle = rope.inverse_frequencies[pair];
+    std::complex<double> turns;
+    for (uint32_t t = 0; t < positions; ++t) turns += std::polar(1.0, angle * t);
+    for (size_t first = 0; first < out.size(); first += dim) {
       const size_t a = first + (halves ? pair : 2 * pair), b = first + (halves ? pair + pairs : 2 * pair + 1);
-      const double angle = rope.inverse_frequencies[pair];
-      std::complex<double> sum, turns;
+      std::complex<double> sum;
       for (size_t t = 0; t < keys.rows; ++t) {
         sum += std::complex<double>(keys.row(t)[a], keys.row(t)[b]) *
                std::polar(1.0, -angle * static_cast<double>(t % layer.seen.piece_rows));
       }
-      for (uint32_t t = 0; t < positions; ++t) turns += std::polar(1.0, angle * t);
       const std::complex<double> mean = sum * turns / static_cast<double>(keys.rows) / static_cast<double>(positions);
       out[a] = static_cast<float>(mean.real());
       out[b] = static_cast<float>(mean.imag());
     }
+  }
+  for (size_t first = 0; first < out.size(); first += dim) {
     for (size_t d = first + 2 * pairs; d < first + dim; ++d) {
       double sum = 0;
       for (size_t t = 0; t < keys.rows; ++t) sum += keys.row(t)[d];

@@ -21,9 +21,9 @@ void fold_norms(LayerUnderWork& layer);
 
 // The residual stream becomes x R: what reads it turns its rows, what writes it its columns. Norms have been folded.
 void rotate_stream(LayerUnderWork& layer, const Rotation& rotation, ThreadPool& pool);
-// Whether what the output projection and down give is added to the stream as it is: not with norms behind them, whose
-// gains stand in between.
-bool adds_to_stream(const LayerWeights& weights);
+// Whether a layer's additions to the stream may be rotated: not with norms behind its blocks, whose gains stand in
+// between.
+bool stream_rotates(const LayerWeights& weights);
 
 // Values of every KV head are turned by `rotation` [head_dim], and the columns of the output projection that read them.
 void rotate_values(LayerUnderWork& layer, const Rotation& rotation, ThreadPool& pool);

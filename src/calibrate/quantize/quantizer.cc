@@ -83,8 +83,8 @@ Result<std::unique_ptr<ModelQuantizer>> ModelQuantizer::open(const std::filesyst
 bool ModelQuantizer::can_rotate() const { return file_->find("blk.0.post_attention_norm.weight") == nullptr; }
 
 std::string ModelQuantizer::identity(const QuantizeRun& run, const AttentionPlan& store) const {
-  return fmt::format("{} {} group {} steps {} {} text {} x {}", fingerprint_, run.scheme.name(), run.scheme.group,
-                     run.steps.names(), store.canonical(), text_.name, text_.tokens());
+  return fmt::format("{} {} group {} steps {} {} text {} x {} in {}", fingerprint_, run.scheme.name(), run.scheme.group,
+                     run.steps.names(), store.canonical(), text_.name, text_.tokens(), text_.sequences.size());
 }
 
 Result<LayerStatistics> ModelQuantizer::statistics(uint32_t layer, const QuantizeRun& run,

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "calibrate/quantize/folding.h"
 #include "calibrate/quantize/rounding.h"
 #include "model/blocks.h"
 

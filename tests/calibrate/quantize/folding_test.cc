@@ -236,7 +236,6 @@ TEST_P(Folding, TheCenterOfKeysIsTheirMeanOverPositions) {
   }
   const std::vector<float> center = key_center(layer_, config_, rope, kPositions);
   for (size_t k = 0; k < key.size(); ++k) EXPECT_NEAR(center[k], mean[k], 1e-4) << k;
-  EXPECT_LT(difference(key, at(0)), 1e-9);
   EXPECT_LT(std::fabs(center[0]), 0.01) << "the first pair turns by a radian a token";
 }
 

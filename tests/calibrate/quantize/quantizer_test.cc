@@ -186,6 +186,11 @@ TEST_F(QuantizedNeedle, PartsOfAnotherRunAreRefused) {
   ASSERT_FALSE(refused.ok());
   EXPECT_EQ(refused.error().code, ErrorCode::kInvalidArgument);
   EXPECT_THAT(refused.error().message, HasSubstr("another run"));
+  // As many tokens of the same text, cut into other pieces.
+  const auto cut_otherwise = *ModelQuantizer::open(kNeedle, random_text(3, 256, 200), 2, {});
+  const auto also_refused = cut_otherwise->run(run_of({"w4a8kv4", "128", "none"}, run.output));
+  ASSERT_FALSE(also_refused.ok());
+  EXPECT_THAT(also_refused.error().message, HasSubstr("another run"));
 }
 
 TEST_F(QuantizedNeedle, DamagedTensorsAreRefusedByName) {

@@ -200,12 +200,20 @@ TEST(Rounding, FittedRangesNeverLoseAndCompensationGains) {
   }
 }
 
+struct Problem {
+  Matrix w, gram;
+};
+
+// Weights, and what inputs with uneven columns look like.
+Problem uneven_problem(ThreadPool& pool) {
+  Matrix x = uneven_inputs(500, 256, 12);
+  return {random_matrix(70, 256, 11), gram_of(x, pool)};
+}
+
 // Every change lowers the damped error, so none is undone, and another pass has little left to do.
 TEST(Rounding, RefiningCodesGainsUntilThereIsNothingToGain) {
   ThreadPool pool(2);
-  const Matrix w = random_matrix(70, 256, 11);
-  Matrix x = uneven_inputs(500, 256, 12);
-  const Matrix gram = gram_of(x, pool);
+  const auto [w, gram] = uneven_problem(pool);
   for (const DType dtype : kFormats) {
     RoundedMatrix rounded = *round_compensated(w, dtype, full_grids(w, dtype, 0, pool), gram, pool);
     const double before = error_of(w, rounded, gram, pool);
@@ -220,9 +228,7 @@ TEST(Rounding, RefiningCodesGainsUntilThereIsNothingToGain) {
 
 TEST(Rounding, FittedScalesGain) {
   ThreadPool pool(2);
-  const Matrix w = random_matrix(70, 256, 11);
-  Matrix x = uneven_inputs(500, 256, 12);
-  const Matrix gram = gram_of(x, pool);
+  const auto [w, gram] = uneven_problem(pool);
   for (const DType dtype : kFormats) {
     RoundedMatrix plain = round_to_nearest(w, dtype, full_grids(w, dtype, 0, pool), pool), fitted = plain;
     refine(w, gram, 30, 0, plain, pool);
