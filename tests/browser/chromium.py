@@ -24,6 +24,8 @@ FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
 # It runs some whatever it is told: the time, updates, accounts. Pages must not name these hosts at all.
 ERRANDS = re.compile(r"^\S+ (https?://)?([\w-]+\.)*(google|googleapis|gvt1|gstatic)\.com[:/ ]")
 ERRAND_HOSTS = re.compile(r"(?:google|googleapis|gvt1|gstatic)\.com")
+# Nor may they ask for connections ahead, over which no byte goes that would tell.
+CONNECTS_AHEAD = re.compile(r"preconnect|dns-prefetch|prerender|prefetch")
 
 
 def find():
@@ -45,7 +47,8 @@ class Proxy(socketserver.ThreadingTCPServer):
             self.server.asked.append(self.rfile.readline().decode(errors="replace").strip())
 
     def asked_by_pages(self):
-        return [line for line in self.asked if not ERRANDS.match(line)]
+        # Chromium opens connections ahead of its errands, and may end before it says what for. Those ask nothing.
+        return [line for line in self.asked if line and not ERRANDS.match(line)]
 
 
 class Dumper:

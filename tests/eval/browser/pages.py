@@ -53,6 +53,8 @@ class Checks:
 def check_hosts(checks, page):
     named = chromium.ERRAND_HOSTS.findall(page.read_text())
     checks.say(f"{page.stem}: it names none of the browser's own hosts", not named, named)
+    ahead = chromium.CONNECTS_AHEAD.findall(page.read_text())
+    checks.say(f"{page.stem}: it asks for no connection ahead", not ahead, ahead)
 
 
 def drawn(dom):
