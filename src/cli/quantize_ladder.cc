@@ -84,7 +84,9 @@ std::vector<Stop> stops_to(const QuantizeRun& recipe, bool rotates) {
     out.push_back({fmt::format("+ groups of {}", scheme.group), scheme, steps});
   }
   if (!rotates) add("smooth-inputs", &QuantSteps::smooth_inputs);
+  if (!rotates) add("turn-inputs", &QuantSteps::turn_inputs);
   add("smooth-outputs", &QuantSteps::smooth_outputs);
+  add("turn-gated", &QuantSteps::turn_gated);
   add("reorder", &QuantSteps::reorder);
   add("clip", &QuantSteps::clip);
   add("sequential", &QuantSteps::sequential);

@@ -8,6 +8,17 @@
 
 namespace loci {
 
+namespace {
+
+Result<std::optional<InputTurn>> turn_if(bool turns, uint32_t width) {
+  std::optional<InputTurn> out;
+  if (!turns) return out;
+  LOCI_TRY(out, InputTurn::of_width(width));
+  return out;
+}
+
+}  // namespace
+
 std::string layer_tensor(LayerId layer, std::string_view name) { return fmt::format("blk.{}.{}", layer.value, name); }
 
 Result<Norm> Norm::load(WeightLoader& weights, const ModelConfig& config, const std::string& name, uint32_t width) {
@@ -32,6 +43,7 @@ Result<Attention> Attention::load(WeightLoader& weights, const ModelConfig& conf
   out.query_heads_ = config.query_heads;
   out.kv_heads_ = config.kv_heads;
   out.head_dim_ = config.head_dim;
+  LOCI_TRY(out.turn_, turn_if(config.turns_inputs, config.hidden));
   LOCI_TRY(out.qkv_, weights.linear({{layer_tensor(layer, "attn_q.weight"), config.q_width(), config.hidden},
                                      {layer_tensor(layer, "attn_k.weight"), config.kv_width(), config.hidden},
                                      {layer_tensor(layer, "attn_v.weight"), config.kv_width(), config.hidden}}));
@@ -54,7 +66,8 @@ Result<Attention> Attention::load(WeightLoader& weights, const ModelConfig& conf
   return out;
 }
 
-Rows Attention::operator()(Batch& batch, const Rows& h) const {
+Rows Attention::operator()(Batch& batch, Rows h) const {
+  if (turn_) (*turn_)(batch.ops(), h);
   Rows q = batch.take(query_heads_ * head_dim_);
   Rows k = batch.take(kv_heads_ * head_dim_);
   Rows v = batch.take(kv_heads_ * head_dim_);
@@ -90,13 +103,16 @@ Result<GatedFeedForward> GatedFeedForward::load(WeightLoader& weights, const Mod
   out.activation_ = activation;
   out.hidden_ = config.hidden;
   out.ffn_ = config.ffn;
+  LOCI_TRY(out.turn_, turn_if(config.turns_inputs, config.hidden));
+  LOCI_TRY(out.turn_gated_, turn_if(config.turns_gated, config.ffn));
   LOCI_TRY(out.gate_up_, weights.linear({{layer_tensor(layer, "ffn_gate.weight"), config.ffn, config.hidden},
                                          {layer_tensor(layer, "ffn_up.weight"), config.ffn, config.hidden}}));
   LOCI_TRY(out.down_, weights.linear({{layer_tensor(layer, "ffn_down.weight"), config.hidden, config.ffn}}));
   return out;
 }
 
-Rows GatedFeedForward::operator()(Batch& batch, const Rows& h) const {
+Rows GatedFeedForward::operator()(Batch& batch, Rows h) const {
+  if (turn_) (*turn_)(batch.ops(), h);
   Rows gate = batch.take(ffn_);
   Rows up = batch.take(ffn_);
   std::array outputs{gate, up};
@@ -107,6 +123,7 @@ Rows GatedFeedForward::operator()(Batch& batch, const Rows& h) const {
   } else {
     gelu_tanh_mul(batch.ops(), gate, up, gate);
   }
+  if (turn_gated_) (*turn_gated_)(batch.ops(), gate);
   batch.show(layer_, LayerPoint::kGated, gate);
   Rows out = batch.take(hidden_);
   down_.project(batch.ops(), gate, out);

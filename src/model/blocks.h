@@ -1,6 +1,7 @@
 // The parts that layers of the supported families are made of.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -8,6 +9,7 @@
 #include "model/config.h"
 #include "model/weight_loader.h"
 #include "ops/linear.h"
+#include "ops/turn.h"
 
 namespace loci {
 
@@ -40,12 +42,13 @@ class Attention {
   };
 
   static Result<Attention> load(WeightLoader& weights, const ModelConfig& config, LayerId layer, Options options);
-  // h [rows, hidden], normalised, to [rows, hidden]
-  Rows operator()(Batch& batch, const Rows& h) const;
+  // h [rows, hidden], normalised, to [rows, hidden]. h may be turned.
+  Rows operator()(Batch& batch, Rows h) const;
 
  private:
   LayerId layer_{0};
   uint32_t hidden_ = 0, query_heads_ = 0, kv_heads_ = 0, head_dim_ = 0;
+  std::optional<InputTurn> turn_;
   Linear qkv_;
   Linear output_;
   std::vector<float> q_bias_, k_bias_, v_bias_;
@@ -60,12 +63,14 @@ class GatedFeedForward {
 
   static Result<GatedFeedForward> load(WeightLoader& weights, const ModelConfig& config, LayerId layer,
                                        Activation activation);
-  Rows operator()(Batch& batch, const Rows& h) const;
+  // h may be turned.
+  Rows operator()(Batch& batch, Rows h) const;
 
  private:
   LayerId layer_{0};
   Activation activation_ = Activation::kSilu;
   uint32_t hidden_ = 0, ffn_ = 0;
+  std::optional<InputTurn> turn_, turn_gated_;
   Linear gate_up_;
   Linear down_;
 };

@@ -161,6 +161,8 @@ Result<ModelConfig> read_config(const ModelFile& file) {
   LOCI_TRY(RopeFrequencies rope, read_rope(file, config.architecture, base, rope_dims, config.trained_context));
   config.rope.push_back(std::move(rope));
   config.rope_pairing = file.rope_pairing();
+  LOCI_TRY(config.turns_inputs, metadata.flag_or(kTurnsInputs, false));
+  LOCI_TRY(config.turns_gated, metadata.flag_or(kTurnsGated, false));
   LOCI_TRY(config.default_store, metadata.text_or(kDefaultStore, ""));
   config.score_scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(config.head_dim)));
   return config;

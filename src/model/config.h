@@ -20,6 +20,11 @@ struct RopeFrequencies {
 // says otherwise. Models that were quantized for a store have one.
 inline constexpr const char* kDefaultStore = "loci.quantize.store";
 
+// Metadata flags: the inputs of q, k and v and of gate and up, or those of down, are turned before they are multiplied
+// (ops/turn.h). Weights of such models have been, too.
+inline constexpr const char* kTurnsInputs = "loci.turn.inputs";
+inline constexpr const char* kTurnsGated = "loci.turn.gated";
+
 struct ModelConfig {
   std::string architecture;
   std::string name;
@@ -39,6 +44,8 @@ struct ModelConfig {
   uint32_t window = 0;          // of windowed layers; 0: there are none
   uint32_t window_pattern = 0;  // every window_pattern-th layer has no window; 0: all windowed layers have one
   bool norms_add_one = false;   // stored norm weights lack the 1 of (1 + w)
+  bool turns_inputs = false;    // kTurnsInputs
+  bool turns_gated = false;     // kTurnsGated
   std::string default_store;    // of plans without a store clause; empty: kv16
 
   uint32_t q_width() const { return query_heads * head_dim; }

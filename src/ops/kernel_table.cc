@@ -18,6 +18,7 @@ std::vector<KernelEntry> kernel_table(Isa isa) {
   table.push_back({"rms_norm", "", vectors});
   table.push_back({"rotate", "adjacent", vectors});
   table.push_back({"rotate", "halves", vectors});
+  table.push_back({"turn", "", vectors});
   table.push_back({"silu_mul", "", vectors});
   table.push_back({"gelu_tanh_mul", "", vectors});
   // Bound by memory or small: the compiler's code serves every instruction set.

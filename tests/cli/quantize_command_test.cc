@@ -25,9 +25,9 @@ TEST(QuantizeCommand, MakesAModelThatRunsAndSaysHowItWasMade) {
   const Outcome made = loci_run(quantize_command(path, {"--json"}));
   ASSERT_EQ(made.code, 0) << made.err;
   EXPECT_EQ(made.json()["scheme"], "w4a8kv4");
-  EXPECT_EQ(
-      made.json()["steps"],
-      "rotate,rotate-values,center-keys,smooth-attention,smooth-inputs,smooth-outputs,clip,compensate,sequential");
+  EXPECT_EQ(made.json()["steps"],
+            "rotate-values,center-keys,smooth-attention,smooth-inputs,turn-inputs,smooth-outputs,turn-gated,clip,"
+            "compensate,sequential");
   EXPECT_EQ(made.json()["resumed_layers"], 0);
   EXPECT_EQ(made.json()["bytes"], std::filesystem::file_size(path));
   EXPECT_GT(made.json()["peak_bytes"], 0);
@@ -39,7 +39,8 @@ TEST(QuantizeCommand, MakesAModelThatRunsAndSaysHowItWasMade) {
   EXPECT_EQ(quantization["tokens"], 128);
   EXPECT_EQ(quantization["command"],
             "loci quantize -m stories260k.gguf --scheme w4a8kv4 --group 128 --steps "
-            "rotate,rotate-values,center-keys,smooth-attention,smooth-inputs,smooth-outputs,clip,compensate,sequential "
+            "rotate-values,center-keys,smooth-attention,smooth-inputs,turn-inputs,smooth-outputs,turn-gated,clip,"
+            "compensate,sequential "
             "--embeddings q8_0 "
             "-o small.gguf --sequences 2 --length 64 --calib stories.txt");
   EXPECT_THAT(std::string(quantization["notes"]), HasSubstr("rows of 172 columns stay f16"));
@@ -71,10 +72,10 @@ TEST(QuantizeCommand, ClimbsTheLadder) {
     recipes.push_back(rung["recipe"]);
     EXPECT_GT(rung["mean_nll"], 0.0);
   }
-  EXPECT_EQ(recipes, (std::vector<std::string>{"the model, 16 bits", "w4a16, groups, plain rounding",
-                                               "plain rounding, 16-bit cache", "+ kv4", "+ compensate", "+ rotate",
-                                               "+ rotate-values", "+ center-keys", "+ smooth-attention",
-                                               "+ smooth-outputs", "+ clip", "+ sequential"}));
+  EXPECT_EQ(recipes, (std::vector<std::string>{
+                         "the model, 16 bits", "w4a16, groups, plain rounding", "plain rounding, 16-bit cache", "+ kv4",
+                         "+ compensate", "+ rotate-values", "+ center-keys", "+ smooth-attention", "+ smooth-inputs",
+                         "+ turn-inputs", "+ smooth-outputs", "+ turn-gated", "+ clip", "+ sequential"}));
   EXPECT_FALSE(std::filesystem::exists(folder.path("out.gguf.rung")));
 }
 

@@ -6,6 +6,7 @@
 #include "kernels/cpu/activation/gated.h"
 #include "kernels/cpu/norm/rms_norm.h"
 #include "kernels/cpu/rope/rotate.h"
+#include "kernels/cpu/turn/turn.h"
 #include "kernels/random_tensor.h"
 
 namespace loci {
@@ -48,6 +49,49 @@ TEST(RmsNormRow, ZerosStayZeros) {
     std::vector<float> out(64, 1.0F);
     rms_norm_row(isa)(x.data(), w.data(), 1e-5F, 64, out.data());
     EXPECT_EQ(out, x);
+  }
+}
+
+// Any matrix may stand where blocks meet.
+struct TurnCase {
+  uint32_t powers, odd;
+};
+constexpr TurnCase kTurns[] = {{1, 1},  {1, 5},  {2, 3},   {8, 1},   {8, 9},   {16, 1},
+                               {32, 3}, {64, 9}, {128, 5}, {512, 3}, {2048, 1}};
+
+TEST(TurnRow, MatchesTheMatrixInDoublePrecision) {
+  test::Rng rng(44);
+  for (const auto& [powers, odd] : kTurns) {
+    const uint32_t width = powers * odd;
+    const std::vector<float> x = test::normals(rng, width), small = test::normals(rng, size_t{odd} * odd);
+    std::vector<float> out = x;
+    turn_row(Isa::kScalar)({powers, odd, small.data()}, out.data());
+    for (uint32_t to = 0; to < width; to += 1 + width / 50) {
+      double sum = 0;
+      for (uint32_t from = 0; from < width; ++from) {
+        const int sign = __builtin_parity((from % powers) & (to % powers)) != 0 ? -1 : 1;
+        sum += sign * double{small[to / powers * odd + from / powers]} * x[from];
+      }
+      ASSERT_NEAR(out[to], sum, 1e-5 * std::sqrt(width) * (1 + std::fabs(sum))) << powers << " x " << odd << " " << to;
+    }
+  }
+}
+
+TEST(TurnRow, EveryInstructionSetGivesTheSameBits) {
+  test::Rng rng(45);
+  for (const auto& [powers, odd] : kTurns) {
+    const std::vector<float> x = test::normals(rng, size_t{powers} * odd, 5);
+    const std::vector<float> small = test::normals(rng, size_t{odd} * odd);
+    const TurnShape shape{powers, odd, small.data()};
+    std::vector<float> expected = x;
+    turn_row(Isa::kScalar)(shape, expected.data());
+    for (Isa isa : supported_isas()) {
+      std::vector<float> out = x;
+      out.push_back(3.0F);
+      turn_row(isa)(shape, out.data());
+      EXPECT_TRUE(test::same_bits(std::span(out).first(x.size()), expected)) << to_string(isa) << " " << powers;
+      EXPECT_EQ(out.back(), 3.0F);
+    }
   }
 }
 

@@ -10,6 +10,7 @@
 #include "ops/norm.h"
 #include "ops/op_fixture.h"
 #include "ops/rope.h"
+#include "ops/turn.h"
 
 namespace loci {
 namespace {
@@ -48,6 +49,35 @@ TEST(RmsNorm, NormalisesInPlace) {
   EXPECT_FLOAT_EQ(x.row(0)[0], 1 / root);
   EXPECT_FLOAT_EQ(x.row(0)[2], 6 / root);
   EXPECT_EQ(x.row(0)[3], 0.0F);
+}
+
+TEST(InputTurn, ManyRowsEqualOneRowWithAnyThreads) {
+  test::Rng rng(72);
+  for (const uint32_t width : {8u, 576u, 1536u}) {
+    const InputTurn turn = *InputTurn::of_width(width);
+    for (Isa isa : supported_isas()) {
+      OpFixture one(1, isa), three(3, isa);
+      const Matrix x(rng, 70, width, 5);
+      Matrix out = x, alone = x;
+      turn(three.context, out.view());
+      EXPECT_TRUE(out.gaps_intact());
+      for (size_t r = 0; r < 70; ++r) {
+        turn(one.context, alone.view(r, 1));
+        ASSERT_TRUE(test::same_bits(out.row(r), alone.row(r)));
+      }
+    }
+  }
+}
+
+TEST(InputTurn, FactorsOfTheSizesThatModelsHave) {
+  EXPECT_EQ(odd_factor(576), 9u);
+  EXPECT_EQ(odd_factor(640), 5u);
+  EXPECT_EQ(odd_factor(1536), 3u);
+  EXPECT_EQ(odd_factor(2048), 1u);
+  const auto refused = InputTurn::of_width(67 * 32);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code, ErrorCode::kUnsupported);
+  EXPECT_NE(refused.error().message.find("2144 columns"), std::string::npos) << refused.error().message;
 }
 
 TEST(RopeAngles, AreReducedInDouble) {

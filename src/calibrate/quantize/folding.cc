@@ -48,6 +48,11 @@ void scale_input(LayerStatistics& seen, LayerInput input, std::span<const float>
   for (size_t i = 0; i < span.size(); ++i) span[i] *= std::fabs(by[i]);
 }
 
+// The norm that makes the input of q, k and v, or of gate and up.
+const char* norm_before(LayerInput input) {
+  return input == LayerInput::kAttention ? "attn_norm.weight" : "ffn_norm.weight";
+}
+
 template <typename T>
 std::vector<T> permuted(const std::vector<T>& v, std::span<const uint32_t> order) {
   std::vector<T> out(v.size());
@@ -114,6 +119,14 @@ void keep_above(std::vector<float>& span, float share) {
   for (float& x : span) x = largest > 0 ? std::max(x, share * largest) : 1.0F;
 }
 
+// Over their geometric mean: scales of rows that are divided by such numbers stay within what fp16 holds.
+void balance_around_one(std::vector<float>& scale) {
+  double sum = 0;
+  for (const float x : scale) sum += std::log(double{x});
+  const auto mean = static_cast<float>(std::exp(sum / static_cast<double>(scale.size())));
+  for (float& x : scale) x /= mean;
+}
+
 std::vector<float> smoothing(std::vector<float> inputs, std::vector<float> weights, double alpha) {
   keep_above(inputs, kLeast);
   keep_above(weights, kLeast);
@@ -121,6 +134,7 @@ std::vector<float> smoothing(std::vector<float> inputs, std::vector<float> weigh
   for (size_t i = 0; i < out.size(); ++i) {
     out[i] = static_cast<float>(std::pow(double{inputs[i]}, alpha) / std::pow(double{weights[i]}, 1.0 - alpha));
   }
+  balance_around_one(out);
   return out;
 }
 
@@ -145,6 +159,20 @@ bool stream_rotates(const LayerWeights& weights) {
   return !weights.vectors.contains("post_attention_norm.weight") && !weights.vectors.contains("post_ffw_norm.weight");
 }
 
+namespace {
+
+// An input's columns are rotated in what has been measured of it.
+void rotate_seen(LayerStatistics& seen, LayerInput input, const Rotation& rotation, ThreadPool& pool) {
+  Matrix& gram = seen.gram(input);
+  if (gram.empty()) return;
+  rotation.apply_to_rows(gram, pool);
+  rotation.apply_to_columns(gram, pool);
+  rotation.apply_to_rows(seen.some_rows(input), pool);
+  seen.span(input).clear();  // of columns that are no more
+}
+
+}  // namespace
+
 void rotate_stream(LayerUnderWork& layer, const Rotation& rotation, ThreadPool& pool) {
   LOCI_ASSERT(stream_rotates(layer.weights), "norms behind a block do not let its output be rotated");
   for (const Projection& p : kProjections) {
@@ -153,13 +181,21 @@ void rotate_stream(LayerUnderWork& layer, const Rotation& rotation, ThreadPool& 
     reads ? rotation.apply_to_rows(m, pool) : rotation.apply_to_columns(m, pool);
   }
   for (const LayerInput input : {LayerInput::kAttention, LayerInput::kFeedForward}) {
-    Matrix& gram = layer.seen.gram(input);
-    if (gram.empty()) continue;
-    rotation.apply_to_rows(gram, pool);
-    rotation.apply_to_columns(gram, pool);
-    rotation.apply_to_rows(layer.seen.some_rows(input), pool);
-    layer.seen.span(input).clear();  // of columns that are no more
+    rotate_seen(layer.seen, input, rotation, pool);
   }
+}
+
+void turn_input(LayerUnderWork& layer, LayerInput input, const Rotation& rotation, ThreadPool& pool) {
+  LOCI_ASSERT(input != LayerInput::kMixed, "the output projection's input is turned within values");
+  if (input == LayerInput::kGated) {
+    scale_rows(layer.weights.at("ffn_up.weight"), rotation.signs());
+  } else {
+    scale_vector(&layer.weights.vectors.at(norm_before(input)), rotation.signs());
+  }
+  for (const Projection& p : kProjections) {
+    if (p.input == input) rotation.apply_to_rows(layer.weights.at(p.name), pool);
+  }
+  rotate_seen(layer.seen, input, rotation, pool);
 }
 
 namespace {
@@ -336,11 +372,38 @@ std::vector<float> mixed_balance(const LayerUnderWork& layer, const ModelConfig&
   keep_above(weights, kLeastBalanced);
   std::vector<float> out(inputs.size());
   for (size_t i = 0; i < out.size(); ++i) out[i] = std::sqrt(inputs[i] / weights[i]);
+  balance_around_one(out);
   return out;
 }
 
 std::vector<float> gated_smoothing(const LayerUnderWork& layer, double alpha) {
   return smoothing(layer.seen.span(LayerInput::kGated), column_spans(layer.weights.at("ffn_down.weight")), alpha);
+}
+
+std::vector<float> input_balance(const LayerUnderWork& layer, LayerInput input, double alpha) {
+  const Matrix& gram = layer.seen.gram(input);
+  std::vector<float> inputs(gram.rows), weights(gram.rows);
+  for (size_t k = 0; k < inputs.size(); ++k) inputs[k] = std::sqrt(gram.row(k)[k]);
+  for (const Projection& p : kProjections) {
+    if (p.input != input) continue;
+    const Matrix& w = layer.weights.at(p.name);
+    std::vector<double> columns(w.columns);
+    double outputs = 0;  // about: as if columns had nothing in common
+    for (size_t r = 0; r < w.rows; ++r) {
+      for (size_t k = 0; k < w.columns; ++k) columns[k] += double{w.row(r)[k]} * w.row(r)[k];
+    }
+    for (size_t k = 0; k < w.columns; ++k) outputs += columns[k] * gram.row(k)[k];
+    for (size_t k = 0; k < w.columns && outputs > 0; ++k) weights[k] += static_cast<float>(columns[k] / outputs);
+  }
+  for (float& w : weights) w = std::sqrt(w);
+  keep_above(inputs, kLeastBalanced);
+  keep_above(weights, kLeastBalanced);
+  std::vector<float> out(inputs.size());
+  for (size_t k = 0; k < out.size(); ++k) {
+    out[k] = static_cast<float>(std::pow(double{inputs[k]} / double{weights[k]}, alpha));
+  }
+  balance_around_one(out);
+  return out;
 }
 
 std::vector<float> input_smoothing(const LayerUnderWork& layer, LayerInput input, double alpha) {
@@ -355,8 +418,7 @@ std::vector<float> input_smoothing(const LayerUnderWork& layer, LayerInput input
 
 void smooth_input(LayerUnderWork& layer, LayerInput input, std::span<const float> scale) {
   const std::vector<float> inverse = inverse_of(scale);
-  const char* norm = input == LayerInput::kAttention ? "attn_norm.weight" : "ffn_norm.weight";
-  scale_vector(&layer.weights.vectors.at(norm), inverse);
+  scale_vector(&layer.weights.vectors.at(norm_before(input)), inverse);
   for (const Projection& p : kProjections) {
     if (p.input == input) scale_columns(layer.weights.at(p.name), scale);
   }

@@ -62,6 +62,13 @@ std::vector<float> gated_smoothing(const LayerUnderWork& layer, double alpha);
 void smooth_input(LayerUnderWork& layer, LayerInput input, std::span<const float> scale);
 std::vector<float> input_smoothing(const LayerUnderWork& layer, LayerInput input, double alpha);
 
+// What multiplies `input` reads it turned by `rotation`, whose signs move into what makes the input, the norm's gain or
+// the rows of up; the engine does the rest (ops/turn.h). Of kAttention, kFeedForward and kGated.
+void turn_input(LayerUnderWork& layer, LayerInput input, const Rotation& rotation, ThreadPool& pool);
+// (input / weights)^alpha by column, of root mean squares; weights count by what share of their outputs they make.
+// Behind turning, rounding spreads evenly over a row, so that outputs are off least at 1/2.
+std::vector<float> input_balance(const LayerUnderWork& layer, LayerInput input, double alpha);
+
 // Column order[i] of the output projection becomes column i, within each KV head: [kv_heads * head_dim], each head's
 // entries within the head. The same for down: [ffn].
 void reorder_mixed(LayerUnderWork& layer, const ModelConfig& config, std::span<const uint32_t> order);

@@ -17,6 +17,7 @@ constexpr double kUnchanged = -1;
 constexpr double kKeyAlphas[] = {0.25, 0.5, 0.75};
 constexpr double kBalanceAlphas[] = {0.125, 0.25, 0.375, 0.5};
 constexpr double kOutputAlphas[] = {0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5};
+constexpr double kTurnedAlphas[] = {0, 0.25, 0.375, 0.5, 0.625, 0.75};
 constexpr double kInputAlphas[] = {0, 0.15, 0.3, 0.4, 0.5, 0.6, 0.75};
 
 // Of the gram matrix's mean diagonal, in corrections; which one suits depends on the model, the layer and how much text
@@ -44,8 +45,17 @@ class LayerQuantizer {
     }
     if (steps_.center_keys) center(id);
     if (steps_.smooth_attention) smooth_attention();
-    if (steps_.smooth_inputs && rotation == nullptr) smooth_inputs();
-    if (steps_.smooth_outputs) smooth_outputs();
+    if (config_.turns_inputs) {
+      turn_inputs();
+    } else if (steps_.smooth_inputs && rotation == nullptr) {
+      smooth_inputs();
+    }
+    if (steps_.smooth_outputs) smooth_mixed_input();
+    if (config_.turns_gated) {
+      report_["alpha.gated"] = balance_and_turn(LayerInput::kGated, Rotation(config_.ffn), steps_.smooth_outputs);
+    } else if (steps_.smooth_outputs) {
+      smooth_gated_input();
+    }
     if (steps_.rotate_values) rotate_values(layer_, Rotation(config_.head_dim), pool_);
     if (steps_.reorder) reorder();
     if (!layer_.seen.keys.empty()) {
@@ -249,8 +259,39 @@ class LayerQuantizer {
         best_alpha(LayerInput::kFeedForward, kInputAlphas, smooth(LayerInput::kFeedForward));
   }
 
+  void turn_inputs() {
+    const Rotation turn(config_.hidden);
+    report_["alpha.attention"] = balance_and_turn(LayerInput::kAttention, turn, steps_.smooth_inputs);
+    report_["alpha.feed_forward"] = balance_and_turn(LayerInput::kFeedForward, turn, steps_.smooth_inputs);
+  }
+
+  // The exponent that was best, if any is smoothed.
+  double balance_and_turn(LayerInput input, const Rotation& turn, bool balance) {
+    double least = 0, best = kUnchanged;
+    const LayerUnderWork before = layer_;
+    if (balance) {
+      for (const double alpha : kTurnedAlphas) {
+        smooth_for_turning(input, alpha);
+        turn_input(layer_, input, turn, pool_);
+        const double error = nearest_error(input);
+        layer_ = before;
+        if (best != kUnchanged && error >= least) continue;
+        least = error;
+        best = alpha;
+      }
+      smooth_for_turning(input, best);
+    }
+    turn_input(layer_, input, turn, pool_);
+    return best;
+  }
+
+  void smooth_for_turning(LayerInput input, double alpha) {
+    const std::vector<float> scale = input_balance(layer_, input, alpha);
+    input == LayerInput::kGated ? smooth_gated(layer_, scale) : smooth_input(layer_, input, scale);
+  }
+
   // Behind the balance values of a head can be turned: nothing sticks out then, and there is nothing to search.
-  void smooth_outputs() {
+  void smooth_mixed_input() {
     if (steps_.rotate_values) {
       smooth_mixed(layer_, config_, mixed_balance(layer_, config_));
       report_["alpha.mixed"] = 0.5;
@@ -259,6 +300,9 @@ class LayerQuantizer {
         smooth_mixed(l, config_, mixed_smoothing(l, config_, alpha));
       });
     }
+  }
+
+  void smooth_gated_input() {
     report_["alpha.gated"] = best_alpha(LayerInput::kGated, kOutputAlphas, [&](LayerUnderWork& l, double alpha) {
       smooth_gated(l, gated_smoothing(l, alpha));
     });
@@ -290,7 +334,7 @@ class LayerQuantizer {
     if (mixed && !turned && is_row_scaled(*mixed) && step_group(*mixed) > 0 && step_group(*mixed) < config_.head_dim) {
       reorder_mixed(layer_, config_, mixed_order(layer_, config_));
     }
-    reorder_gated(layer_, gated_order(layer_));
+    if (!config_.turns_gated) reorder_gated(layer_, gated_order(layer_));
   }
 
   LayerUnderWork& layer_;

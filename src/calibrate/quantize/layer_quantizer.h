@@ -31,7 +31,7 @@ class SequentialInputs;
 
 // What is asked of a layer.
 struct LayerRecipe {
-  const ModelConfig& config;
+  const ModelConfig& config;  // of the quantized model: says which inputs are turned
   QuantScheme scheme;
   QuantSteps steps;
   const Rotation* rotation = nullptr;  // null: the residual stream stays as it is

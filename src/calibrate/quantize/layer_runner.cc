@@ -9,15 +9,22 @@ LayerFile::LayerFile(std::vector<QuantizedTensor> tensors) : held_(std::move(ten
   for (const QuantizedTensor& t : held_) tensors_.push_back({t.plan.name, t.plan.dtype, t.plan.shape, t.bytes});
 }
 
-LayerRunner::LayerRunner(Core& core, std::shared_ptr<const BoundPlan> plan, Workspace scratch)
-    : core_(core), config_(core.model().config()), plan_(std::move(plan)), scratch_(std::move(scratch)) {
+LayerRunner::LayerRunner(Core& core, ModelConfig config, std::shared_ptr<const BoundPlan> plan, Workspace scratch)
+    : core_(core), config_(std::move(config)), plan_(std::move(plan)), scratch_(std::move(scratch)) {
   config_.norms_add_one = false;
 }
 
-Result<std::unique_ptr<LayerRunner>> LayerRunner::make(Core& core, const std::string& store) {
+Result<std::unique_ptr<LayerRunner>> LayerRunner::make(Core& core, ModelConfig config, const std::string& store) {
   LOCI_TRY(std::shared_ptr<const BoundPlan> plan, core.bind(store));
+  std::optional<InputTurn> turn;
+  if (config.turns_inputs) {
+    LOCI_TRY(turn, InputTurn::of_width(config.hidden));
+  }
   LOCI_TRY(Workspace scratch, Workspace::allocate(core.layout().memory.scratch_bytes));
-  return std::unique_ptr<LayerRunner>(new LayerRunner(core, std::move(plan), std::move(scratch)));
+  auto out =
+      std::unique_ptr<LayerRunner>(new LayerRunner(core, std::move(config), std::move(plan), std::move(scratch)));
+  out->turn_ = std::move(turn);
+  return out;
 }
 
 Result<std::unique_ptr<Layer>> LayerRunner::load(const ModelFile& file, LayerId id, Activations activations) const {
@@ -52,9 +59,10 @@ Status LayerRunner::run(const Layer& layer, Rows x, Tap* tap) {
   return {};
 }
 
-void LayerRunner::normalize(const Rows& x, std::span<const float> gain, Rows out) {
+void LayerRunner::attention_input(const Rows& x, std::span<const float> gain, Rows out) {
   OpContext context = ops();
   rms_norm(context, x, gain, config_.norm_eps, out);
+  if (turn_) (*turn_)(context, out);
 }
 
 void LayerRunner::embed(std::span<const TokenId> tokens, Rows x) {

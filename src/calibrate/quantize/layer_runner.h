@@ -5,12 +5,14 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "calibrate/quantize/layer_quantizer.h"
 #include "calibrate/subject.h"
 #include "model/layer.h"
+#include "ops/turn.h"
 
 namespace loci {
 
@@ -38,25 +40,27 @@ class LayerFile final : public ModelFile {
 
 class LayerRunner {
  public:
-  // `store`: a plan, how the cache keeps what the layer reads.
-  static Result<std::unique_ptr<LayerRunner>> make(Core& core, const std::string& store);
+  // `config`: the core's, but for what the layers do with their inputs. `store`: a plan, how the cache keeps what the
+  // layer reads.
+  static Result<std::unique_ptr<LayerRunner>> make(Core& core, ModelConfig config, const std::string& store);
 
   // Norms of the file are what they multiply with.
   Result<std::unique_ptr<Layer>> load(const ModelFile& file, LayerId id, Activations activations) const;
   // x [tokens, hidden], the residual stream of a whole sequence, goes through the layer. `tap` may be null.
   Status run(const Layer& layer, Rows x, Tap* tap);
-  // x behind a norm with these gains [hidden].
-  void normalize(const Rows& x, std::span<const float> gain, Rows out);
+  // x behind a norm with these gains [hidden], as q, k and v multiply it.
+  void attention_input(const Rows& x, std::span<const float> gain, Rows out);
   // x [tokens, hidden] = the embeddings of the tokens.
   void embed(std::span<const TokenId> tokens, Rows x);
 
  private:
-  LayerRunner(Core& core, std::shared_ptr<const BoundPlan> plan, Workspace scratch);
+  LayerRunner(Core& core, ModelConfig config, std::shared_ptr<const BoundPlan> plan, Workspace scratch);
 
   OpContext ops() { return {core_.threads(), core_.isa(), scratch_}; }
 
   Core& core_;
   ModelConfig config_;
+  std::optional<InputTurn> turn_;  // of the inputs
   std::shared_ptr<const BoundPlan> plan_;
   Workspace scratch_;
   Executor executor_;

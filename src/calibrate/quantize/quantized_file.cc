@@ -26,6 +26,8 @@ Metadata metadata_of(const ModelFile& file, const ModelConfig& config, const Pro
   if (!file.tokenizer_json().empty()) out.set(kTokenizerJson, std::string(file.tokenizer_json()));
   if (!file.tokenizer_config_json().empty()) out.set(kTokenizerConfigJson, std::string(file.tokenizer_config_json()));
   out.set(kPairsHalves, config.rope_pairing == RopePairing::kHalves);
+  if (config.turns_inputs) out.set(kTurnsInputs, true);
+  if (config.turns_gated) out.set(kTurnsGated, true);
   out.set("loci.quantize.version", uint64_t{1});
   out.set("loci.quantize.scheme", from.scheme.name());
   out.set("loci.quantize.group", uint64_t{from.scheme.group});

@@ -5,6 +5,7 @@
 #include "calibrate/quantize/sequential.h"
 #include "engine/fingerprint.h"
 #include "model/model.h"
+#include "ops/turn.h"
 #include "tensor/row_scaled.h"
 
 namespace loci {
@@ -20,11 +21,17 @@ std::string notes_of(const ModelFile& file, const ModelConfig& config, const Qua
   const auto note = [&](std::string text) { out += (out.empty() ? "" : "; ") + std::move(text); };
   if (run.steps.rotate && file.find("blk.0.post_attention_norm.weight") != nullptr) {
     note("no rotation: the norms behind a layer's blocks do not commute with it");
+  } else if (run.steps.rotate && (run.steps.turn_inputs || run.steps.smooth_inputs)) {
+    note("inputs are neither smoothed nor turned behind norms: the stream is rotated");
   }
   std::vector<uint64_t> seen;
   for (const uint64_t columns : {uint64_t{config.hidden}, uint64_t{config.q_width()}, uint64_t{config.ffn}}) {
     if (std::find(seen.begin(), seen.end(), columns) != seen.end()) continue;
     seen.push_back(columns);
+    const bool turns = columns == config.ffn ? run.steps.turn_gated : columns == config.hidden && run.steps.turn_inputs;
+    if (turns && !InputTurn::fits(static_cast<uint32_t>(columns))) {
+      note(fmt::format("inputs of {} columns are not turned: their odd factor is {}", columns, odd_factor(columns)));
+    }
     const std::optional<DType> dtype = run.scheme.weight_format(columns);
     if (!dtype) {
       note(fmt::format("rows of {} columns stay f16: they are no whole blocks of 32", columns));
@@ -104,13 +111,13 @@ Result<LayerStatistics> ModelQuantizer::statistics(uint32_t layer, const Quantiz
   return measured_[layer - first_measured_];
 }
 
-Status ModelQuantizer::quantize_layers(const QuantizeRun& run, const AttentionPlan& store, const PartFolder& parts,
-                                       const Rotation* rotation, QuantizeSummary& summary) {
+Status ModelQuantizer::quantize_layers(const QuantizeRun& run, const AttentionPlan& store, const ModelConfig& config,
+                                       const PartFolder& parts, const Rotation* rotation, QuantizeSummary& summary) {
   ThreadPool& pool = subject_ != nullptr ? subject_->core().threads() : *own_pool_;
   const bool reads = run.steps.need_statistics();
   std::unique_ptr<SequentialInputs> inputs;
   if (run.steps.sequential) {
-    LOCI_TRY(inputs, SequentialInputs::make(*subject_, text_.sequences, rotation, store_text(store),
+    LOCI_TRY(inputs, SequentialInputs::make(*subject_, config, text_.sequences, rotation, store_text(store),
                                             run.scheme.activation_bits));
   }
   double read_share = 0;
@@ -130,7 +137,7 @@ Status ModelQuantizer::quantize_layers(const QuantizeRun& run, const AttentionPl
                }));
     }
     LOCI_TRY(layer.weights, read_layer(*file_, config_, LayerId(i)));
-    LayerRecipe recipe{.config = config_, .scheme = run.scheme, .steps = run.steps, .rotation = rotation};
+    LayerRecipe recipe{.config = config, .scheme = run.scheme, .steps = run.steps, .rotation = rotation};
     recipe.scheme.store = store.codec(LayerId(i));
     if (finished) {
       LOCI_TRY(const LayerPart part, parts.open(LayerId(i)));
@@ -154,8 +161,11 @@ Result<QuantizeSummary> ModelQuantizer::run(const QuantizeRun& run) {
   summary.notes = notes_of(*file_, config_, run);
   std::optional<Rotation> rotation;
   if (run.steps.rotate && can_rotate()) rotation.emplace(config_.hidden);
+  ModelConfig config = config_;
+  config.turns_inputs = run.steps.turn_inputs && !rotation && InputTurn::fits(config.hidden);
+  config.turns_gated = run.steps.turn_gated && InputTurn::fits(config.ffn);
   const PartFolder parts(run.output, identity(run, store));
-  LOCI_CHECK(quantize_layers(run, store, parts, rotation ? &*rotation : nullptr, summary));
+  LOCI_CHECK(quantize_layers(run, store, config, parts, rotation ? &*rotation : nullptr, summary));
   const Provenance provenance{.scheme = run.scheme,
                               .steps = run.steps,
                               .store = store_text(store),
@@ -165,7 +175,7 @@ Result<QuantizeSummary> ModelQuantizer::run(const QuantizeRun& run) {
                               .text = run.steps.need_statistics() ? text_.name : "",
                               .tokens = run.steps.need_statistics() ? text_.tokens() : 0};
   ThreadPool& pool = subject_ != nullptr ? subject_->core().threads() : *own_pool_;
-  LOCI_CHECK(assemble(*file_, config_, parts, {.dtype = run.embeddings, .rotation = rotation ? &*rotation : nullptr},
+  LOCI_CHECK(assemble(*file_, config, parts, {.dtype = run.embeddings, .rotation = rotation ? &*rotation : nullptr},
                       provenance, run.output, pool));
   parts.remove();
   return summary;

@@ -62,8 +62,8 @@ class ModelQuantizer {
   std::string identity(const QuantizeRun& run, const AttentionPlan& store) const;
   Result<LayerStatistics> statistics(uint32_t layer, const QuantizeRun& run,
                                      const std::function<void(double)>& on_share);
-  Status quantize_layers(const QuantizeRun& run, const AttentionPlan& store, const PartFolder& parts,
-                         const Rotation* rotation, QuantizeSummary& summary);
+  Status quantize_layers(const QuantizeRun& run, const AttentionPlan& store, const ModelConfig& config,
+                         const PartFolder& parts, const Rotation* rotation, QuantizeSummary& summary);
 
   std::unique_ptr<ModelFile> file_;
   std::string fingerprint_;

@@ -23,7 +23,9 @@ constexpr StepName kStepNames[] = {{"rotate", &QuantSteps::rotate},
                                    {"center-keys", &QuantSteps::center_keys},
                                    {"smooth-attention", &QuantSteps::smooth_attention},
                                    {"smooth-inputs", &QuantSteps::smooth_inputs},
+                                   {"turn-inputs", &QuantSteps::turn_inputs},
                                    {"smooth-outputs", &QuantSteps::smooth_outputs},
+                                   {"turn-gated", &QuantSteps::turn_gated},
                                    {"reorder", &QuantSteps::reorder},
                                    {"clip", &QuantSteps::clip},
                                    {"compensate", &QuantSteps::compensate},
@@ -43,9 +45,10 @@ Result<uint32_t> parse_group(std::string_view text) {
 
 QuantSteps suitable_steps(const QuantScheme& scheme) {
   const bool rounds_keys = scheme.store != KvCodec::kKv16;
-  QuantSteps out{.rotate = true, .center_keys = rounds_keys, .smooth_attention = rounds_keys};
+  QuantSteps out{.center_keys = rounds_keys, .smooth_attention = rounds_keys};
   if (scheme.weight_bits == 16) return out;
   out.rotate_values = out.smooth_inputs = out.smooth_outputs = out.compensate = out.sequential = true;
+  out.turn_inputs = out.turn_gated = true;
   out.clip = scheme.weight_bits == 4;
   return out;
 }

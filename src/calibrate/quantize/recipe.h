@@ -32,8 +32,10 @@ struct QuantSteps {
   bool rotate_values = false;     // the same of values within a head
   bool center_keys = false;       // the mean of keys is taken off before they are stored
   bool smooth_attention = false;  // B2: key outliers move into queries
-  bool smooth_inputs = false;     // between norms and what reads them, where the stream is not rotated
+  bool smooth_inputs = false;     // between norms and what reads them; not beside rotate
+  bool turn_inputs = false;       // inputs of q, k, v, gate and up are turned behind their norms; not beside rotate
   bool smooth_outputs = false;    // B3: between v and the output projection, up and down
+  bool turn_gated = false;        // the input of down is turned
   bool reorder = false;           // B4: columns that matter alike share a group
   bool clip = false;              // B5: ranges that make outputs right instead of weights
   bool compensate = false;        // B5: GPTQ
@@ -46,8 +48,8 @@ struct QuantSteps {
   std::string names() const;  // "rotate,smooth-attention", "none"
 };
 
-// "all": those that suit the scheme, without reorder, which does not pay (for weights of 16 bits none but rotate,
-// center-keys and smooth-attention); "none"; or names apart by commas.
+// "all": those that suit the scheme (for weights of 16 bits none but center-keys and smooth-attention), without rotate,
+// whose part turn-inputs takes, and reorder, which does not pay; "none"; or names apart by commas.
 Result<QuantSteps> parse_steps(std::string_view text, const QuantScheme& scheme);
 
 }  // namespace loci

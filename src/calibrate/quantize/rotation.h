@@ -1,9 +1,6 @@
-// An orthonormal matrix that spreads every channel over all others: signs, then a Hadamard matrix of the size's powers
-// of two, times (Kronecker) an orthonormal matrix of the odd factor that is left: 576 = 2^6 x 9, 640 = 2^7 x 5.
-//
-// The small one has entries cos(2 pi jk / m) + sin(2 pi jk / m) over the root of m (Hartley's transform): symmetric,
-// orthonormal for every m, no entry above the root of 2 / m. The signs keep channels that all have one sign from
-// meeting in one channel.
+// An orthonormal matrix that spreads every channel over all others: signs, then what the engine turns inputs with
+// (ops/turn.h), a Hadamard matrix times one of the size's odd factor: 576 = 9 x 2^6, 640 = 5 x 2^7. The signs keep
+// channels that all have one sign from meeting in one channel.
 #pragma once
 
 #include <cstddef>
@@ -19,7 +16,7 @@ class Rotation {
   explicit Rotation(size_t size);
 
   size_t size() const { return signs_.size(); }
-  size_t odd_factor() const { return odd_; }
+  std::span<const float> signs() const { return signs_; }
 
   // x <- x R, computed in double; x [size].
   void apply(std::span<float> x) const;
@@ -29,9 +26,9 @@ class Rotation {
   void apply_to_columns(Matrix& m, ThreadPool& pool) const;
 
  private:
-  std::vector<double> signs_;
-  std::vector<double> small_;  // [odd, odd]
+  std::vector<float> signs_;
   size_t odd_ = 1;
+  std::vector<double> small_;  // [odd, odd]
 };
 
 }  // namespace loci

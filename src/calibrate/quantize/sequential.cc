@@ -113,14 +113,14 @@ void FollowedSums::add(const FollowedSums& other) {
   add_matrix(missing, other.missing);
 }
 
-Result<std::unique_ptr<SequentialInputs>> SequentialInputs::make(Subject& subject,
+Result<std::unique_ptr<SequentialInputs>> SequentialInputs::make(Subject& subject, const ModelConfig& config,
                                                                  std::span<const std::vector<TokenId>> sequences,
                                                                  const Rotation* rotation, const std::string& store,
                                                                  uint32_t activation_bits) {
   auto out = std::unique_ptr<SequentialInputs>(new SequentialInputs(subject));
   out->activation_bits_ = activation_bits;
-  LOCI_TRY(out->model_, LayerRunner::make(subject.core(), "store=kv16"));
-  LOCI_TRY(out->quantized_, LayerRunner::make(subject.core(), store));
+  LOCI_TRY(out->model_, LayerRunner::make(subject.core(), config, "store=kv16"));
+  LOCI_TRY(out->quantized_, LayerRunner::make(subject.core(), config, store));
   out->first_rows_ = {0};
   for (const std::vector<TokenId>& tokens : sequences) {
     out->first_rows_.push_back(out->first_rows_.back() + tokens.size());
@@ -196,7 +196,7 @@ Result<FollowedInput> SequentialInputs::follow(LayerInput input, std::span<const
     got = Matrix(stream.rows, right.columns);
     const Rows y = all_rows(got);
     if (layer == nullptr) {
-      quantized_->normalize(stream, folded_->vectors.at("attn_norm.weight"), y);
+      quantized_->attention_input(stream, folded_->vectors.at("attn_norm.weight"), y);
     } else {
       passing = Matrix(stream.rows, stream.width);
       std::copy_n(stream.data, stream.size(), passing.data.begin());

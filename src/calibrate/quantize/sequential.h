@@ -34,9 +34,9 @@ struct FollowedInput {
 
 class SequentialInputs {
  public:
-  // `store` is how the quantized model keeps its cache, `activation_bits` what its projections multiply. The text's
-  // sequences outlive this.
-  static Result<std::unique_ptr<SequentialInputs>> make(Subject& subject,
+  // `config` is the subject's, but for what quantized layers do with their inputs, `store` how the quantized model
+  // keeps its cache, `activation_bits` what its projections multiply. The text's sequences outlive this.
+  static Result<std::unique_ptr<SequentialInputs>> make(Subject& subject, const ModelConfig& config,
                                                         std::span<const std::vector<TokenId>> sequences,
                                                         const Rotation* rotation, const std::string& store,
                                                         uint32_t activation_bits);

@@ -7,6 +7,7 @@
 #include <random>
 
 #include "model/blocks.h"
+#include "ops/op_fixture.h"
 
 namespace loci {
 namespace {
@@ -94,6 +95,16 @@ void turn(std::vector<double>& x, const ModelConfig& config, double position) {
   }
 }
 
+// What the engine does to inputs of a layer that reads them turned.
+void turn_if(bool turns, std::vector<double>& x) {
+  if (!turns) return;
+  const auto width = static_cast<uint32_t>(x.size());
+  std::vector<float> row(x.begin(), x.end());
+  test::OpFixture f(1, best_isa());
+  (*InputTurn::of_width(width))(f.context, {row.data(), 1, width, width});
+  x.assign(row.begin(), row.end());
+}
+
 // What a layer makes of two tokens: the scores of the second's queries with the first's keys, what attention adds to
 // the stream if it reads the first token alone, and what the feed-forward adds.
 struct LayerOutputs {
@@ -103,8 +114,10 @@ LayerOutputs run_layer(const LayerUnderWork& layer, const ModelConfig& config, c
                        const std::vector<double>& second) {
   LayerWeights w = layer.weights;
   LayerOutputs out;
-  const std::vector<double> a = normed(first, w.vectors.at("attn_norm.weight"));
-  const std::vector<double> b = normed(second, w.vectors.at("attn_norm.weight"));
+  std::vector<double> a = normed(first, w.vectors.at("attn_norm.weight"));
+  std::vector<double> b = normed(second, w.vectors.at("attn_norm.weight"));
+  turn_if(config.turns_inputs, a);
+  turn_if(config.turns_inputs, b);
   std::vector<double> q = times(w.at("attn_q.weight"), b, w.vector("attn_q.bias"));
   std::vector<double> k = times(w.at("attn_k.weight"), a, w.vector("attn_k.bias"));
   const std::vector<double> v = times(w.at("attn_v.weight"), a, w.vector("attn_v.bias"));
@@ -124,10 +137,12 @@ LayerOutputs run_layer(const LayerUnderWork& layer, const ModelConfig& config, c
     out.scores.push_back(score);
   }
   out.attention = times(w.at("attn_output.weight"), mixed);
-  const std::vector<double> f = normed(second, w.vectors.at("ffn_norm.weight"));
+  std::vector<double> f = normed(second, w.vectors.at("ffn_norm.weight"));
+  turn_if(config.turns_inputs, f);
   std::vector<double> gated = times(w.at("ffn_gate.weight"), f);
   const std::vector<double> up = times(w.at("ffn_up.weight"), f);
   for (size_t i = 0; i < gated.size(); ++i) gated[i] = gated[i] / (1 + std::exp(-gated[i])) * up[i];
+  turn_if(config.turns_gated, gated);
   out.feed_forward = times(w.at("ffn_down.weight"), gated);
   return out;
 }
@@ -186,6 +201,41 @@ TEST_P(Folding, ARotatedStreamGivesRotatedSums) {
   EXPECT_LT(difference(before_.scores, after.scores), 1e-5);
   EXPECT_LT(difference(rotated(before_.attention), after.attention), 1e-5);
   EXPECT_LT(difference(rotated(before_.feed_forward), after.feed_forward), 1e-5);
+}
+
+// However much text was measured: the scales of rows that they divide are stored as fp16.
+TEST_P(Folding, NumbersThatSmoothStandAroundOne) {
+  for (Matrix& gram : layer_.seen.grams) {
+    for (float& x : gram.data) x = 1e6F * (std::fabs(x) + 1);
+  }
+  for (const std::vector<float>& scale :
+       {input_balance(layer_, LayerInput::kGated, 0.75), input_balance(layer_, LayerInput::kAttention, 0.5),
+        mixed_balance(layer_, config_), mixed_smoothing(layer_, config_, 0.3), gated_smoothing(layer_, 0.5)}) {
+    double sum = 0;
+    for (const float x : scale) sum += std::log(double{x});
+    EXPECT_NEAR(sum / static_cast<double>(scale.size()), 0, 1e-4);
+  }
+}
+
+TEST_P(Folding, TurnedInputsKeepOutputs) {
+  ThreadPool pool(2);
+  for (const LayerInput input : {LayerInput::kAttention, LayerInput::kFeedForward, LayerInput::kGated}) {
+    const auto norm = [&] {
+      const char* reader = input == LayerInput::kAttention ? "attn_q.weight"
+                           : input == LayerInput::kGated   ? "ffn_down.weight"
+                                                           : "ffn_gate.weight";
+      return gram_norm(layer_.weights.at(reader), layer_.seen.gram(input), pool);
+    };
+    Matrix& gram = layer_.seen.gram(input);
+    for (size_t k = 0; k < gram.rows; ++k) gram.row(k)[k] += 30;  // a gram's
+    const double before = norm();
+    const std::vector<float> scale = input_balance(layer_, input, 0.5);
+    input == LayerInput::kGated ? smooth_gated(layer_, scale) : smooth_input(layer_, input, scale);
+    turn_input(layer_, input, Rotation(gram.rows), pool);
+    EXPECT_NEAR(norm() / before, 1, 1e-4);
+  }
+  config_.turns_inputs = config_.turns_gated = true;
+  expect_same(before_, run_layer(layer_, config_, first_, second_));
 }
 
 TEST_P(Folding, RotatedValuesKeepOutputs) {

@@ -105,6 +105,19 @@ TEST_P(QuantizedFamily, FoldingLeavesLogitsAsTheyAre) {
   EXPECT_LT(distance(logits_of(model()), logits_of(output)), 3e-3);
 }
 
+// The same where the stream stays as it is and inputs are turned.
+TEST_P(QuantizedFamily, TurnedInputsLeaveLogitsAsTheyAre) {
+  const auto quantizer = open_quantizer(model());
+  const std::filesystem::path output = folder_.path() / "turned.gguf";
+  const auto made =
+      quantizer->run(run_of({"w16a16kv16", "128", "smooth-inputs,turn-inputs,smooth-outputs,turn-gated"}, output));
+  ASSERT_TRUE(made.ok()) << made.error().message;
+  const auto file = open_model_file(output);
+  EXPECT_TRUE(*(*file)->metadata().flag_or(kTurnsInputs, false));
+  EXPECT_TRUE(*(*file)->metadata().flag_or(kTurnsGated, false));
+  EXPECT_LT(distance(logits_of(model()), logits_of(output)), 3e-3);
+}
+
 // And without folding the file is the model in another format.
 TEST_P(QuantizedFamily, PlainFilesSayTheSame) {
   const auto quantizer = open_quantizer(model());
@@ -299,11 +312,11 @@ TEST(Recipes, SchemesAndStepsAreReadAndRefused) {
   for (const char* wrong : {"0", "96", "row", "128x"}) EXPECT_FALSE(parse_scheme("w4a8kv4", wrong).ok()) << wrong;
   EXPECT_FALSE(parse_scheme("w4a16kv4", "channel").ok());
   const QuantScheme grouped = *parse_scheme("w4a8kv4", "128"), channel = *parse_scheme("w4a8kv16", "channel");
-  EXPECT_EQ(
-      parse_steps("all", grouped)->names(),
-      "rotate,rotate-values,center-keys,smooth-attention,smooth-inputs,smooth-outputs,clip,compensate,sequential");
+  EXPECT_EQ(parse_steps("all", grouped)->names(),
+            "rotate-values,center-keys,smooth-attention,smooth-inputs,turn-inputs,smooth-outputs,turn-gated,clip,"
+            "compensate,sequential");
   EXPECT_EQ(parse_steps("all", channel)->names(),
-            "rotate,rotate-values,smooth-inputs,smooth-outputs,clip,compensate,sequential");
+            "rotate-values,smooth-inputs,turn-inputs,smooth-outputs,turn-gated,clip,compensate,sequential");
   EXPECT_EQ(parse_steps("clip,rotate", grouped)->names(), "rotate,clip");
   EXPECT_EQ(parse_steps("none", grouped)->names(), "none");
   EXPECT_THAT(parse_steps("rotat", grouped).error().message, HasSubstr("did you mean 'rotate'"));

@@ -5,6 +5,9 @@
 #include <cmath>
 #include <random>
 
+#include "ops/op_fixture.h"
+#include "ops/turn.h"
+
 namespace loci {
 namespace {
 
@@ -36,18 +39,26 @@ TEST_P(RotationOfSize, NoEntryIsLarge) {
   ThreadPool pool(1);
   Matrix r = identity(n);
   rotation.apply_to_rows(r, pool);
-  const double bound = std::sqrt((rotation.odd_factor() == 1 ? 1.0 : 2.0) / static_cast<double>(n)) * 1.0001;
+  const double bound = std::sqrt((odd_factor(n) == 1 ? 1.0 : 2.0) / static_cast<double>(n)) * 1.0001;
   for (const float x : r.data) EXPECT_LE(std::fabs(x), bound);
 }
 
 // Powers of two, SmolLM2, Gemma 3, and sizes with odd factors that are no primes.
 INSTANTIATE_TEST_SUITE_P(Sizes, RotationOfSize, testing::Values(1, 8, 64, 96, 256, 576, 640));
 
-TEST(Rotation, FactorsOfTheSizesThatModelsHave) {
-  EXPECT_EQ(Rotation(576).odd_factor(), 9u);
-  EXPECT_EQ(Rotation(640).odd_factor(), 5u);
-  EXPECT_EQ(Rotation(1536).odd_factor(), 3u);
-  EXPECT_EQ(Rotation(2048).odd_factor(), 1u);
+// The engine multiplies rows whose signs have been changed.
+TEST_P(RotationOfSize, IsWhatTheEngineTurnsInputsWith) {
+  const size_t n = GetParam();
+  const Rotation rotation(n);
+  test::OpFixture f(1, best_isa());
+  test::Rng rng(3);
+  const std::vector<float> x = test::normals(rng, n);
+  std::vector<float> offline = x, online = x;
+  rotation.apply(offline);
+  for (size_t i = 0; i < n; ++i) online[i] *= rotation.signs()[i];
+  const auto width = static_cast<uint32_t>(n);
+  (*InputTurn::of_width(width))(f.context, {online.data(), 1, width, width});
+  for (size_t i = 0; i < n; ++i) EXPECT_NEAR(online[i], offline[i], 5e-6) << i;
 }
 
 }  // namespace

@@ -69,7 +69,8 @@ TEST(SequentialInputs, FollowTheModelItself) {
   const ModelConfig& config = subject->core().model().config();
   const auto right = measure_layers(*subject, sequences, 0, config.layers, {}, [](double) {});
   ASSERT_TRUE(right.ok());
-  const auto inputs = SequentialInputs::make(*subject, sequences, nullptr, "store=kv16", 16);
+  const auto inputs =
+      SequentialInputs::make(*subject, subject->core().model().config(), sequences, nullptr, "store=kv16", 16);
   ASSERT_TRUE(inputs.ok()) << inputs.error().message;
   for (uint32_t i = 0; i < config.layers; ++i) {
     const LayerWeights weights = *read_layer(**file, config, LayerId(i));
@@ -106,7 +107,8 @@ TEST(SequentialInputs, SeeWhatChangedLayersDo) {
   const auto sequences = random_sequences(2);
   const auto file = open_model_file(kSequentialModel);
   const ModelConfig& config = subject->core().model().config();
-  const auto inputs = SequentialInputs::make(*subject, sequences, nullptr, "store=kv4", 8);
+  const auto inputs =
+      SequentialInputs::make(*subject, subject->core().model().config(), sequences, nullptr, "store=kv4", 8);
   ASSERT_TRUE(inputs.ok());
   const LayerWeights first = *read_layer(**file, config, LayerId(0)), next = *read_layer(**file, config, LayerId(1));
   ASSERT_TRUE((*inputs)->enter(LayerId(0), first, {}).ok());
@@ -143,7 +145,8 @@ TEST_P(SequentialModel, WhatTheStreamLacksIsBroughtBack) {
   const auto right = measure_layers(*subject, sequences, 2, 1, {}, [](double) {});
   ThreadPool pool(1);
   const auto distance = [&](bool corrected) {
-    auto inputs = *SequentialInputs::make(*subject, sequences, nullptr, "store=kv16", 16);
+    auto inputs =
+        *SequentialInputs::make(*subject, subject->core().model().config(), sequences, nullptr, "store=kv16", 16);
     EXPECT_TRUE(inputs->enter(LayerId(0), first, {}).ok());
     EXPECT_TRUE(inputs->leave(LayerFile(tensors_of(LayerId(0), first, 0.9F)), {}).ok());
     EXPECT_TRUE(inputs->enter(LayerId(1), second, {}).ok());

@@ -1,0 +1,27 @@
+#include "kernels/cpu/simd/vec16_avx512.h"
+#include "kernels/cpu/turn/turn_vectors.h"
+
+namespace loci::detail {
+namespace {
+
+using simd_avx512::Vec16;
+
+// Lanes of `upper` become other - own, the rest own + other.
+__m512 butterfly(__m512 own, __m512 other, __mmask16 upper) {
+  return _mm512_mask_sub_ps(_mm512_add_ps(own, other), upper, other, own);
+}
+
+Vec16 turn_lanes(Vec16 x) {
+  __m512 v = x.v;
+  v = butterfly(v, _mm512_permute_ps(v, 0xb1), 0xaaaa);
+  v = butterfly(v, _mm512_permute_ps(v, 0x4e), 0xcccc);
+  v = butterfly(v, _mm512_shuffle_f32x4(v, v, 0xb1), 0xf0f0);
+  v = butterfly(v, _mm512_shuffle_f32x4(v, v, 0x4e), 0xff00);
+  return {v};
+}
+
+}  // namespace
+
+void turn_row_avx512(const TurnShape& shape, float* x) { turn_row_in_vectors<Vec16, turn_lanes>(shape, x); }
+
+}  // namespace loci::detail
