@@ -149,11 +149,10 @@ Result<int> quantize(const Console& console, const QuantizeCommand& command) {
                return !console.cancelled();
              }));
   }
-  std::vector<Rung> rungs;
-  if (command.ladder) {
-    LOCI_TRY(rungs, climb(*quantizer, run, path, texts.ladder, command.threads, console));
-  }
+  Ladder ladder(*quantizer, run, texts.ladder, command.threads, console);
+  if (command.ladder) LOCI_CHECK(ladder.climb(path));
   LOCI_TRY(const QuantizeSummary summary, quantize_with_bar(*quantizer, run, command, console));
+  if (command.ladder) LOCI_CHECK(ladder.arrive());
   std::error_code ignored;
   const uint64_t bytes = std::filesystem::file_size(command.output, ignored);
   const double seconds = seconds_now() - start;
@@ -166,10 +165,10 @@ Result<int> quantize(const Console& console, const QuantizeCommand& command) {
                         {"seconds", seconds},
                         {"peak_bytes", peak_resident_bytes()},
                         {"resumed_layers", summary.resumed},
-                        {"ladder", ladder_json(rungs)}});
+                        {"ladder", ladder_json(ladder.rungs())}});
     return kExitOk;
   }
-  if (!rungs.empty()) console.print("{}\n", ladder_table(rungs));
+  if (command.ladder) console.print("{}\n", ladder_table(ladder.rungs()));
   console.print("{}: {}, {} ({}) in {}, {} at most\n", terminal_text(command.output), run.scheme.name(),
                 format_bytes(bytes), run.steps.names(), format_duration(seconds), format_bytes(peak_resident_bytes()));
   if (!summary.notes.empty()) console.print("{}\n", summary.notes);

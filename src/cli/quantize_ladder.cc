@@ -116,26 +116,35 @@ Result<std::vector<float>> score_stop(ModelQuantizer& quantizer, const QuantizeR
 
 }  // namespace
 
-Result<std::vector<Rung>> climb(ModelQuantizer& quantizer, const QuantizeRun& recipe,
-                                const std::filesystem::path& model, const LadderText& text, int threads,
-                                const Console& console) {
-  LOCI_TRY(const std::vector<float> own, score_model(model, "store=kv16", "f32", text, threads, console));
-  std::vector<Rung> out{
-      {.name = "the model, 16 bits", .scheme = "w16a16kv16", .steps = "none", .mean_nll = mean_of(own)}};
-  std::vector<float> before = own;
-  for (const Stop& stop : stops_to(recipe, recipe.steps.rotate && quantizer.can_rotate())) {
-    LOCI_TRY(std::vector<float> nll, score_stop(quantizer, recipe, stop, text, threads, console));
-    const double mean = mean_of(nll);
-    out.push_back({.name = stop.name,
-                   .scheme = stop.scheme.name(),
-                   .group = stop.scheme.group == 0 ? "channel" : fmt::format("{}", stop.scheme.group),
-                   .steps = stop.steps.names(),
-                   .mean_nll = mean,
-                   .rise = std::exp(mean - mean_of(own)) - 1,
-                   .noise = standard_error(nll, before)});
-    before = std::move(nll);
+Status Ladder::climb(const std::filesystem::path& model) {
+  LOCI_TRY(own_, score_model(model, "store=kv16", "f32", text_, threads_, console_));
+  before_ = own_;
+  rungs_ = {{.name = "the model, 16 bits", .scheme = "w16a16kv16", .steps = "none", .mean_nll = mean_of(own_)}};
+  const std::vector<Stop> stops = stops_to(recipe_, recipe_.steps.rotate && quantizer_.can_rotate());
+  for (const Stop& stop : std::span(stops).first(stops.size() - 1)) {
+    LOCI_TRY(std::vector<float> nll, score_stop(quantizer_, recipe_, stop, text_, threads_, console_));
+    add(stop.name, stop.scheme, stop.steps, std::move(nll));
   }
-  return out;
+  last_ = stops.back().name;
+  return {};
+}
+
+Status Ladder::arrive() {
+  LOCI_TRY(std::vector<float> nll, score_model(recipe_.output, "dense", "int16", text_, threads_, console_));
+  add(last_, recipe_.scheme, recipe_.steps, std::move(nll));
+  return {};
+}
+
+void Ladder::add(const std::string& name, const QuantScheme& scheme, const QuantSteps& steps, std::vector<float> nll) {
+  const double mean = mean_of(nll);
+  rungs_.push_back({.name = name,
+                    .scheme = scheme.name(),
+                    .group = scheme.group == 0 ? "channel" : fmt::format("{}", scheme.group),
+                    .steps = steps.names(),
+                    .mean_nll = mean,
+                    .rise = std::exp(mean - mean_of(own_)) - 1,
+                    .noise = standard_error(nll, before_)});
+  before_ = std::move(nll);
 }
 
 std::string ladder_table(const std::vector<Rung>& rungs) {

@@ -161,6 +161,11 @@ Result<ModelConfig> read_config(const ModelFile& file) {
   LOCI_TRY(RopeFrequencies rope, read_rope(file, config.architecture, base, rope_dims, config.trained_context));
   config.rope.push_back(std::move(rope));
   config.rope_pairing = file.rope_pairing();
+  LOCI_TRY(const uint32_t version, metadata.u32_or(kQuantizedVersion, 0));
+  if (version > kNewestQuantized) {
+    return fail(ErrorCode::kUnsupported, "'{}' is {}: the file was written by a newer Loci; this one reads up to {}",
+                kQuantizedVersion, version, kNewestQuantized);
+  }
   LOCI_TRY(config.turns_inputs, metadata.flag_or(kTurnsInputs, false));
   LOCI_TRY(config.turns_gated, metadata.flag_or(kTurnsGated, false));
   LOCI_TRY(config.default_store, metadata.text_or(kDefaultStore, ""));

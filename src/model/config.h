@@ -20,6 +20,10 @@ struct RopeFrequencies {
 // says otherwise. Models that were quantized for a store have one.
 inline constexpr const char* kDefaultStore = "loci.quantize.store";
 
+// The version of quantized files: 1 keeps inputs as they are, 2 may turn them.
+inline constexpr const char* kQuantizedVersion = "loci.quantize.version";
+inline constexpr uint32_t kNewestQuantized = 2;
+
 // Metadata flags: the inputs of q, k and v and of gate and up, or those of down, are turned before they are multiplied
 // (ops/turn.h). Weights of such models have been, too.
 inline constexpr const char* kTurnsInputs = "loci.turn.inputs";

@@ -145,6 +145,9 @@ TEST(ModelConfig, NamesWhatIsWrong) {
   EXPECT_NE(error("llama.attention.value_length", uint64_t{8}).find("8"), std::string::npos);
   EXPECT_NE(error("llama.attention.layer_norm_rms_epsilon", std::nan("")).find("epsilon"), std::string::npos);
   EXPECT_NE(error("llama.rope.scaling.type", std::string("longrope")).find("longrope"), std::string::npos);
+  EXPECT_NE(error(kQuantizedVersion, uint64_t{3}).find("is 3: the file was written by a newer Loci"),
+            std::string::npos);
+  EXPECT_NE(error(kTurnsInputs, uint64_t{1}).find(kTurnsInputs), std::string::npos);
 }
 
 TEST(Model, NamesTheTensorThatIsMissingOrMisshapen) {
@@ -157,6 +160,16 @@ TEST(Model, NamesTheTensorThatIsMissingOrMisshapen) {
   const auto misshapen = Model::measure(file, Activations::kInt8);
   ASSERT_FALSE(misshapen.ok());
   EXPECT_NE(misshapen.error().message.find("64 x 32"), std::string::npos) << misshapen.error().message;
+  FakeFile odd;  // 67 x 2 columns
+  odd.set("llama.embedding_length", uint64_t{134});
+  odd.set("llama.attention.key_length", uint64_t{16});
+  odd.set("llama.attention.value_length", uint64_t{16});
+  odd.set(kTurnsInputs, true);
+  odd.add_tensor("blk.0.attn_norm.weight", {134}, std::vector<float>(134, 1));
+  const auto unturned = Model::measure(odd, Activations::kInt8);
+  ASSERT_FALSE(unturned.ok());
+  EXPECT_NE(unturned.error().message.find("134 columns cannot be turned"), std::string::npos)
+      << unturned.error().message;
   FakeFile unknown;
   unknown.set("general.architecture", std::string("mamba"));
   EXPECT_EQ(Model::measure(unknown, Activations::kInt8).error().code, ErrorCode::kUnsupported);

@@ -28,7 +28,7 @@ Metadata metadata_of(const ModelFile& file, const ModelConfig& config, const Pro
   out.set(kPairsHalves, config.rope_pairing == RopePairing::kHalves);
   if (config.turns_inputs) out.set(kTurnsInputs, true);
   if (config.turns_gated) out.set(kTurnsGated, true);
-  out.set("loci.quantize.version", uint64_t{1});
+  out.set(kQuantizedVersion, uint64_t{config.turns_inputs || config.turns_gated ? 2u : 1u});
   out.set("loci.quantize.scheme", from.scheme.name());
   out.set("loci.quantize.group", uint64_t{from.scheme.group});
   out.set("loci.quantize.steps", from.steps.names());
