@@ -139,14 +139,15 @@ void Executor::lay_out_states(const WorkPlan& plan) {
 // One worker's way through a range. Holds its scratch.
 class Executor::Worker {
  public:
-  Worker(Executor& executor, const WorkPlan& plan, const Rows& q, float scale, Rows out, std::span<float> lse, Isa isa,
-         std::byte* scratch, float* partials)
+  Worker(Executor& executor, const WorkPlan& plan, const Rows& q, float scale, Rows out, std::span<float> lse,
+         std::span<float> largest, Isa isa, std::byte* scratch, float* partials)
       : executor_(executor),
         plan_(plan),
         q_(q),
         scale_(scale),
         out_(out),
         lse_(lse),
+        largest_(largest),
         isa_(isa),
         merge_(merge_states(isa)),
         gather_(gather_entries(isa)),
@@ -414,7 +415,19 @@ class Executor::Worker {
     const float* q = query(tile, row);
     float score = 0;
     for (size_t d = 0; d < plan_.head_dim; ++d) score += q[d] * scale_ * extra.key[d];
-    score += extra.log_weight;
+    fold_value(row, score + extra.log_weight, extra.value);
+  }
+
+  // What the row's head has read before.
+  void fold_prior(const Tile& tile, const PriorRead& prior, uint32_t position, uint32_t head, size_t row) {
+    const uint32_t r = tile.first_row - tile.read->first_row + position;
+    const float lse = prior.lse[size_t{r} * (prior.o.width / plan_.head_dim) + head];
+    if (lse == -std::numeric_limits<float>::infinity()) return;
+    fold_value(row, lse, prior.o.row(r) + size_t{head} * plan_.head_dim);
+  }
+
+  // An entry that a score stands for exp(score) times.
+  void fold_value(size_t row, float score, const float* value) {
     const SoftmaxState& total = own_.total;
     const float m = std::max(total.m[row], score);
     const float old = total.l[row] > 0.0F ? std::exp(total.m[row] - m) : 0.0F;
@@ -422,7 +435,7 @@ class Executor::Worker {
     total.m[row] = m;
     total.l[row] = total.l[row] * old + weight;
     float* o = total.o + row * plan_.padded_dim;
-    for (size_t d = 0; d < plan_.head_dim; ++d) o[d] = o[d] * old + weight * extra.value[d];
+    for (size_t d = 0; d < plan_.head_dim; ++d) o[d] = o[d] * old + weight * value[d];
   }
 
   void finish(const Tile& tile) {
@@ -430,16 +443,20 @@ class Executor::Worker {
     const std::span<const ExtraEntry> extras = tile.read->extras;
     const ExtraEntry* extra =
         extras.empty() || extras[tile.head_index].key == nullptr ? nullptr : &extras[tile.head_index];
+    const PriorRead* prior =
+        tile.selected && tile.read->selection->prior.o.data != nullptr ? &tile.read->selection->prior : nullptr;
+    const size_t heads = out_.width / plan_.head_dim;
     size_t row = 0;
     for (uint32_t i = 0; i < tile.positions; ++i) {
       float* to = out_.row(tile.first_row + i) + size_t{tile.query_head} * plan_.head_dim;
       for (uint32_t g = 0; g < tile.heads; ++g, ++row, to += plan_.head_dim) {
+        const size_t number = (tile.first_row + i) * heads + tile.query_head + g;
+        if (!largest_.empty()) largest_[number] = own_.total.m[row];
+        if (prior != nullptr) fold_prior(tile, *prior, i, tile.query_head + g, row);
         if (extra != nullptr) fold_extra(tile, *extra, row);
         const float inverse = own_.total.l[row] > 0.0F ? 1.0F / own_.total.l[row] : 0.0F;
         for (size_t d = 0; d < plan_.head_dim; ++d) to[d] = own_.total.o[row * dim + d] * inverse;
-        if (lse_.empty()) continue;
-        const size_t heads = out_.width / plan_.head_dim;
-        lse_[(tile.first_row + i) * heads + tile.query_head + g] = own_.total.m[row] + std::log(own_.total.l[row]);
+        if (!lse_.empty()) lse_[number] = own_.total.m[row] + std::log(own_.total.l[row]);
       }
     }
   }
@@ -450,6 +467,7 @@ class Executor::Worker {
   float scale_;
   Rows out_;
   std::span<float> lse_;
+  std::span<float> largest_;
   Isa isa_;
   MergeStates merge_;
   GatherEntries gather_;
@@ -462,7 +480,7 @@ class Executor::Worker {
 };
 
 void Executor::run(OpContext& context, const WorkPlan& plan, std::span<const Read> reads, const Rows& q, float scale,
-                   Rows out, std::span<float> lse) {
+                   Rows out, std::span<float> lse, std::span<float> largest) {
   list_.fill(
       reads,
       {.group = plan.group, .tile_rows = plan.tile_rows, .positions = plan.tile_positions, .precision = plan.precision},
@@ -471,6 +489,11 @@ void Executor::run(OpContext& context, const WorkPlan& plan, std::span<const Rea
   for (const Tile& tile : list_.tiles()) {
     work_.bytes += list_.bytes(tile);
     work_.macs += 2 * plan.head_dim * list_.visible(tile);
+  }
+  for (const Read& read : reads) {
+    if (read.selection == nullptr) continue;
+    work_.bytes += read.selection->prior.work.bytes;
+    work_.macs += read.selection->prior.work.macs;
   }
   cut_ranges(plan, context.pool.size());
   if (ranges_.empty()) return;
@@ -484,8 +507,8 @@ void Executor::run(OpContext& context, const WorkPlan& plan, std::span<const Rea
       context.scratch.take<std::byte>(plan.worker_bytes * static_cast<size_t>(context.pool.size())).data();
   float* partials = context.scratch.take<float>(states_used_ * state_floats(state_rows_, plan.padded_dim)).data();
   const auto run_range = [&](size_t index, int worker) {
-    Worker(*this, plan, q, scale, out, lse, context.isa, scratch + static_cast<size_t>(worker) * plan.worker_bytes,
-           partials)
+    Worker(*this, plan, q, scale, out, lse, largest, context.isa,
+           scratch + static_cast<size_t>(worker) * plan.worker_bytes, partials)
         .run(ranges_[index]);
   };
   if (times_ == nullptr) {

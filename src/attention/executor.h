@@ -2,10 +2,10 @@
 //
 // The order of folding is part of the result's definition. Query rows stand in absolute tiles, whose entries are cut at
 // fixed borders (tiles.h): blocks of 64, items of 512, segments of 4096. Blocks fold into their item from an empty
-// state, items into their segment, segments into the row's result, each in ascending order; an extra entry comes last.
-// Workers take contiguous ranges of items (schedule.h); a worker that holds a whole segment or tile folds it on the
-// spot, otherwise partial states are published and the last worker to arrive folds them in the same order. Hence
-// neither neighbours, thread counts, chunk sizes nor page sharing move a rounding.
+// state, items into their segment, segments into the row's result, each in ascending order; then what was read before,
+// and an extra entry last. Workers take contiguous ranges of items (schedule.h); a worker that holds a whole segment or
+// tile folds it on the spot, otherwise partial states are published and the last worker to arrive folds them in the
+// same order. Hence neither neighbours, thread counts, chunk sizes nor page sharing move a rounding.
 #pragma once
 
 #include <atomic>
@@ -49,21 +49,16 @@ struct WorkPlan {
   size_t scratch_bytes = 0;   // of a run, in all
 };
 
-// What reads went over, since the executor was made.
-struct ReadWork {
-  uint64_t bytes = 0;  // of entries, once for every tile that walks over them
-  uint64_t macs = 0;   // of visible entries: scores and weighted values
-};
-
 class Executor {
  public:
   static WorkPlan plan(const ReadBounds& bounds, int threads);
 
   // q and out [rows, query_heads * head_dim]; each read writes its rows' heads. lse, if not empty, gets log of the
-  // softmax denominator per [row, query head]. A row that sees nothing gives 0 and -inf. Allocates only from
-  // context.scratch.
+  // softmax denominator per [row, query head], `largest` the largest scaled score among the entries of these reads. A
+  // row that sees nothing gives 0 and -inf. Allocates only from context.scratch.
   void run(OpContext& context, const WorkPlan& plan, std::span<const Read> reads, const Rows& q, float scale, Rows out,
-           std::span<float> lse = {});
+           std::span<float> lse = {}, std::span<float> largest = {});
+  // Since the executor was made.
   const ReadWork& work() const { return work_; }
   // The tiles of the last run.
   const TileList& tiles() const { return list_; }

@@ -24,6 +24,21 @@ struct EntryCopies {
   Rows scores = {};
 };
 
+// What reads went over.
+struct ReadWork {
+  uint64_t bytes = 0;  // of entries, once for every tile that walks over them
+  uint64_t macs = 0;   // of visible entries: scores and weighted values
+};
+
+// What rows have read of a table before, such as what a method judged the rest by: folded into the read's result like
+// an entry whose score is the lse and whose value the output.
+struct PriorRead {
+  Rows o = {};                      // [rows of the read, query_heads * head_dim]. Without data: none
+  std::span<const float> lse = {};  // [rows, query_heads]; -inf: the row's head has read nothing
+  Masks pages = {};                 // the pages that it went over, in the rows of Selection::pages
+  ReadWork work = {};
+};
+
 // What of a table each tile of rows reads: whole pages, copies, single slots, or several of them, which have no slot in
 // common. Rows of the arrays are [head of the table][part of its group][tile]: tiles are absolute, the first of them
 // holds the read's first position. Listed and copied slots are not behind any row of their tile; of a page a row sees
@@ -39,6 +54,7 @@ struct Selection {
   // Unscaled scores by slot, where a method knows those of all that is selected: row r * (group / parts) + query head
   // of its part, with columns for whole pages. Keys are not read then. Tiles of one position; without data: not known.
   Rows scores = {};
+  PriorRead prior = {};
 
   size_t row(size_t head_index, uint32_t part, uint32_t tile_index, uint32_t tiles) const {
     return (head_index * parts + part) * tiles + tile_index;

@@ -132,6 +132,7 @@ void TileList::add_selections(const Read& read, const Sizes& sizes, const ReadKe
         }
         if (selection.slots.elements != nullptr)
           tile.slots = selection.slots.row(selection.slot_row(h, part, position, first, read.rows));
+        if (selection.prior.pages.words != nullptr) tile.read_before = selection.prior.pages.row(row);
         tile.scores = scores_of(selection, selection.scores, row, heads);
         tile.copy_scores = scores_of(selection, selection.copies.scores, row, heads);
         LOCI_ASSERT(tile.scores.data == nullptr || tile.scores.width >= round_up(read.table->length(), kPageSlots),

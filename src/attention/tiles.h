@@ -41,6 +41,7 @@ struct Tile {
   uint32_t copy_count = 0;
   const uint32_t* copy_positions = nullptr;  // by place
   std::span<const uint32_t> slots = {};
+  std::span<const uint64_t> read_before = {};  // pages of Selection::prior, a bit each
   // Of what is selected, by query head of the tile; without data: not known.
   Rows scores = {};       // by slot
   Rows copy_scores = {};  // by place

@@ -1,5 +1,6 @@
 // Engine::explain: which entries the heads keep and read, counted while a request runs.
 #include <algorithm>
+#include <bit>
 
 #include "base/checked.h"
 #include "engine/admission.h"
@@ -77,9 +78,14 @@ class ReadCounts final : public ReadListener {
                 tile.heads);
       return;
     }
-    for (uint32_t b = 0; b < tile.page_count; ++b) {
-      const uint32_t begin = list.block(tile, b).index * kPageSlots;
+    const auto add_page = [&](size_t page) {
+      const auto begin = static_cast<uint32_t>(page * kPageSlots);
       add_slots(table, counts, std::min(begin, length), std::min(begin + kPageSlots, length), tile.heads);
+    };
+    for (uint32_t b = 0; b < tile.page_count; ++b) add_page(list.block(tile, b).index);
+    for (size_t w = 0; w < tile.read_before.size(); ++w) {
+      for (uint64_t bits = tile.read_before[w]; bits != 0; bits &= bits - 1)
+        add_page(w * 64 + static_cast<size_t>(std::countr_zero(bits)));
     }
     for (const uint32_t slot : tile.slots) add_slots(table, counts, slot, slot + 1, tile.heads);
     for (uint32_t i = 0; i < tile.copy_count; ++i) counts[tile.copy_positions[i] / stretch_] += tile.heads;

@@ -91,7 +91,8 @@ LayerPass Batch::pass(size_t item, LayerId layer, const Rows& q) {
           .prompt_ends = of.prompt_ends,
           .first_position = of.first_position.value,
           .precision = plan_.precision,
-          .queries = {q.data + size_t{of.first_row} * q.stride, of.rows, q.width, q.stride}};
+          .queries = {q.data + size_t{of.first_row} * q.stride, of.rows, q.width, q.stride},
+          .read_seconds = &read_by_selects_};
 }
 
 void Batch::name_reads(LayerId layer, const Rows& q) {
@@ -184,6 +185,7 @@ Rows Batch::attend(LayerId layer, const Rows& q, const Rows& k, const Rows& v) {
     tap_->before_read(items_[i].stages->watch(of), of.queries);
   }
   const double begin = seconds_now();
+  read_by_selects_ = 0;
   name_reads(layer, q);
   const std::span<float> lse = take_lse(layer);
   const double named = seconds_now();
@@ -191,8 +193,8 @@ Rows Batch::attend(LayerId layer, const Rows& q, const Rows& k, const Rows& v) {
   const double read = seconds_now();
   if (listener_ != nullptr) listener_->on_read(layer, executor_.tiles());
   after_read(layer, q, out, lse);
-  seconds_.read += read - named;
-  seconds_.select += named - begin + (seconds_now() - read);
+  seconds_.read += read - named + read_by_selects_;
+  seconds_.select += named - begin - read_by_selects_ + (seconds_now() - read);
   return out;
 }
 

@@ -100,6 +100,7 @@ class Batch {
   ReadListener* listener_ = nullptr;
   std::vector<float> tapped_lse_;
   AttentionSeconds seconds_;
+  double read_by_selects_ = 0;  // seconds of the layer's read
 };
 
 }  // namespace loci

@@ -180,8 +180,7 @@ TEST(Scores, PagesLeftOutAreNotScored) {
   }
 }
 
-// In tiles a score is within the rounding of both numbers to bfloat16, whatever queries stand beside it; the largest of
-// each query is that of its scores.
+// In tiles a score is within the rounding of both numbers to bfloat16, whatever queries stand beside it.
 TEST(Scores, TilesAreNearTheDotProductsForAnyNumberOfQueries) {
   Random random(21);
   for (const KvCodec codec : {KvCodec::kKv16, KvCodec::kKv8, KvCodec::kKv4}) {
@@ -195,17 +194,11 @@ TEST(Scores, TilesAreNearTheDotProductsForAnyNumberOfQueries) {
       Grid q(rows, padded, 0);
       prepare_queries(keys.layout, raw.rows, 0.125F, q.rows);
       const Keys all{.layout = &keys.layout, .pages = keys.pointers, .tiles = nullptr, .count = slots};
-      const std::vector<uint32_t> lengths = random_lengths(random, rows, slots);
       everywhere([&](OpContext& context, const std::string& name) {
         Grid out(rows, width), alone(1, width);
         const ScoreJob job{.keys = all, .queries = q.rows, .scores = out.rows, .products = Products::kTiles};
         scores(context, {&job, 1});
-        std::vector<float> most(rows);
-        const LargestJob largest{
-            .keys = all, .queries = q.rows, .lengths = lengths, .products = Products::kTiles, .largest = most};
-        largest_scores(context, {&largest, 1});
         for (uint32_t r = 0; r < rows; ++r) {
-          float highest = kNone;
           for (uint32_t s = 0; s < slots; ++s) {
             double sum = 0, magnitude = 0;
             for (uint32_t i = 0; i < padded; ++i) {
@@ -215,9 +208,7 @@ TEST(Scores, TilesAreNearTheDotProductsForAnyNumberOfQueries) {
             }
             const float got = out.rows.row(r)[s];
             ASSERT_NEAR(got, sum, 0x1p-7 * magnitude) << name << " " << to_string(codec) << " slot " << s;
-            if (s < lengths[r]) highest = std::max(highest, got);
           }
-          ASSERT_EQ(most[r], highest) << name << " row " << r;
         }
         const uint32_t r = rows / 2;
         const ScoreJob one{.keys = all,

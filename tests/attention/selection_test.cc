@@ -6,6 +6,7 @@
 
 #include "attention/one_layer.h"
 #include "attention/select/plain_select.h"
+#include "base/half.h"
 #include "cache/gather.h"
 #include "kernels/cpu/kv_codec/hadamard.h"
 
@@ -28,7 +29,8 @@ class SelectedReads : public testing::TestWithParam<KvCodec> {
 
   // The last `rows` positions read through `selection`, by `threads` workers.
   std::vector<float> read(const Selection* selection, const Pattern& pattern, std::span<const ExtraEntry> extras,
-                          uint32_t rows, ReadPhase phase, int threads, Isa isa = best_isa()) {
+                          uint32_t rows, ReadPhase phase, int threads, Isa isa = best_isa(), std::span<float> lse = {},
+                          std::span<float> largest = {}) {
     ThreadPool pool(threads);
     const ModelShape& model = layer_.model();
     const WorkPlan plan = Executor::plan({.rows = rows,
@@ -54,7 +56,7 @@ class SelectedReads : public testing::TestWithParam<KvCodec> {
                    .extras = extras};
     Executor executor;
     executor.run(ops, plan, std::span(&one, 1), {&x_.q[size_t{first} * width], rows, width, width}, model.score_scale,
-                 {o.data(), rows, width, width});
+                 {o.data(), rows, width, width}, lse, largest);
     return o;
   }
 
@@ -181,6 +183,53 @@ TEST_P(SelectedReads, EmptySelectionsGiveZero) {
       .tile = 1, .parts = 1, .pages = {}, .slots = {.elements = elements, .counts = counts, .rows = 2, .capacity = 1}};
   const std::vector<float> o = read(&nothing, {}, {}, 1, ReadPhase::kDecode, 2);
   for (const float value : o) EXPECT_EQ(value, 0.0F);
+}
+
+// Pages read in two parts, the second of which folds what the first has given: what one read gives, to rounding.
+TEST_P(SelectedReads, WhatWasReadBeforeIsPartOfTheResult) {
+  const uint32_t width = layer_.model().q_width(), pages = (kTokens + 63) / 64, first = kTokens - kRows;
+  constexpr uint32_t kTile = 64;
+  const uint32_t count = kKvHeads * Selection{.tile = kTile, .parts = 1, .pages = {}, .slots = {}}.tiles(first, kRows);
+  const auto select = [&](std::vector<uint64_t>& words, uint64_t which) {
+    words.assign(count, which);
+    return Selection{
+        .tile = kTile, .parts = 1, .pages = {.words = words.data(), .rows = count, .width = pages}, .slots = {}};
+  };
+  std::vector<uint64_t> all_words, front_words, back_words;
+  const uint64_t front_pages = 0b101'0111, every = (uint64_t{1} << pages) - 1;
+  const Selection all = select(all_words, every), front = select(front_words, front_pages);
+  Selection back = select(back_words, every & ~front_pages);
+  std::vector<float> lse(size_t{kRows} * kQueryHeads), before(lse.size()), largest(lse.size()), lse_of_all(lse.size());
+  const std::vector<float> expected = read(&all, {}, {}, kRows, ReadPhase::kPrompt, 2, best_isa(), lse_of_all);
+  std::vector<float> o = read(&front, {}, {}, kRows, ReadPhase::kPrompt, 2, best_isa(), before, largest);
+  back.prior = {.o = {o.data(), kRows, width, width}, .lse = before};
+  EXPECT_LT(largest_difference(read(&back, {}, {}, kRows, ReadPhase::kPrompt, 2, best_isa(), lse), expected), 1e-5);
+  EXPECT_LT(largest_difference(lse, lse_of_all), 1e-5);
+  const std::vector<float> one = read(&back, {}, {}, kRows, ReadPhase::kPrompt, 1);
+  for (const int threads : {2, 3, 5}) EXPECT_EQ(read(&back, {}, {}, kRows, ReadPhase::kPrompt, threads), one);
+  if (GetParam() == KvCodec::kKv16) {
+    for (uint32_t r = 0; r < kRows; r += 37) {
+      for (uint32_t h = 0; h < kQueryHeads; ++h) {
+        double most = kUnseen;
+        for (uint32_t j = 0; j < kTokens; ++j) {
+          if ((front_pages >> (j / 64) & 1) == 0) continue;
+          double score = 0;
+          for (uint32_t d = 0; d < kDim; ++d)
+            score += double{x_.q[size_t{first + r} * width + h * kDim + d]} *
+                     to_float(to_half(x_.k[(size_t{j} * kKvHeads + h / kGroup) * kDim + d]));
+          most = std::max(most, score * layer_.model().score_scale);
+        }
+        EXPECT_NEAR(largest[size_t{r} * kQueryHeads + h], most, 1e-4) << r << " " << h;
+      }
+    }
+  }
+  // Who has read nothing before adds nothing, not even a rounding.
+  back.prior = {};
+  const std::vector<float> alone = read(&back, {}, {}, kRows, ReadPhase::kPrompt, 2);
+  std::fill(before.begin(), before.end(), kUnseen);
+  std::fill(o.begin(), o.end(), 1e30F);
+  back.prior = {.o = {o.data(), kRows, width, width}, .lse = before};
+  EXPECT_EQ(read(&back, {}, {}, kRows, ReadPhase::kPrompt, 2), alone);
 }
 
 TEST_P(SelectedReads, PatternsWithSinksAndFloors) {

@@ -36,8 +36,8 @@ const float* tile_keys(const Keys& keys, uint32_t tile, const KvDecodeKernels& d
 // What a worker scores keys with: memory for a decoded tile and for bfloat16 operands.
 class Scorer {
  public:
-  static size_t floats(size_t dim, size_t queries) {
-    return dim * kPageSlots + (tile_bytes(kPageSlots, dim) + tile_bytes(queries, dim)) / sizeof(float);
+  static size_t floats(size_t dim) {
+    return dim * kPageSlots + (tile_bytes(kPageSlots, dim) + tile_bytes(kTileQueries, dim)) / sizeof(float);
   }
 
   Scorer(Isa isa, size_t dim, float* memory)
@@ -67,25 +67,6 @@ class Scorer {
         kernels_.score_tile(job.queries.data, job.queries.rows, layout.padded_dim,
                             tile_keys(job.keys, t, decode_, decoded_), out, job.scores.stride);
       }
-    }
-  }
-
-  // Calls use(tile, scores [rows, 64]) for every tile. Takes memory for all queries.
-  template <typename Use>
-  void each_tile(const LargestJob& job, float* scores, Use&& use) const {
-    const Keys& keys = job.keys;
-    const Rows& queries = job.queries;
-    const bool in_tiles = tiles_ != nullptr && job.products == Products::kTiles;
-    if (in_tiles) tiles_->load_queries(queries.data, queries.rows, queries.width, queries_);
-    for (uint32_t t = 0; t < tiles_of(keys); ++t) {
-      if (in_tiles) {
-        load_keys(keys, t);
-        tiles_->score(queries_, queries.rows, queries.width, keys_, scores, kPageSlots);
-      } else {
-        kernels_.score_tile(queries.data, queries.rows, queries.width, tile_keys(keys, t, decode_, decoded_), scores,
-                            kPageSlots);
-      }
-      use(t, scores);
     }
   }
 
@@ -175,7 +156,7 @@ void prepare_queries(const PageLayout& layout, const Rows& q, float scale, Rows 
 }
 
 size_t scores_scratch_bytes(uint32_t padded_dim, size_t jobs, int threads) {
-  const size_t own = Scorer::floats(padded_dim, kTileQueries);
+  const size_t own = Scorer::floats(padded_dim);
   return Workspace::bytes_of<float>(own * static_cast<size_t>(threads)) + Workspace::bytes_of<uint32_t>(jobs + 1);
 }
 
@@ -193,7 +174,7 @@ void scores(OpContext& context, std::span<const ScoreJob> jobs) {
                 "every block has a sum");
     dim = std::max(dim, job.keys.layout->padded_dim);
   }
-  const size_t own_floats = Scorer::floats(dim, kTileQueries);
+  const size_t own_floats = Scorer::floats(dim);
   static_assert(kCodeGroup * kPageSlots >= kScoreBlock, "a tile has room for a block's scores");
   const std::span<float> memory = context.scratch.take<float>(own_floats * static_cast<size_t>(context.pool.size()));
   context.pool.parallel_for(items.count(), [&](size_t item, int worker) {
@@ -214,41 +195,6 @@ float log_sum_exp(const ExpSums& exps, size_t r) {
   float sum = 0;
   for (size_t b = 0; b < sums.size(); ++b) sum += sums[b] * exp_scalar(largest[b] - most);
   return most + std::log(sum);
-}
-
-size_t largest_scores_scratch_bytes(uint32_t padded_dim, uint32_t queries, int threads) {
-  const size_t own = size_t{queries} * kPageSlots + Scorer::floats(padded_dim, queries);
-  return Workspace::bytes_of<float>(own * static_cast<size_t>(threads));
-}
-
-void largest_scores(OpContext& context, std::span<const LargestJob> jobs) {
-  const Workspace::Mark mark(context.scratch);
-  size_t dim = 0, rows = 0;
-  for (const LargestJob& job : jobs) {
-    LOCI_ASSERT(job.queries.stride == job.keys.layout->padded_dim, "queries are prepared and lie without gaps");
-    LOCI_ASSERT(job.largest.size() >= job.queries.rows && job.lengths.size() >= job.queries.rows,
-                "every query has a length and a place");
-    dim = std::max<size_t>(dim, job.queries.width);
-    rows = std::max<size_t>(rows, job.queries.rows);
-  }
-  const size_t floats = rows * kPageSlots + Scorer::floats(dim, rows);
-  const std::span<float> memory = context.scratch.take<float>(floats * static_cast<size_t>(context.pool.size()));
-  const SelectKernels& kernels = select_kernels(context.isa);
-  context.pool.parallel_for(jobs.size(), [&](size_t index, int worker) {
-    const LargestJob& job = jobs[index];
-    float* scored = memory.data() + static_cast<size_t>(worker) * floats;
-    const Scorer scorer(context.isa, dim, scored + rows * kPageSlots);
-    std::fill_n(job.largest.begin(), job.queries.rows, -std::numeric_limits<float>::infinity());
-    scorer.each_tile(job, scored, [&](uint32_t t, const float* scores) {
-      for (uint32_t r = 0; r < job.queries.rows; ++r) {
-        const uint32_t seen = std::min(job.lengths[r], job.keys.count);
-        if (seen <= t * kPageSlots) continue;
-        const float most =
-            kernels.largest(scores + size_t{r} * kPageSlots, std::min(kPageSlots, seen - t * kPageSlots));
-        job.largest[r] = std::max(job.largest[r], most);
-      }
-    });
-  });
 }
 
 void pool_keys(const PageLayout& layout, const std::byte* page, uint32_t slots, Isa isa, float* scratch, float* tiles,

@@ -68,19 +68,6 @@ float log_sum_exp(const ExpSums& exps, size_t r);
 // Bytes of context.scratch that scores() takes.
 size_t scores_scratch_bytes(uint32_t padded_dim, size_t jobs, int threads);
 
-// The largest score of each query among the keys that it sees: of query r the first lengths[r]; -inf if it sees none.
-// Keys are decoded once per job, and scores never leave the worker's cache; jobs are shared among workers.
-struct LargestJob {
-  Keys keys;
-  Rows queries;  // as a ScoreJob's
-  Lengths lengths;
-  Products products = Products::kFp32;
-  std::span<float> largest;
-};
-
-void largest_scores(OpContext& context, std::span<const LargestJob> jobs);
-size_t largest_scores_scratch_bytes(uint32_t padded_dim, uint32_t queries, int threads);
-
 // The mean of the first `slots` keys of a page becomes key `index` of the tiles. scratch [padded_dim, 64].
 void pool_keys(const PageLayout& layout, const std::byte* page, uint32_t slots, Isa isa, float* scratch, float* tiles,
                uint32_t index);

@@ -6,15 +6,18 @@
 // the cell and the cell itself, as far as they may see it; the largest score of a row there is its anchor. A key
 // between ("stripe") is read by all rows of the cell if, for one of the cell's blocks, the mean query's score comes
 // within theta of the mean anchor. The regions are a partition: the paper's later kernels count keys behind the first
-// block twice and lose the block before the cell, which is not followed here. Regions are whole pages of slots.
+// block twice and lose the block before the cell, which is not followed here. Regions are whole pages of slots, and are
+// read first: that gives the anchors, and what was read is folded into the read of the stripes (PriorRead).
 //
 // A prompt's rows behind its last whole cell read everything, as in the paper, or are judged like a cell.
 #include <algorithm>
 
+#include "attention/executor.h"
 #include "attention/primitives/sets.h"
 #include "attention/select/cells.h"
 #include "attention/select/select.h"
 #include "base/checked.h"
+#include "base/clock.h"
 
 namespace loci {
 namespace {
@@ -51,20 +54,28 @@ class Anchor final : public Select {
 
   void name_reads(const View& view, ReadBuilder& reads) const override {
     const std::vector<CellRows> cells = cells_of(view, cell_);
-    for (size_t t = 0; t < view.tables().size(); ++t) {
+    std::vector<uint32_t> most(view.tables().size());  // slots between, of any cell
+    bool any = false;
+    for (size_t t = 0; t < most.size(); ++t) {
+      for (const CellRows& cell : cells) most[t] = std::max(most[t], between(view.tables()[t], cell).slots());
+      if (!reads.mine(t)) most[t] = 0;
+      any = any || most[t] > 0;
+    }
+    if (!any) return;
+    std::vector<PriorRead> regions(most.size());
+    const std::span<const float> largest = read_regions(view, reads, cells, most, regions);
+    for (size_t t = 0; t < most.size(); ++t) {
+      if (most[t] == 0) continue;
       const Table& table = view.tables()[t];
-      uint32_t most = 0;
-      for (const CellRows& cell : cells) most = std::max(most, between(table, cell).slots());
-      if (!reads.mine(t) || most == 0) continue;
       Selection& selection = reads.select_pages(view, t, tile_, parts_);
-      reads.add_slots(view, t, most, cell_);
+      reads.add_slots(view, t, most[t], cell_);
+      selection.prior = regions[t];
       for (size_t h = 0; h < table.heads().size(); ++h) {
         for (const CellRows& cell : cells) {
           if (between(table, cell).slots() == 0) {
             take_all_pages(view, h, cell, selection);
           } else {
-            take_regions(view, table, h, cell, selection);
-            take_stripes(view, table, h, cell, selection);
+            take_stripes(view, table, h, cell, largest, selection);
           }
         }
       }
@@ -75,18 +86,19 @@ class Anchor final : public Select {
     const uint64_t group = model_.group(), padded = round_up(model_.head_dim, kCodeGroup);
     const uint64_t tokens = round_up(bounds.tokens, kPageSlots), pages = div_up(tokens, kPageSlots);
     const uint64_t tiles = bounds.rows / tile_ + 2, cells = bounds.rows / cell_ + 2;
-    const uint64_t rows = std::min(bounds.rows, cell_), blocks = rows / block_ + 2;
-    const uint64_t named = model_.kv_heads * (Workspace::bytes_of<uint64_t>(parts_ * tiles * Masks::words_of(pages)) +
-                                              Workspace::bytes_of<uint32_t>(parts_ * cells * tokens) +
-                                              Workspace::bytes_of<uint32_t>(parts_ * cells));
-    const uint64_t anchors = Workspace::bytes_of<float>(rows * group * padded) +
-                             Workspace::bytes_of<float>(rows * group) +
-                             largest_scores_scratch_bytes(padded, block_ * group, bounds.threads);
+    const uint64_t blocks = std::min(bounds.rows, cell_) / block_ + 2;
+    const uint64_t named =
+        model_.kv_heads *
+        (2 * Workspace::bytes_of<uint64_t>(parts_ * tiles * Masks::words_of(pages)) +
+         Workspace::bytes_of<uint32_t>(parts_ * cells * tokens) + Workspace::bytes_of<uint32_t>(parts_ * cells));
+    const uint64_t regions = Workspace::bytes_of<float>(uint64_t{bounds.rows} * model_.q_width()) +
+                             2 * Workspace::bytes_of<float>(uint64_t{bounds.rows} * model_.query_heads);
     const uint64_t stripes =
-        2 * Workspace::bytes_of<float>(blocks * group * padded) + mean_queries_bytes(model_) +
-        Workspace::bytes_of<float>(blocks * tokens) + Workspace::bytes_of<uint64_t>(blocks * Masks::words_of(tokens)) +
+        Workspace::bytes_of<float>(blocks * group) + 2 * Workspace::bytes_of<float>(blocks * group * padded) +
+        mean_queries_bytes(model_) + Workspace::bytes_of<float>(blocks * tokens) +
+        Workspace::bytes_of<uint64_t>(blocks * Masks::words_of(tokens)) +
         Workspace::bytes_of<uint64_t>(Masks::words_of(tokens)) + scores_scratch_bytes(padded, 1, bounds.threads);
-    return named + Workspace::bytes_of<float>(blocks * group) + std::max(anchors, stripes);
+    return named + regions + std::max<uint64_t>(work(bounds, ReadPrecision::kFp32).scratch_bytes, stripes);
   }
 
  private:
@@ -95,6 +107,61 @@ class Anchor final : public Select {
     if (tail_ == Tail::kDense && cell.last % cell_ != 0) return {0, 0};
     const uint32_t own = table.slots_before(TokenPos(cell.first / cell_ * cell_));
     return {block_, own > block_ ? (own - block_) / kPageSlots * kPageSlots : 0};
+  }
+
+  WorkPlan work(const StageBounds& bounds, ReadPrecision precision) const {
+    return Executor::plan({.rows = bounds.rows,
+                           .reads = model_.kv_heads,
+                           .slots = bounds.tokens,
+                           .query_heads = model_.query_heads,
+                           .kv_heads = model_.kv_heads,
+                           .head_dim = model_.head_dim,
+                           .precision = precision},
+                          bounds.threads);
+  }
+
+  // The regions are read before anything is judged, since the largest scores come with that. Returns these,
+  // [rows, query_heads], and what each table's rows have read; `most`: 0 for tables that are read as a whole.
+  std::span<const float> read_regions(const View& view, const ReadBuilder& reads, const std::vector<CellRows>& cells,
+                                      std::span<const uint32_t> most, std::vector<PriorRead>& regions) const {
+    Workspace& scratch = view.ops.scratch;
+    const size_t scores = size_t{view.rows()} * model_.query_heads;
+    const Rows o = scratch.rows(view.rows(), model_.q_width());
+    const std::span<float> lse = scratch.take<float>(scores), largest = scratch.take<float>(scores);
+    std::vector<Selection> selections(most.size());
+    ReadBuilder builder(view.ops, selections, reads.mine());
+    std::vector<Read> all;
+    for (size_t t = 0; t < most.size(); ++t) {
+      if (most[t] == 0) continue;
+      const Table& table = view.tables()[t];
+      Selection& selection = builder.select_pages(view, t, tile_, parts_);
+      for (size_t h = 0; h < table.heads().size(); ++h) {
+        for (const CellRows& cell : cells) {
+          if (between(table, cell).slots() > 0) take_regions(view, table, h, cell, selection);
+        }
+      }
+      all.push_back({.table = &table,
+                     .first_row = 0,
+                     .rows = view.rows(),
+                     .first_position = TokenPos(view.first_position),
+                     .slots = view.cache.pattern(view.layer, t),
+                     .part = PartId(0),
+                     .phase = ReadPhase::kPrompt,
+                     .selection = &selection});
+    }
+    const WorkPlan plan =
+        work({.rows = view.rows(), .tokens = view.tokens(), .threads = view.ops.pool.size()}, view.precision);
+    const double begin = seconds_now();
+    Executor executor;
+    executor.run(view.ops, plan, all, view.queries, view.model.score_scale, o, lse, largest);
+    if (view.read_seconds != nullptr) *view.read_seconds += seconds_now() - begin;
+    bool counted = false;  // the work of all tables stands at the first
+    for (size_t t = 0; t < most.size(); ++t) {
+      if (most[t] == 0) continue;
+      regions[t] = {.o = o, .lse = lse, .pages = selections[t].pages, .work = counted ? ReadWork{} : executor.work()};
+      counted = true;
+    }
+    return largest;
   }
 
   void take_regions(const View& view, const Table& table, size_t head_index, const CellRows& cell,
@@ -112,14 +179,17 @@ class Anchor final : public Select {
   }
 
   void take_stripes(const View& view, const Table& table, size_t head_index, const CellRows& cell,
-                    Selection& selection) const {
+                    std::span<const float> largest, Selection& selection) const {
     Workspace& scratch = view.ops.scratch;
     const Workspace::Mark mark(scratch);
     const std::vector<CellRows> blocks = cut_at(block_, cell.first, cell.last);
     const auto count = static_cast<uint32_t>(blocks.size());
     const uint32_t group = view.model.group();
     Rows anchors = scratch.rows(group, count);
-    find_anchors(view, table, head_index, cell, blocks, anchors);
+    const size_t first_head = size_t{table.heads()[head_index].value} * group;
+    for (uint32_t b = 0; b < count; ++b) {
+      for (uint32_t g = 0; g < group; ++g) anchors.row(g)[b] = mean_anchor(view, blocks[b], largest, first_head + g);
+    }
 
     const Between stripes = between(table, cell);
     const uint32_t width = stripes.slots(), dim = table.layout().padded_dim;
@@ -149,49 +219,12 @@ class Anchor final : public Select {
     }
   }
 
-  // anchors [group, blocks]: the mean of the rows' largest scores in the regions that they read anyhow.
-  void find_anchors(const View& view, const Table& table, size_t head_index, const CellRows& cell,
-                    const std::vector<CellRows>& blocks, Rows anchors) const {
-    Workspace& scratch = view.ops.scratch;
-    const Workspace::Mark mark(scratch);
-    const Between stripes = between(table, cell);
-    const uint32_t group = view.model.group();
-    Rows queries = scratch.rows(size_t{cell.rows()} * group, table.layout().padded_dim);
-    const std::span<float> largest = scratch.take<float>(size_t{cell.rows()} * group);
-    const size_t column = size_t{table.heads()[head_index].value} * group * view.model.head_dim;
-    std::vector<uint32_t> lengths(largest.size());
-    view.ops.pool.parallel_for(blocks.size(), [&](size_t block, int) {
-      for (uint32_t position = blocks[block].first; position < blocks[block].last; ++position) {
-        const size_t first = size_t{position - cell.first} * group;
-        float* row = const_cast<float*>(view.queries.row(position - view.first_position)) + column;
-        prepare_queries(table.layout(), {row, group, view.model.head_dim, view.model.head_dim}, view.model.score_scale,
-                        {queries.row(first), group, queries.width, queries.stride});
-        std::fill_n(lengths.begin() + static_cast<ptrdiff_t>(first), group,
-                    table.slots_before(TokenPos(position + 1)) - stripes.slots());
-      }
-    });
-    std::vector<const std::byte*> pages;
-    for (uint32_t slot = 0; slot < table.slots_before(TokenPos(cell.last)); slot += kPageSlots) {
-      if (slot < stripes.first || slot >= stripes.last) pages.push_back(table.page_of(SlotId(slot), head_index));
-    }
-    std::vector<LargestJob> jobs;
-    for (const CellRows& rows : blocks) {
-      const size_t first = size_t{rows.first - cell.first} * group, all = size_t{rows.rows()} * group;
-      jobs.push_back(
-          {.keys = {.layout = &table.layout(), .pages = pages, .tiles = nullptr, .count = lengths[first + all - 1]},
-           .queries = {queries.row(first), static_cast<uint32_t>(all), queries.width, queries.stride},
-           .lengths = std::span(lengths).subspan(first, all),
-           .products = view.products(),
-           .largest = largest.subspan(first, all)});
-    }
-    largest_scores(view.ops, jobs);
-    for (uint32_t b = 0; b < blocks.size(); ++b) {
-      for (uint32_t g = 0; g < group; ++g) {
-        float sum = 0;
-        for (uint32_t i = 0; i < blocks[b].rows(); ++i) sum += jobs[b].largest[size_t{i} * group + g];
-        anchors.row(g)[b] = sum / static_cast<float>(blocks[b].rows());
-      }
-    }
+  // The mean of the rows' largest scores in the regions.
+  float mean_anchor(const View& view, const CellRows& block, std::span<const float> largest, size_t head) const {
+    float sum = 0;
+    for (uint32_t position = block.first; position < block.last; ++position)
+      sum += largest[size_t{position - view.first_position} * model_.query_heads + head];
+    return sum / static_cast<float>(block.rows());
   }
 
   static void score_between(const View& view, const Table& table, size_t head_index, const Between& stripes,

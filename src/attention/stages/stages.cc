@@ -217,6 +217,7 @@ View Stages::view(const LayerPass& pass, uint32_t number) const {
           .first_position = pass.first_position,
           .precision = pass.precision,
           .queries = pass.queries,
+          .read_seconds = pass.read_seconds,
           .state = MethodState(pass.state, number, pass.layer.value, pass.first_position + pass.queries.rows)};
 }
 

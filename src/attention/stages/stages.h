@@ -28,6 +28,7 @@ struct LayerPass {
   uint32_t first_position = 0;
   ReadPrecision precision = ReadPrecision::kFp32;
   Rows queries;
+  double* read_seconds = nullptr;  // not null: grows by what Selects spend reading
 };
 
 // What heads of one table keep, to be applied after the pass.

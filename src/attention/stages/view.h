@@ -29,8 +29,9 @@ struct View {
   bool prompt_ends = false;     // the prompt's last token is in this pass
   uint32_t first_position = 0;  // of the pass's rows
   ReadPrecision precision = ReadPrecision::kFp32;
-  Rows queries;       // [rows, query_heads * head_dim], rotated, not scaled
-  MethodState state;  // of the method that is asked
+  Rows queries;                    // [rows, query_heads * head_dim], rotated, not scaled
+  double* read_seconds = nullptr;  // not null: grows by what a Select spends reading
+  MethodState state;               // of the method that is asked
 
   // For the many queries by which a method judges a prompt.
   Products products() const { return precision == ReadPrecision::kFast ? Products::kTiles : Products::kFp32; }
@@ -47,6 +48,7 @@ class ReadBuilder {
       : ops_(ops), selections_(selections), mine_(mine) {}
 
   bool mine(size_t table) const { return mine_[table]; }
+  std::span<const bool> mine() const { return mine_; }
 
   // A selection of pages and (or) slots for a table, empty, for the view's rows; `capacity` slots a tile at most.
   Selection& select_pages(const View& view, size_t table, uint32_t tile, uint32_t parts = 1);

@@ -1,4 +1,5 @@
-// What a Select names for rows of a layer that has been fed: asked for once more, copied out of the scratch it lies in.
+// What a Select names, or has read, for rows of a layer that has been fed: asked for once more, copied out of the
+// scratch it lies in.
 #pragma once
 
 #include <set>
@@ -49,7 +50,10 @@ inline Chosen chosen(OneLayer& layer, const Rows3& x, uint32_t first, uint32_t r
   for (size_t row = 0; row < heads * selection.parts * out.tiles; ++row) {
     out.pages.emplace_back();
     for (uint32_t page = 0; selection.pages.words != nullptr && page < selection.pages.width; ++page) {
-      if ((selection.pages.row(row)[page / 64] >> page % 64 & 1) == 0) continue;
+      const auto has = [&](const Masks& pages) {
+        return pages.words != nullptr && (pages.row(row)[page / 64] >> page % 64 & 1) != 0;
+      };
+      if (!has(selection.pages) && !has(selection.prior.pages)) continue;
       for (uint32_t s = 0; s < kPageSlots; ++s) out.pages.back().insert(page * kPageSlots + s);
     }
   }
