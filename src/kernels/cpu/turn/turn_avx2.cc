@@ -6,10 +6,11 @@ namespace {
 
 using simd_avx2::Vec16;
 
-// Lanes of `kUpper` become other - own, the rest own + other.
+// own * 1 + other in the lower lanes of each pair, own * -1 + other in `kUpper`: one rounding either way.
 template <int kUpper>
 __m256 butterfly(__m256 own, __m256 other) {
-  return _mm256_blend_ps(_mm256_add_ps(own, other), _mm256_sub_ps(other, own), kUpper);
+  const __m256 sign = _mm256_blend_ps(_mm256_set1_ps(1.0F), _mm256_set1_ps(-1.0F), kUpper);
+  return _mm256_fmadd_ps(own, sign, other);
 }
 
 __m256 turn_eight(__m256 v) {
@@ -25,6 +26,6 @@ Vec16 turn_lanes(Vec16 x) {
 
 }  // namespace
 
-void turn_row_avx2(const TurnShape& shape, float* x) { turn_row_in_vectors<Vec16, turn_lanes>(shape, x); }
+void turn_row_avx2(const TurnShape& shape, float* x) { TurnVectors<Vec16, turn_lanes>::run(shape, x); }
 
 }  // namespace loci::detail

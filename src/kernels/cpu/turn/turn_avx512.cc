@@ -6,9 +6,10 @@ namespace {
 
 using simd_avx512::Vec16;
 
-// Lanes of `upper` become other - own, the rest own + other.
+// own * 1 + other in the lower lanes of each pair, own * -1 + other in the upper ones: one rounding either way.
 __m512 butterfly(__m512 own, __m512 other, __mmask16 upper) {
-  return _mm512_mask_sub_ps(_mm512_add_ps(own, other), upper, other, own);
+  const __m512 one = _mm512_set1_ps(1.0F);
+  return _mm512_fmadd_ps(own, _mm512_mask_sub_ps(one, upper, _mm512_setzero_ps(), one), other);
 }
 
 Vec16 turn_lanes(Vec16 x) {
@@ -22,6 +23,6 @@ Vec16 turn_lanes(Vec16 x) {
 
 }  // namespace
 
-void turn_row_avx512(const TurnShape& shape, float* x) { turn_row_in_vectors<Vec16, turn_lanes>(shape, x); }
+void turn_row_avx512(const TurnShape& shape, float* x) { TurnVectors<Vec16, turn_lanes>::run(shape, x); }
 
 }  // namespace loci::detail
