@@ -25,8 +25,10 @@ using namespace simd_avx512;
 
 constexpr size_t kMostGroups = kMaxHeadDim / kCodeGroup;
 
-// Asks for the next page line by line, evenly spread over the work on the present one, and into the second level: the
-// first can have too few lines under way to keep memory busy.
+// Asks for the next page line by line, evenly spread over the work on the present one. Pages of kv8 go into the second
+// level: the first can have too few lines under way to keep memory busy. Those of kv4 are half as long, and arithmetic
+// is what bounds them: in the first level they are at hand.
+template <int kBits>
 class Ahead {
  public:
   // `steps` calls of step() fetch the page, what is wanted first (from `first` on) first.
@@ -34,7 +36,7 @@ class Ahead {
       : page_(page), bytes_(bytes), at_(first), left_(bytes), step_((bytes / 64 + steps - 1) / steps * 64) {}
   void step() {
     for (size_t end = left_ > step_ ? left_ - step_ : 0; left_ > end; left_ -= 64) {
-      _mm_prefetch(reinterpret_cast<const char*>(page_ + at_), _MM_HINT_T1);
+      _mm_prefetch(reinterpret_cast<const char*>(page_ + at_), kBits == 4 ? _MM_HINT_T0 : _MM_HINT_T1);
       at_ = at_ + 64 == bytes_ ? 0 : at_ + 64;
     }
   }
@@ -106,7 +108,7 @@ struct Fold {
 
   const BlockRead& b;
   const ValueScales& scales;
-  Ahead& ahead;
+  Ahead<kBits>& ahead;
   size_t row;
   VisibleSlots visible;
   alignas(64) float p[R][kPageSlots];
@@ -253,8 +255,8 @@ void fold_codes(const BlockRead& b) {
   if (visible.first >= visible.last) return;
   // Words of keys and of values that the first rows walk through, keys at least once.
   constexpr size_t kPerWord = kBits == 8 ? 4 : 8;
-  Ahead ahead(b.next_page, b.layout->bytes, b.layout->key_scales,
-              b.dim / kPerWord + b.dim / kCodeGroup * (kPageSlots / kPerWord));
+  Ahead<kBits> ahead(b.next_page, b.layout->bytes, b.layout->key_scales,
+                     b.dim / kPerWord + b.dim / kCodeGroup * (kPageSlots / kPerWord));
   const ValueScales scales(b, visible);
   size_t row = 0;
   const auto fold = [&]<int R>() {
