@@ -426,7 +426,7 @@ class Executor::Worker {
     fold_value(row, lse, prior.o.row(r) + size_t{head} * plan_.head_dim);
   }
 
-  // An entry that a score stands for exp(score) times.
+  // An entry that counts exp(score) times.
   void fold_value(size_t row, float score, const float* value) {
     const SoftmaxState& total = own_.total;
     const float m = std::max(total.m[row], score);
