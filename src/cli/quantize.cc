@@ -23,7 +23,7 @@ namespace {
 // The text's last part is scored, what is in front of it calibrates.
 constexpr double kCalibrationShare = 0.8;
 
-// With pieces of 1,024 tokens SmolLM2 takes 6 minutes and 1.8 GiB on two cores.
+// With pieces of 1,024 tokens SmolLM2 takes 5 minutes and 1.8 GiB on two cores.
 constexpr uint32_t kSequences = 48;
 
 struct QuantizeCommand {

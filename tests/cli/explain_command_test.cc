@@ -95,6 +95,24 @@ TEST(Explain, TellsHowMuchAttentionTheReadsHold) {
   EXPECT_LT(many, 24);
 }
 
+// What is read before the rest is chosen counts: with every key between chosen the two are everything, with none the
+// middle is read by the cells around it alone.
+TEST(Explain, CountsWhatIsReadBefore) {
+  const auto in_prompt = [](const nlohmann::json& head) {
+    std::vector<float> shares = head["in_prompt"];
+    shares.pop_back();  // may hold nothing but tokens that were written
+    return shares;
+  };
+  for (const nlohmann::json& head : explained("anchor(theta=1000000,step=2,block=64,tail=sparse)")["heads"])
+    EXPECT_THAT(in_prompt(head), Each(1.0F));
+  for (const nlohmann::json& head : explained("anchor(theta=-1000000,step=2,block=64,tail=sparse)")["heads"]) {
+    const std::vector<float> shares = in_prompt(head);
+    EXPECT_EQ(shares.front(), 1.0F);
+    EXPECT_GT(shares[shares.size() / 2], 0.0F);
+    EXPECT_LT(shares[shares.size() / 2], 0.9F);
+  }
+}
+
 // Steps between full ones read 64 entries and their own, in copies.
 TEST(Explain, CountsWhatIsReadInCopies) {
   const nlohmann::json json = explained("recycled(stride=50,k=64)");
