@@ -74,7 +74,9 @@ TEST(Explain, KeptSharesAddUpToTheBudget) {
 
 TEST(Explain, TellsHowMuchAttentionTheReadsHold) {
   EXPECT_FALSE(explained("dense")["heads"][0].contains("prompt_coverage"));
-  for (const nlohmann::json& head : explained("dense", {"--coverage"})["heads"]) {
+  const nlohmann::json dense = explained("dense", {"--coverage"});
+  ASSERT_EQ(dense["heads"].size(), 24u);
+  for (const nlohmann::json& head : dense["heads"]) {
     for (const char* phase : {"prompt_coverage", "decode_coverage"}) {
       EXPECT_FLOAT_EQ(head[phase]["mass"].get<float>(), 1) << phase;
       EXPECT_EQ(head[phase]["error"].get<float>(), 0) << phase;
@@ -103,9 +105,12 @@ TEST(Explain, CountsWhatIsReadBefore) {
     shares.pop_back();  // may hold nothing but tokens that were written
     return shares;
   };
-  for (const nlohmann::json& head : explained("anchor(theta=1000000,step=2,block=64,tail=sparse)")["heads"])
-    EXPECT_THAT(in_prompt(head), Each(1.0F));
-  for (const nlohmann::json& head : explained("anchor(theta=-1000000,step=2,block=64,tail=sparse)")["heads"]) {
+  const nlohmann::json all = explained("anchor(theta=1000000,step=2,block=64,tail=sparse)");
+  const nlohmann::json none = explained("anchor(theta=-1000000,step=2,block=64,tail=sparse)");
+  ASSERT_EQ(all["heads"].size(), 24u);
+  ASSERT_EQ(none["heads"].size(), 24u);
+  for (const nlohmann::json& head : all["heads"]) EXPECT_THAT(in_prompt(head), Each(1.0F));
+  for (const nlohmann::json& head : none["heads"]) {
     const std::vector<float> shares = in_prompt(head);
     EXPECT_EQ(shares.front(), 1.0F);
     EXPECT_GT(shares[shares.size() / 2], 0.0F);

@@ -68,7 +68,8 @@ TEST(QuantizeCommand, ClimbsTheLadder) {
       quantize_command(folder.path("out.gguf"), {"--group", "channel", "--ladder", "--ladder-tokens", "64", "--json"}));
   ASSERT_EQ(made.code, 0) << made.err;
   std::vector<std::string> recipes;
-  for (const nlohmann::json& rung : made.json()["ladder"]) {
+  const nlohmann::json json = made.json();
+  for (const nlohmann::json& rung : json["ladder"]) {
     recipes.push_back(rung["recipe"]);
     EXPECT_GT(rung["mean_nll"], 0.0);
   }
