@@ -10,6 +10,10 @@ namespace {
 // Many huge pages, of which the system gives those that are touched.
 constexpr uint64_t kExtentBytes = uint64_t{32} << 20;
 
+// So many stripes form a block, in which the pages of one head lie side by side: who reads a head's pages in their
+// order then reads memory in runs.
+constexpr uint32_t kBlockStripes = 8;
+
 }  // namespace
 
 PageGroup PagePool::group(uint32_t page_bytes, uint32_t heads) {
@@ -19,7 +23,8 @@ PageGroup PagePool::group(uint32_t page_bytes, uint32_t heads) {
   Group added;
   added.page_bytes = page_bytes;
   added.heads = heads;
-  added.stripes_per_extent = static_cast<uint32_t>(std::max<uint64_t>(1, kExtentBytes / added.stripe_bytes()));
+  const uint64_t blocks = kExtentBytes / (added.stripe_bytes() * kBlockStripes);
+  added.stripes_per_extent = static_cast<uint32_t>(std::max<uint64_t>(1, blocks)) * kBlockStripes;
   groups_.push_back(std::move(added));
   return {static_cast<uint32_t>(groups_.size() - 1)};
 }
@@ -66,13 +71,13 @@ void PagePool::discard_free_stripes(Group& group) {
   const auto goes = [&](uint32_t stripe) { return group.used[stripe] == 0 && group.touched[stripe] != 0; };
   for (uint32_t first = 0; first < stripes; ++first) {
     if (!goes(first)) continue;
-    const uint32_t extent = first / group.stripes_per_extent;
-    const uint32_t end = std::min(stripes, (extent + 1) * group.stripes_per_extent);
+    const uint32_t end = std::min(stripes, (first / kBlockStripes + 1) * kBlockStripes);
     uint32_t last = first;
     for (; last < end && goes(last); ++last) group.touched[last] = 0;
-    const uint64_t bytes = (last - first) * group.stripe_bytes();
-    group.extents[extent].discard((first % group.stripes_per_extent) * group.stripe_bytes(), bytes);
-    touched_ -= bytes;
+    Buffer& extent = group.extents[first / group.stripes_per_extent];
+    const size_t run = size_t{last - first} * group.page_bytes;
+    for (uint32_t head = 0; head < group.heads; ++head) extent.discard(offset(group, first, head), run);
+    touched_ -= run * group.heads;
     first = last - 1;
   }
 }
@@ -155,10 +160,16 @@ void PagePool::release(PageGroup id, PageId page) {
 
 uint32_t PagePool::references(PageGroup id, PageId page) const { return groups_[id.index].references[page.value]; }
 
+size_t PagePool::offset(const Group& group, uint32_t stripe, uint32_t head) {
+  const uint32_t block = stripe % group.stripes_per_extent / kBlockStripes;
+  const size_t page = size_t{block * group.heads + head} * kBlockStripes + stripe % kBlockStripes;
+  return page * group.page_bytes;
+}
+
 std::byte* PagePool::data(PageGroup id, PageId page) {
   Group& group = groups_[id.index];
-  const uint32_t per_extent = group.stripes_per_extent * group.heads;
-  return group.extents[page.value / per_extent].data() + size_t{page.value % per_extent} * group.page_bytes;
+  const uint32_t stripe = page.value / group.heads;
+  return group.extents[stripe / group.stripes_per_extent].data() + offset(group, stripe, page.value % group.heads);
 }
 
 const std::byte* PagePool::data(PageGroup id, PageId page) const { return const_cast<PagePool*>(this)->data(id, page); }

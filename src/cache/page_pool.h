@@ -2,9 +2,10 @@
 //
 // Pages of one size and layer width form a group. A stripe is `heads` consecutive pages, one for each KV head of a
 // class, and is what a table of the whole class takes; tables of fewer heads take single pages, which break stripes up.
-// Loose pages, left over in broken stripes, serve anybody before memory is taken for more. Allocation and release are
-// O(1). Memory comes from the system in extents and is zeroed once, so a page never holds an infinity or a NaN. What
-// one group has used and no longer needs goes back to the system before another group takes the pool beyond its budget.
+// In memory the pages of one head lie side by side over some stripes, since so they are read. Loose pages, left over in
+// broken stripes, serve anybody before memory is taken for more. Allocation and release are O(1). Memory comes from the
+// system in extents and is zeroed once, so a page never holds an infinity or a NaN. What one group has used and no
+// longer needs goes back to the system before another group takes the pool beyond its budget.
 // Not thread-safe: the engine's thread allocates between parallel loops; workers read and write the pages' bytes.
 #pragma once
 
@@ -74,6 +75,8 @@ class PagePool {
     uint64_t stripe_bytes() const { return uint64_t{page_bytes} * heads; }
   };
 
+  // Where the page of a head of a stripe lies in its extent, in bytes.
+  static size_t offset(const Group& group, uint32_t stripe, uint32_t head);
   Status check_budget(uint64_t bytes) const;
   Status grow(Group& group);
   PageId take_page(Group& group);

@@ -127,6 +127,18 @@ TEST(PagePool, StripesAreConsecutiveAndLoosePagesServeThemToo) {
   EXPECT_EQ(loose[4].value, 32u);
 }
 
+// Who reads a head's pages one after the other reads memory in runs.
+TEST(PagePool, PagesOfOneHeadLieSideBySide) {
+  PagePool pool(uint64_t{64} << 20);
+  const PageGroup group = pool.group(4096, 3);
+  std::vector<PageId> pages;
+  for (int i = 0; i < 64; ++i) ASSERT_TRUE(pool.allocate(group, 3, pages).ok());
+  size_t neighbours = 0;
+  for (size_t i = 3; i < pages.size(); ++i)
+    neighbours += pool.data(group, pages[i]) == pool.data(group, pages[i - 3]) + 4096;
+  EXPECT_EQ(neighbours, 8 * 7 * 3) << "blocks, borders within each, heads";
+}
+
 TEST(PagePool, EqualShapesShareAGroup) {
   PagePool pool(1 << 20);
   EXPECT_EQ(pool.group(4096, 2).index, pool.group(4096, 2).index);
