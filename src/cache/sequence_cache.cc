@@ -105,10 +105,15 @@ void SequenceCache::append(LayerId layer, uint32_t tokens) {
 
 void SequenceCache::write_entry(LayerId layer, size_t table, size_t head_index, TokenPos position, const float* k,
                                 const float* v) {
+  write_entries(layer, table, head_index, position, {.k = k, .v = v, .count = 1});
+}
+
+void SequenceCache::write_entries(LayerId layer, size_t table, size_t head_index, TokenPos first,
+                                  const NewEntries& entries) {
   Table& target = layers_[layer.value].tables[table];
   // New entries are the table's last, so their slots count back from its end.
-  const SlotId slot(target.slots_before(position));
-  encode_entry(target.layout(), target.page_of(slot, head_index), slot.value % kPageSlots, k, v);
+  const SlotId slot(target.slots_before(first));
+  encode_entries(target.layout(), target.page_of(slot, head_index), slot.value % kPageSlots, entries);
 }
 
 void SequenceCache::end_pass(uint32_t tokens) { tokens_ += tokens; }

@@ -20,6 +20,7 @@
 #include "cache/page_pool.h"
 #include "cache/pattern.h"
 #include "cache/table.h"
+#include "kernels/cpu/kv_codec/kv_codec.h"
 #include "kernels/cpu/kv_codec/page_layout.h"
 
 namespace loci {
@@ -80,6 +81,8 @@ class SequenceCache {
   void append(LayerId layer, uint32_t tokens);
   // Encodes k and v [head_dim] of the entry at `position` for the table's `head_index`-th head.
   void write_entry(LayerId layer, size_t table, size_t head_index, TokenPos position, const float* k, const float* v);
+  // The same of entries at `first` and the positions behind it, whose slots lie in one page.
+  void write_entries(LayerId layer, size_t table, size_t head_index, TokenPos first, const NewEntries& entries);
   // All layers have appended `tokens`: they are part of the sequence now.
   void end_pass(uint32_t tokens);
   // Gives back the pages that no later query reads.

@@ -45,7 +45,8 @@ std::string number_text(const LayerColumn& column, size_t layer) {
   if (column.name.starts_with("alpha.") || column.name.starts_with("damping.")) {
     return x < 0 ? "-" : fmt::format("{:.2f}", x);
   }
-  if (column.name == "keys.centered" || column.name == "keys.smoothed") return fmt::format("{:.0f}", x);
+  const bool counts = column.name.starts_with("keys.") && column.name.ends_with("ed");
+  if (counts) return fmt::format("{:.0f}", x);
   if (column.name == "keys.outliers") return fmt::format("{:.1f}x", x);
   return fmt::format("{:.2f}%", 100 * x);
 }

@@ -79,6 +79,7 @@ std::vector<Stop> stops_to(const QuantizeRun& recipe, bool rotates) {
   add("rotate-values", &QuantSteps::rotate_values);
   add("center-keys", &QuantSteps::center_keys);
   add("smooth-attention", &QuantSteps::smooth_attention);
+  add("compensate-keys", &QuantSteps::compensate_keys);
   if (grouped) {
     scheme.group = recipe.scheme.group;
     out.push_back({fmt::format("+ groups of {}", scheme.group), scheme, steps});

@@ -47,7 +47,7 @@ void Batch::rotate(LayerId layer, Rows x, uint32_t heads) {
   loci::rotate(ops_, x, heads, config_.head_dim, config_.rope_pairing, angles);
 }
 
-void Batch::append(LayerId layer, const Rows& k, const Rows& v) {
+void Batch::append(LayerId layer, const Rows& k, const Rows& v, std::span<const float> key_feedback) {
   size_t count = 0, entries = 0;
   for (const BatchItem& item : items_) {
     item.cache->append(layer, item.rows);
@@ -66,12 +66,16 @@ void Batch::append(LayerId layer, const Rows& k, const Rows& v) {
   }
   const auto write = [&](size_t index, int) {
     const PageWrite& w = writes_[index];
-    const size_t column = size_t{w.item->cache->tables(layer)[w.table].heads()[w.head].value} * config_.head_dim;
-    for (uint32_t i = w.first_row; i < w.first_row + w.rows; ++i) {
-      const uint32_t row = w.item->first_row + i;
-      w.item->cache->write_entry(layer, w.table, w.head, w.item->first_position + i, k.row(row) + column,
-                                 v.row(row) + column);
-    }
+    const uint32_t head = w.item->cache->tables(layer)[w.table].heads()[w.head].value;
+    const size_t column = size_t{head} * config_.head_dim, row = w.item->first_row + w.first_row;
+    const float* feedback =
+        key_feedback.empty() ? nullptr : &key_feedback[key_feedback.size() / config_.kv_heads * head];
+    w.item->cache->write_entries(layer, w.table, w.head, w.item->first_position + w.first_row,
+                                 {.k = k.row(row) + column,
+                                  .v = v.row(row) + column,
+                                  .stride = k.stride,
+                                  .count = w.rows,
+                                  .key_feedback = feedback});
   };
   if (entries >= kSpreadEntries) {
     ops_.pool.parallel_for(count, write);
@@ -176,8 +180,9 @@ void Batch::after_read(LayerId layer, const Rows& q, Rows out, std::span<float> 
   }
 }
 
-Rows Batch::attend(LayerId layer, const Rows& q, const Rows& k, const Rows& v) {
-  append(layer, k, v);
+Rows Batch::attend(LayerId layer, const Rows& q, const Rows& k, const Rows& v, std::span<const float> key_feedback) {
+  LOCI_ASSERT(k.stride == v.stride, "keys and values are laid out alike");
+  append(layer, k, v, key_feedback);
   Rows out = take(config_.q_width());
   const Workspace::Mark scratch(ops_.scratch);
   for (size_t i = 0; tap_ != nullptr && i < items_.size(); ++i) {

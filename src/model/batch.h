@@ -51,7 +51,8 @@ class Batch {
   // Rotates q or k [rows, heads * head_dim] in place with the layer's frequencies.
   void rotate(LayerId layer, Rows x, uint32_t heads);
   // Appends k and v to the layer's cache, then reads it for every row as the plan says. [rows, query_heads * head_dim]
-  Rows attend(LayerId layer, const Rows& q, const Rows& k, const Rows& v);
+  // key_feedback [kv_heads, padded head_dim, kCodeGroup], or empty: what 4-bit keys are rounded by (key_rounding.h).
+  Rows attend(LayerId layer, const Rows& q, const Rows& k, const Rows& v, std::span<const float> key_feedback = {});
 
   // Shows rows to the tap, if there is one.
   void show(LayerId layer, LayerPoint point, const Rows& x) {
@@ -78,7 +79,7 @@ class Batch {
 
   class ItemReader;
 
-  void append(LayerId layer, const Rows& k, const Rows& v);
+  void append(LayerId layer, const Rows& k, const Rows& v, std::span<const float> key_feedback);
   LayerPass pass(size_t item, LayerId layer, const Rows& q);
   void name_reads(LayerId layer, const Rows& q);
   std::span<float> take_lse(LayerId layer);

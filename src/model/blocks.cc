@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "kernels/cpu/kv_codec/key_rounding.h"
 #include "ops/elementwise.h"
 #include "ops/norm.h"
 
@@ -57,6 +58,11 @@ Result<Attention> Attention::load(WeightLoader& weights, const ModelConfig& conf
     LOCI_TRY(out.key_shift_, weights.vector(center, config.kv_width()));
     for (float& x : out.key_shift_) x = -x;
   }
+  if (const std::string feedback = layer_tensor(layer, kKeyFeedback); weights.has(feedback)) {
+    const uint32_t padded = page_layout(KvCodec::kKv4, config.head_dim).padded_dim;
+    const auto size = static_cast<uint32_t>(config.kv_heads * feedback_size(padded));
+    LOCI_TRY(out.key_feedback_, weights.vector(feedback, size));
+  }
   if (options.head_norms) {
     for (const char* name : {"attn_q_norm.weight", "attn_k_norm.weight"}) {
       LOCI_TRY(Norm norm, Norm::load(weights, config, layer_tensor(layer, name), config.head_dim));
@@ -89,7 +95,7 @@ Rows Attention::operator()(Batch& batch, Rows h) const {
   batch.show(layer_, LayerPoint::kQueries, q);
   batch.show(layer_, LayerPoint::kKeys, k);
   batch.show(layer_, LayerPoint::kValues, v);
-  const Rows mixed = batch.attend(layer_, q, k, v);
+  const Rows mixed = batch.attend(layer_, q, k, v, key_feedback_);
   batch.show(layer_, LayerPoint::kMixed, mixed);
   Rows out = batch.take(hidden_);
   output_.project(batch.ops(), mixed, out);

@@ -31,6 +31,8 @@ class Norm {
 // [kv_heads * head_dim], optional: is taken off rotated keys. Scores of a row all change by the same number, so
 // attention stays what it is and keys take less room (docs/quantization.md).
 inline constexpr const char* kKeyCenter = "attn_k.center";
+// [kv_heads * padded head_dim * kCodeGroup], optional: by what 4-bit keys are rounded (key_rounding.h).
+inline constexpr const char* kKeyFeedback = "attn_k.feedback";
 
 // Grouped-query attention with rotary embedding: q, k, v, their optional biases and head norms, and the output
 // projection.
@@ -52,8 +54,9 @@ class Attention {
   Linear qkv_;
   Linear output_;
   std::vector<float> q_bias_, k_bias_, v_bias_;
-  std::vector<float> key_shift_;  // none, or minus the keys' center
-  std::vector<Norm> head_norms_;  // none, or of q and k
+  std::vector<float> key_shift_;     // none, or minus the keys' center
+  std::vector<float> key_feedback_;  // none, or of all KV heads
+  std::vector<Norm> head_norms_;     // none, or of q and k
 };
 
 // down(activation(gate(h)) * up(h))

@@ -26,8 +26,8 @@ TEST(QuantizeCommand, MakesAModelThatRunsAndSaysHowItWasMade) {
   ASSERT_EQ(made.code, 0) << made.err;
   EXPECT_EQ(made.json()["scheme"], "w4a8kv4");
   EXPECT_EQ(made.json()["steps"],
-            "rotate-values,center-keys,smooth-attention,smooth-inputs,turn-inputs,smooth-outputs,turn-gated,clip,"
-            "compensate,sequential");
+            "rotate-values,center-keys,smooth-attention,compensate-keys,smooth-inputs,turn-inputs,smooth-outputs,"
+            "turn-gated,clip,compensate,sequential");
   EXPECT_EQ(made.json()["resumed_layers"], 0);
   EXPECT_EQ(made.json()["bytes"], std::filesystem::file_size(path));
   EXPECT_GT(made.json()["peak_bytes"], 0);
@@ -39,8 +39,8 @@ TEST(QuantizeCommand, MakesAModelThatRunsAndSaysHowItWasMade) {
   EXPECT_EQ(quantization["tokens"], 128);
   EXPECT_EQ(quantization["command"],
             "loci quantize -m stories260k.gguf --scheme w4a8kv4 --group 128 --steps "
-            "rotate-values,center-keys,smooth-attention,smooth-inputs,turn-inputs,smooth-outputs,turn-gated,clip,"
-            "compensate,sequential "
+            "rotate-values,center-keys,smooth-attention,compensate-keys,smooth-inputs,turn-inputs,smooth-outputs,"
+            "turn-gated,clip,compensate,sequential "
             "--embeddings q8_0 "
             "-o small.gguf --sequences 2 --length 64 --calib stories.txt");
   EXPECT_THAT(std::string(quantization["notes"]), HasSubstr("rows of 172 columns stay f16"));
@@ -51,6 +51,7 @@ TEST(QuantizeCommand, MakesAModelThatRunsAndSaysHowItWasMade) {
     EXPECT_LT(layer["error.ffn_up"], 0.2);
     // The exponent is chosen by this very error.
     EXPECT_LE(layer["attention.key_error.after"], layer["attention.key_error.before"]);
+    EXPECT_LE(layer["attention.key_error.compensated"], layer["attention.key_error.after"]);
   }
   EXPECT_THAT(loci_run({"inspect", "-m", path}).out, HasSubstr("quantized to w4a8kv4 by\n  loci quantize"));
   EXPECT_TRUE(loci_run({"inspect", "-m", kStories, "--json"}).json()["quantization"].is_null());
@@ -73,10 +74,11 @@ TEST(QuantizeCommand, ClimbsTheLadder) {
     recipes.push_back(rung["recipe"]);
     EXPECT_GT(rung["mean_nll"], 0.0);
   }
-  EXPECT_EQ(recipes, (std::vector<std::string>{
-                         "the model, 16 bits", "w4a16, groups, plain rounding", "plain rounding, 16-bit cache", "+ kv4",
-                         "+ compensate", "+ rotate-values", "+ center-keys", "+ smooth-attention", "+ smooth-inputs",
-                         "+ turn-inputs", "+ smooth-outputs", "+ turn-gated", "+ clip", "+ sequential"}));
+  EXPECT_EQ(recipes,
+            (std::vector<std::string>{"the model, 16 bits", "w4a16, groups, plain rounding",
+                                      "plain rounding, 16-bit cache", "+ kv4", "+ compensate", "+ rotate-values",
+                                      "+ center-keys", "+ smooth-attention", "+ compensate-keys", "+ smooth-inputs",
+                                      "+ turn-inputs", "+ smooth-outputs", "+ turn-gated", "+ clip", "+ sequential"}));
   EXPECT_FALSE(std::filesystem::exists(folder.path("out.gguf.rung")));
 }
 

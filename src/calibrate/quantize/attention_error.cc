@@ -20,7 +20,7 @@ Matrix head_of(const Matrix& m, size_t head, size_t dim) {
 }
 
 // Keys and values as they come back from pages.
-void store_and_read(KvCodec codec, Matrix& keys, Matrix& values) {
+void store_and_read(KvCodec codec, Matrix& keys, Matrix& values, const float* feedback) {
   const PageLayout layout = page_layout(codec, static_cast<uint32_t>(keys.columns));
   const KvDecodeKernels& decode = kv_decode_kernels(Isa::kScalar);
   std::vector<std::byte> page(layout.bytes);
@@ -28,9 +28,12 @@ void store_and_read(KvCodec codec, Matrix& keys, Matrix& values) {
   for (size_t first = 0; first < keys.rows; first += kPageSlots) {
     const size_t count = std::min<size_t>(kPageSlots, keys.rows - first);
     std::fill(page.begin(), page.end(), std::byte{0});
-    for (size_t i = 0; i < count; ++i) {
-      encode_entry(layout, page.data(), static_cast<uint32_t>(i), keys.row(first + i), values.row(first + i));
-    }
+    encode_entries(layout, page.data(), 0,
+                   {.k = keys.row(first),
+                    .v = values.row(first),
+                    .stride = keys.columns,
+                    .count = static_cast<uint32_t>(count),
+                    .key_feedback = feedback});
     decode.keys(layout, page.data(), tile.data());
     for (size_t i = 0; i < count; ++i) {
       for (size_t d = 0; d < layout.padded_dim; ++d) row[d] = tile[d * kPageSlots + i];
@@ -65,14 +68,15 @@ std::vector<double> attend(const float* query, const Matrix& keys, const Matrix&
 }  // namespace
 
 AttentionErrors attention_errors(const LayerStatistics& seen, const ModelConfig& config, KvCodec codec, bool values,
-                                 ThreadPool& pool) {
+                                 ThreadPool& pool, const std::vector<float>* feedback) {
   const size_t tokens = std::min(seen.queries.rows, seen.keys.rows), dim = config.head_dim;
   const size_t group = config.query_heads / config.kv_heads;
   AttentionErrors out{std::vector<double>(config.kv_heads), std::vector<double>(config.kv_heads)};
   pool.parallel_for(config.kv_heads, [&](size_t head, int) {
     const Matrix k = head_of(seen.keys, head, dim), v = head_of(seen.values, head, dim);
     Matrix stored_k = k, stored_v = v;
-    store_and_read(codec, stored_k, stored_v);
+    const float* of_head = feedback != nullptr ? feedback->data() + feedback->size() / config.kv_heads * head : nullptr;
+    store_and_read(codec, stored_k, stored_v, of_head);
     if (!values) stored_v = v;
     for (size_t q = head * group; q < (head + 1) * group; ++q) {
       for (size_t t = 0; t < tokens; t += kRowStep) {
@@ -98,8 +102,8 @@ double AttentionErrors::share() const {
 }
 
 double attention_error(const LayerStatistics& seen, const ModelConfig& config, KvCodec codec, bool values,
-                       ThreadPool& pool) {
-  return attention_errors(seen, config, codec, values, pool).share();
+                       ThreadPool& pool, const std::vector<float>* feedback) {
+  return attention_errors(seen, config, codec, values, pool, feedback).share();
 }
 
 double key_outliers(const LayerStatistics& seen, const ModelConfig& config) {

@@ -14,13 +14,14 @@ struct AttentionErrors {
 
   double share() const;  // of all heads together: |o - o'| / |o|; 0 without a sample
 };
+// `feedback`: by what 4-bit keys are rounded, or null (key_feedback.h).
 AttentionErrors attention_errors(const LayerStatistics& seen, const ModelConfig& config, KvCodec codec, bool values,
-                                 ThreadPool& pool);
+                                 ThreadPool& pool, const std::vector<float>* feedback = nullptr);
 
 // |o - o'| / |o| over rows of the second half of each sampled piece, all heads; o' reads keys, and values if `values`,
 // as `codec` stores them. 0 without a sample.
 double attention_error(const LayerStatistics& seen, const ModelConfig& config, KvCodec codec, bool values,
-                       ThreadPool& pool);
+                       ThreadPool& pool, const std::vector<float>* feedback = nullptr);
 
 // The largest span of a key channel over the median one of its head, the largest over the heads: how much outlier
 // channels stick out.

@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "calibrate/quantize/attention_error.h"
+#include "calibrate/quantize/key_feedback.h"
 #include "calibrate/quantize/rounding.h"
 #include "calibrate/quantize/sequential.h"
 #include "model/blocks.h"
@@ -38,13 +39,14 @@ class LayerQuantizer {
                  ThreadPool& pool)
       : layer_(layer), config_(config), scheme_(scheme), steps_(steps), pool_(pool) {}
 
-  void fold(LayerId id, const Rotation* rotation) {
+  Status fold(LayerId id, const Rotation* rotation) {
     if (rotation != nullptr) {
       fold_norms(layer_);
       rotate_stream(layer_, *rotation, pool_);
     }
     if (steps_.center_keys) center(id);
     if (steps_.smooth_attention) smooth_attention();
+    if (steps_.compensate_keys) LOCI_CHECK(compensate_keys(id));
     if (config_.turns_inputs) {
       turn_inputs();
     } else if (steps_.smooth_inputs && rotation == nullptr) {
@@ -59,8 +61,10 @@ class LayerQuantizer {
     if (steps_.rotate_values) rotate_values(layer_, Rotation(config_.head_dim), pool_);
     if (steps_.reorder) reorder();
     if (!layer_.seen.keys.empty()) {
-      report_["attention.error"] = attention_error(layer_.seen, config_, scheme_.store, true, pool_);
+      report_["attention.error"] =
+          attention_error(layer_.seen, config_, scheme_.store, true, pool_, layer_.weights.vector(kKeyFeedback));
     }
+    return {};
   }
 
   // What the projections of an input are rounded for: its gram matrix, and by what they are corrected before.
@@ -189,12 +193,14 @@ class LayerQuantizer {
     to.seen.piece_rows = layer_.seen.piece_rows;
   }
 
+  const RopeFrequencies& rope_of(LayerId id) const {
+    return config_.layer_window(id.value) > 0 && config_.rope.size() > 1 ? config_.rope[1] : config_.rope[0];
+  }
+
   // Heads whose attention over stored keys it does not bring nearer keep theirs as they are.
   void center(LayerId id) {
-    const RopeFrequencies& rope =
-        config_.layer_window(id.value) > 0 && config_.rope.size() > 1 ? config_.rope[1] : config_.rope[0];
     std::vector<float> center =
-        key_center(layer_, config_, rope, std::min(config_.trained_context, kCenteredPositions));
+        key_center(layer_, config_, rope_of(id), std::min(config_.trained_context, kCenteredPositions));
     const AttentionErrors before = attention_errors(layer_.seen, config_, scheme_.store, false, pool_);
     LayerUnderWork tried;
     copy_sample(tried);
@@ -247,6 +253,27 @@ class LayerQuantizer {
     smooth_keys(layer_, config_, best);
     report_["keys.smoothed"] = static_cast<double>(std::count(smoothed.begin(), smoothed.end(), true));
     report_["attention.key_error.after"] = least.share();
+  }
+
+  // Heads whose attention it does not bring nearer round each number by itself.
+  Status compensate_keys(LayerId id) {
+    LOCI_TRY(std::vector<float> feedback, key_feedback(layer_.seen, config_, rope_of(id)));
+    const AttentionErrors before = attention_errors(layer_.seen, config_, KvCodec::kKv4, false, pool_);
+    AttentionErrors after = attention_errors(layer_.seen, config_, KvCodec::kKv4, false, pool_, &feedback);
+    const size_t size = feedback.size() / config_.kv_heads;
+    size_t compensated = 0;
+    for (size_t head = 0; head < config_.kv_heads; ++head) {
+      if (after.off[head] < before.off[head]) {
+        ++compensated;
+      } else {
+        after.off[head] = before.off[head];
+        std::fill_n(feedback.begin() + static_cast<std::ptrdiff_t>(head * size), size, 0.0F);
+      }
+    }
+    report_["keys.compensated"] = static_cast<double>(compensated);
+    report_["attention.key_error.compensated"] = after.share();
+    if (compensated > 0) layer_.weights.vectors[kKeyFeedback] = std::move(feedback);
+    return {};
   }
 
   // What rotation of the stream would do better.
@@ -390,7 +417,7 @@ QuantizedTensor store_vector(const std::string& name, std::span<const float> v) 
 Result<QuantizedLayer> quantize_layer(LayerUnderWork layer, LayerId id, const LayerRecipe& recipe,
                                       SequentialInputs* inputs, const Cancelled& cancelled, ThreadPool& pool) {
   LayerQuantizer quantizer(layer, recipe.config, recipe.scheme, recipe.steps, pool);
-  quantizer.fold(id, recipe.rotation);
+  LOCI_CHECK(quantizer.fold(id, recipe.rotation));
   if (inputs != nullptr) LOCI_CHECK(inputs->enter(id, layer.weights, cancelled));
   QuantizedLayer out;
   std::optional<LayerInput> followed;
@@ -413,7 +440,7 @@ Result<QuantizedLayer> quantize_layer(LayerUnderWork layer, LayerId id, const La
 Status pass_layer(LayerUnderWork layer, LayerId id, const LayerRecipe& recipe, const ModelFile& finished,
                   SequentialInputs& inputs, const Cancelled& cancelled, ThreadPool& pool) {
   LayerQuantizer quantizer(layer, recipe.config, recipe.scheme, recipe.steps, pool);
-  quantizer.fold(id, recipe.rotation);
+  LOCI_CHECK(quantizer.fold(id, recipe.rotation));
   LOCI_CHECK(inputs.enter(id, layer.weights, cancelled));
   return inputs.leave(finished, cancelled);
 }

@@ -22,6 +22,7 @@ constexpr StepName kStepNames[] = {{"rotate", &QuantSteps::rotate},
                                    {"rotate-values", &QuantSteps::rotate_values},
                                    {"center-keys", &QuantSteps::center_keys},
                                    {"smooth-attention", &QuantSteps::smooth_attention},
+                                   {"compensate-keys", &QuantSteps::compensate_keys},
                                    {"smooth-inputs", &QuantSteps::smooth_inputs},
                                    {"turn-inputs", &QuantSteps::turn_inputs},
                                    {"smooth-outputs", &QuantSteps::smooth_outputs},
@@ -45,7 +46,8 @@ Result<uint32_t> parse_group(std::string_view text) {
 
 QuantSteps suitable_steps(const QuantScheme& scheme) {
   const bool rounds_keys = scheme.store != KvCodec::kKv16;
-  QuantSteps out{.center_keys = rounds_keys, .smooth_attention = rounds_keys};
+  QuantSteps out{
+      .center_keys = rounds_keys, .smooth_attention = rounds_keys, .compensate_keys = scheme.store == KvCodec::kKv4};
   if (scheme.weight_bits == 16) return out;
   out.rotate_values = out.smooth_inputs = out.smooth_outputs = out.compensate = out.sequential = true;
   out.turn_inputs = out.turn_gated = true;

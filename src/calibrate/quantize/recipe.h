@@ -32,6 +32,7 @@ struct QuantSteps {
   bool rotate_values = false;     // the same of values within a head
   bool center_keys = false;       // the mean of keys is taken off before they are stored
   bool smooth_attention = false;  // B2: key outliers move into queries
+  bool compensate_keys = false;   // 4-bit keys are rounded for the scores that they give
   bool smooth_inputs = false;     // between norms and what reads them; not beside rotate
   bool turn_inputs = false;       // inputs of q, k, v, gate and up are turned behind their norms; not beside rotate
   bool smooth_outputs = false;    // B3: between v and the output projection, up and down
@@ -42,13 +43,13 @@ struct QuantSteps {
   bool sequential = false;        // weights make up for what the layers before are off by
 
   bool need_statistics() const {
-    return center_keys || smooth_attention || smooth_inputs || smooth_outputs || reorder || clip || compensate ||
-           sequential;
+    return center_keys || smooth_attention || compensate_keys || smooth_inputs || smooth_outputs || reorder || clip ||
+           compensate || sequential;
   }
   std::string names() const;  // "rotate,smooth-attention", "none"
 };
 
-// "all": those that suit the scheme (for weights of 16 bits none but center-keys and smooth-attention), without rotate,
+// "all": those that suit the scheme (for weights of 16 bits none but those of keys), without rotate,
 // whose part turn-inputs takes, and reorder, which does not pay; "none"; or names apart by commas.
 Result<QuantSteps> parse_steps(std::string_view text, const QuantScheme& scheme);
 

@@ -11,6 +11,7 @@
 
 #include "engine/plan_run.h"
 #include "io/temporary_folder.h"
+#include "model/blocks.h"
 
 namespace loci {
 namespace {
@@ -99,8 +100,8 @@ class QuantizedFamily : public testing::TestWithParam<const char*> {
 TEST_P(QuantizedFamily, FoldingLeavesLogitsAsTheyAre) {
   const auto quantizer = open_quantizer(model());
   const std::filesystem::path output = folder_.path() / "folded.gguf";
-  const auto made =
-      quantizer->run(run_of({"w16a16kv4", "128", "rotate,rotate-values,center-keys,smooth-attention,reorder"}, output));
+  const auto made = quantizer->run(run_of(
+      {"w16a16kv4", "128", "rotate,rotate-values,center-keys,smooth-attention,compensate-keys,reorder"}, output));
   ASSERT_TRUE(made.ok()) << made.error().message;
   EXPECT_LT(distance(logits_of(model()), logits_of(output)), 3e-3);
 }
@@ -160,7 +161,7 @@ class QuantizedNeedle : public testing::Test {
 
 TEST_F(QuantizedNeedle, InterruptedRunsEndWithTheSameBytes) {
   const auto quantizer = open_quantizer(kNeedle);
-  const std::string steps = "rotate,rotate-values,smooth-attention,compensate,sequential";
+  const std::string steps = "rotate,rotate-values,smooth-attention,compensate-keys,compensate,sequential";
   QuantizeRun run = run_of({"w4a8kv4", "128", steps}, folder_.path() / "whole.gguf");
   ASSERT_TRUE(quantizer->run(run).ok());
 
@@ -260,7 +261,8 @@ TEST_F(QuantizedNeedle, KeepsThePromisesOfOtherModels) {
   const auto quantizer = open_quantizer(kNeedle);
   for (const char* group : {"128", "channel"}) {
     const std::filesystem::path output = folder_.path() / "out.gguf";
-    ASSERT_TRUE(quantizer->run(run_of({"w4a8kv4", group, "none"}, output)).ok());
+    const std::string steps = "center-keys,compensate-keys,turn-inputs,turn-gated";
+    ASSERT_TRUE(quantizer->run(run_of({"w4a8kv4", group, steps}, output)).ok());
     const auto core = test::load_core("dense", {.model = output});
     const std::vector<TokenId> a = test::random_tokens(*core, 200, 1), b = test::random_tokens(*core, 90, 2);
     const test::RowLogits whole = test::run_alone(*core, a, 180);
@@ -291,6 +293,22 @@ TEST_F(QuantizedNeedle, KeepsThePromisesOfOtherModels) {
   }
 }
 
+// The file says by what keys are rounded, and the engine does it.
+TEST_F(QuantizedNeedle, CompensatedKeysBringLogitsNearer) {
+  const auto quantizer = open_quantizer(kNeedle);
+  const test::RowLogits right = logits_of(kNeedle);
+  const auto off = [&](const char* steps) {
+    const std::filesystem::path output = folder_.path() / "out.gguf";
+    EXPECT_TRUE(quantizer->run(run_of({"w16a16kv4", "128", steps}, output)).ok());
+    const auto file = open_model_file(output);
+    const std::string last = layer_tensor(LayerId(quantizer->config().layers - 1), kKeyFeedback);
+    EXPECT_EQ((*file)->find(last) != nullptr, std::string(steps) == "compensate-keys");
+    return distance(right, logits_of(output, "dense"));
+  };
+  const double plain = off("none"), compensated = off("compensate-keys");
+  EXPECT_LT(compensated, 0.95 * plain);
+}
+
 TEST_F(QuantizedNeedle, QuantizedModelsAreNotQuantizedAgain) {
   const auto quantizer = open_quantizer(kNeedle);
   const std::filesystem::path output = folder_.path() / "out.gguf";
@@ -313,8 +331,8 @@ TEST(Recipes, SchemesAndStepsAreReadAndRefused) {
   EXPECT_FALSE(parse_scheme("w4a16kv4", "channel").ok());
   const QuantScheme grouped = *parse_scheme("w4a8kv4", "128"), channel = *parse_scheme("w4a8kv16", "channel");
   EXPECT_EQ(parse_steps("all", grouped)->names(),
-            "rotate-values,center-keys,smooth-attention,smooth-inputs,turn-inputs,smooth-outputs,turn-gated,clip,"
-            "compensate,sequential");
+            "rotate-values,center-keys,smooth-attention,compensate-keys,smooth-inputs,turn-inputs,smooth-outputs,"
+            "turn-gated,clip,compensate,sequential");
   EXPECT_EQ(parse_steps("all", channel)->names(),
             "rotate-values,smooth-inputs,turn-inputs,smooth-outputs,turn-gated,clip,compensate,sequential");
   EXPECT_EQ(parse_steps("clip,rotate", grouped)->names(), "rotate,clip");

@@ -5,6 +5,7 @@
 
 #include "base/half.h"
 #include "kernels/cpu/kv_codec/hadamard.h"
+#include "kernels/cpu/kv_codec/key_rounding.h"
 #include "kernels/cpu/kv_codec/kv_codec.h"
 
 namespace loci {
@@ -145,6 +146,12 @@ struct ScaleColumns {
   size_t minimums;
 };
 
+void store_scale(std::byte* page, ScaleColumns columns, uint32_t slot, uint32_t dim, const Scale& scale) {
+  const size_t column = (size_t{dim} / kCodeGroup * kPageSlots + slot) * 2;
+  store_half(page + columns.steps + column, scale.step);
+  store_half(page + columns.minimums + column, scale.minimum);
+}
+
 // x [padded_dim], bounded.
 template <typename WriteCodes>
 void encode_side(const PageLayout& layout, std::byte* page, uint32_t slot, const float* x, ScaleColumns columns,
@@ -155,9 +162,32 @@ void encode_side(const PageLayout& layout, std::byte* page, uint32_t slot, const
     uint8_t codes[kCodeGroup];
     codes_of(x + dim, scale, levels, codes);
     write_codes(layout, page, slot, dim, codes);
-    const size_t column = (size_t{dim} / kCodeGroup * kPageSlots + slot) * 2;
-    store_half(page + columns.steps + column, scale.step);
-    store_half(page + columns.minimums + column, scale.minimum);
+    store_scale(page, columns, slot, dim, scale);
+  }
+}
+
+ScaleColumns key_columns(const PageLayout& layout) { return {layout.key_scales, layout.key_minimums}; }
+ScaleColumns value_columns(const PageLayout& layout) { return {layout.value_scales, layout.value_minimums}; }
+
+// keys [count][padded_dim], rotated and bounded, count at most kKeyLanes.
+void encode_keys_for_scores(const PageLayout& layout, std::byte* page, uint32_t first_slot,
+                            const float (*keys)[kMaxHeadDim], uint32_t count, const float* feedback) {
+  for (uint32_t dim = 0; dim < layout.padded_dim; dim += kCodeGroup) {
+    KeyGroup group{};
+    for (uint32_t lane = 0; lane < count; ++lane) {
+      const Scale scale = scale_of(keys[lane] + dim, 15.0F);
+      store_scale(page, key_columns(layout), first_slot + lane, dim, scale);
+      group.steps[lane] = to_float(scale.step);
+      group.minimums[lane] = to_float(scale.minimum);
+      for (uint32_t d = 0; d < kCodeGroup; ++d) group.numbers[d][lane] = keys[lane][dim + d];
+    }
+    uint8_t codes[kCodeGroup][kKeyLanes];
+    round_keys(group, feedback + size_t{dim} * kCodeGroup, codes);
+    for (uint32_t lane = 0; lane < count; ++lane) {
+      uint8_t of_key[kCodeGroup];
+      for (uint32_t d = 0; d < kCodeGroup; ++d) of_key[d] = codes[d][lane];
+      write_key_codes(layout, page, first_slot + lane, dim, of_key);
+    }
   }
 }
 
@@ -176,21 +206,45 @@ void pad(const PageLayout& layout, const float* x, float* padded) {
   std::fill(padded + layout.head_dim, padded + layout.padded_dim, 0.0F);
 }
 
+void rotated_key(const PageLayout& layout, const float* k, float* key) {
+  pad(layout, k, key);
+  rotate_groups(key, layout.padded_dim);
+  for (uint32_t dim = 0; dim < layout.padded_dim; ++dim) key[dim] = bounded(key[dim]);
+}
+
 }  // namespace
 
 void encode_entry(const PageLayout& layout, std::byte* page, uint32_t slot, const float* k, const float* v) {
-  float key[kMaxHeadDim];
-  float value[kMaxHeadDim];
-  pad(layout, k, key);
+  float key[kMaxHeadDim], value[kMaxHeadDim];
   pad(layout, v, value);
   if (layout.codec == KvCodec::kKv16) {
+    pad(layout, k, key);
     encode_halves(layout, page, slot, key, value);
     return;
   }
-  rotate_groups(key, layout.padded_dim);
-  for (uint32_t dim = 0; dim < layout.padded_dim; ++dim) key[dim] = bounded(key[dim]);
-  encode_side(layout, page, slot, key, {layout.key_scales, layout.key_minimums}, write_key_codes);
-  encode_side(layout, page, slot, value, {layout.value_scales, layout.value_minimums}, write_value_codes);
+  rotated_key(layout, k, key);
+  encode_side(layout, page, slot, key, key_columns(layout), write_key_codes);
+  encode_side(layout, page, slot, value, value_columns(layout), write_value_codes);
+}
+
+void encode_entries(const PageLayout& layout, std::byte* page, uint32_t first_slot, const NewEntries& entries) {
+  if (layout.codec != KvCodec::kKv4 || entries.key_feedback == nullptr) {
+    for (uint32_t i = 0; i < entries.count; ++i) {
+      encode_entry(layout, page, first_slot + i, entries.k + i * entries.stride, entries.v + i * entries.stride);
+    }
+    return;
+  }
+  for (uint32_t first = 0; first < entries.count; first += kKeyLanes) {
+    const uint32_t count = std::min(kKeyLanes, entries.count - first);
+    float keys[kKeyLanes][kMaxHeadDim];
+    for (uint32_t i = 0; i < count; ++i) {
+      float value[kMaxHeadDim];
+      rotated_key(layout, entries.k + (first + i) * entries.stride, keys[i]);
+      pad(layout, entries.v + (first + i) * entries.stride, value);
+      encode_side(layout, page, first_slot + first + i, value, value_columns(layout), write_value_codes);
+    }
+    encode_keys_for_scores(layout, page, first_slot + first, keys, count, entries.key_feedback);
+  }
 }
 
 namespace {

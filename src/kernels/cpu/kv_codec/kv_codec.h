@@ -20,6 +20,18 @@ namespace loci {
 // by at most half a step. Their keys are rotated (rotate_groups) before they are coded.
 void encode_entry(const PageLayout& layout, std::byte* page, uint32_t slot, const float* k, const float* v);
 
+struct NewEntries {
+  const float* k = nullptr;  // of the first: [head_dim]
+  const float* v = nullptr;
+  size_t stride = 0;  // floats from one entry's to the next one's
+  uint32_t count = 0;
+  const float* key_feedback = nullptr;  // [padded_dim][kCodeGroup] of the KV head, or null (key_rounding.h)
+};
+
+// Encodes entries into `first_slot` and what follows it, in one page. With feedback, kv4 rounds keys for the scores
+// that they give: a number may then be off by more than half a step.
+void encode_entries(const PageLayout& layout, std::byte* page, uint32_t first_slot, const NewEntries& entries);
+
 // Copies one encoded entry, bit for bit, from a page to another of the same layout.
 void copy_entry(const PageLayout& layout, const std::byte* from, uint32_t from_slot, std::byte* to, uint32_t to_slot);
 // Copies entries `slots` of a page into to_first, to_first + 1, ... of another of the same layout. Walks through both
