@@ -72,6 +72,7 @@ class SequenceCache {
   SequenceCache fork() const;
 
   uint32_t tokens() const { return tokens_; }
+  const PageLayout& page(LayerId layer) const { return layout_->page(layer); }
   std::span<const Table> tables(LayerId layer) const { return layers_[layer.value].tables; }
   const Pattern& pattern(LayerId layer, size_t table) const { return layers_[layer.value].patterns[table]; }
 

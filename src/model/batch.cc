@@ -9,10 +9,16 @@ namespace loci {
 namespace {
 // Entries from which writing them is worth waking the workers for.
 constexpr size_t kSpreadEntries = 16;
+
+// Of one key outside of its page.
+size_t rounded_bytes(const ModelConfig& config) {
+  return rounded_key_bytes(page_layout(KvCodec::kKv4, config.head_dim).padded_dim);
+}
 }  // namespace
 
 size_t Batch::scratch_bytes(const ModelConfig& config, size_t rows) {
-  size_t bytes = Workspace::bytes_of<int32_t>(rows) + Workspace::bytes_of<PageWrite>(rows * config.kv_heads);
+  size_t bytes = Workspace::bytes_of<int32_t>(rows) + Workspace::bytes_of<PageWrite>(rows * config.kv_heads) +
+                 Workspace::bytes_of<std::byte>(rows * config.kv_heads * rounded_bytes(config));
   for (const RopeFrequencies& rope : config.rope)
     bytes += Workspace::bytes_of<float>(rows * 2 * rope.inverse_frequencies.size());
   return bytes;
@@ -30,6 +36,7 @@ Batch::Batch(OpContext& ops, const ModelConfig& config, Executor& executor, cons
       edits_(items.size()) {
   for (const BatchItem& item : items) rows_ += item.rows;
   writes_ = ops.scratch.take<PageWrite>(size_t{rows_} * config.kv_heads);
+  rounded_keys_ = ops.scratch.take<std::byte>(size_t{rows_} * config.kv_heads * rounded_bytes(config));
   const std::span<int32_t> positions = ops.scratch.take<int32_t>(rows_);
   for (const BatchItem& item : items) {
     for (uint32_t i = 0; i < item.rows; ++i)
@@ -47,7 +54,28 @@ void Batch::rotate(LayerId layer, Rows x, uint32_t heads) {
   loci::rotate(ops_, x, heads, config_.head_dim, config_.rope_pairing, angles);
 }
 
-void Batch::append(LayerId layer, const Rows& k, const Rows& v, std::span<const float> key_feedback) {
+// All heads of a row together, before they go to their pages.
+void Batch::round_keys(LayerId layer, const Rows& k, const KeyFeedback& feedback) {
+  const auto stores_kv4 = [&](const BatchItem& item) { return item.cache->page(layer).codec == KvCodec::kKv4; };
+  if (std::none_of(items_.begin(), items_.end(), stores_kv4)) return;
+  const PageLayout page = page_layout(KvCodec::kKv4, config_.head_dim);
+  const size_t row_bytes = config_.kv_heads * rounded_bytes(config_);
+  const auto round = [&](size_t block, int) {
+    const auto first = static_cast<uint32_t>(block * kKeyEntries), count = std::min(kKeyEntries, rows_ - first);
+    loci::round_keys(ops_.isa, page, feedback, {k.data + size_t{first} * k.stride, count, k.width, k.stride},
+                     rounded_keys_.data() + first * row_bytes);
+  };
+  const size_t blocks = (size_t{rows_} + kKeyEntries - 1) / kKeyEntries;
+  if (size_t{rows_} * config_.kv_heads >= kSpreadEntries) {
+    ops_.pool.parallel_for(blocks, round);
+  } else {
+    for (size_t block = 0; block < blocks; ++block) round(block, 0);
+  }
+}
+
+void Batch::append(LayerId layer, const Rows& k, const Rows& v, const KeyFeedback* key_feedback) {
+  if (key_feedback != nullptr) round_keys(layer, k, *key_feedback);
+  const size_t key_bytes = rounded_bytes(config_), row_bytes = config_.kv_heads * key_bytes;
   size_t count = 0, entries = 0;
   for (const BatchItem& item : items_) {
     item.cache->append(layer, item.rows);
@@ -68,14 +96,14 @@ void Batch::append(LayerId layer, const Rows& k, const Rows& v, std::span<const 
     const PageWrite& w = writes_[index];
     const uint32_t head = w.item->cache->tables(layer)[w.table].heads()[w.head].value;
     const size_t column = size_t{head} * config_.head_dim, row = w.item->first_row + w.first_row;
-    const float* feedback =
-        key_feedback.empty() ? nullptr : &key_feedback[key_feedback.size() / config_.kv_heads * head];
+    const std::byte* rounded = rounded_keys_.data() + row * row_bytes + head * key_bytes;
     w.item->cache->write_entries(layer, w.table, w.head, w.item->first_position + w.first_row,
                                  {.k = k.row(row) + column,
                                   .v = v.row(row) + column,
                                   .stride = k.stride,
                                   .count = w.rows,
-                                  .key_feedback = feedback});
+                                  .rounded_keys = key_feedback != nullptr ? rounded : nullptr,
+                                  .rounded_stride = row_bytes});
   };
   if (entries >= kSpreadEntries) {
     ops_.pool.parallel_for(count, write);
@@ -180,7 +208,7 @@ void Batch::after_read(LayerId layer, const Rows& q, Rows out, std::span<float> 
   }
 }
 
-Rows Batch::attend(LayerId layer, const Rows& q, const Rows& k, const Rows& v, std::span<const float> key_feedback) {
+Rows Batch::attend(LayerId layer, const Rows& q, const Rows& k, const Rows& v, const KeyFeedback* key_feedback) {
   LOCI_ASSERT(k.stride == v.stride, "keys and values are laid out alike");
   append(layer, k, v, key_feedback);
   Rows out = take(config_.q_width());

@@ -10,6 +10,7 @@
 #include "attention/stages/stages.h"
 #include "attention/stages/tap.h"
 #include "cache/sequence_cache.h"
+#include "kernels/cpu/kv_codec/key_rounding.h"
 #include "model/config.h"
 #include "ops/context.h"
 #include "tensor/rows.h"
@@ -51,8 +52,8 @@ class Batch {
   // Rotates q or k [rows, heads * head_dim] in place with the layer's frequencies.
   void rotate(LayerId layer, Rows x, uint32_t heads);
   // Appends k and v to the layer's cache, then reads it for every row as the plan says. [rows, query_heads * head_dim]
-  // key_feedback [kv_heads, padded head_dim, kCodeGroup], or empty: what 4-bit keys are rounded by (key_rounding.h).
-  Rows attend(LayerId layer, const Rows& q, const Rows& k, const Rows& v, std::span<const float> key_feedback = {});
+  // `key_feedback`, of all KV heads, or null: by what 4-bit keys are rounded.
+  Rows attend(LayerId layer, const Rows& q, const Rows& k, const Rows& v, const KeyFeedback* key_feedback = nullptr);
 
   // Shows rows to the tap, if there is one.
   void show(LayerId layer, LayerPoint point, const Rows& x) {
@@ -79,7 +80,8 @@ class Batch {
 
   class ItemReader;
 
-  void append(LayerId layer, const Rows& k, const Rows& v, std::span<const float> key_feedback);
+  void round_keys(LayerId layer, const Rows& k, const KeyFeedback& feedback);
+  void append(LayerId layer, const Rows& k, const Rows& v, const KeyFeedback* key_feedback);
   LayerPass pass(size_t item, LayerId layer, const Rows& q);
   void name_reads(LayerId layer, const Rows& q);
   std::span<float> take_lse(LayerId layer);
@@ -92,8 +94,9 @@ class Batch {
   std::span<const BatchItem> items_;
   Tap* tap_;
   uint32_t rows_ = 0;
-  std::span<PageWrite> writes_;  // of a layer: one a row and head at most
-  std::vector<Rows> rope_;       // cos and sin of every row, per frequency set
+  std::span<PageWrite> writes_;        // of a layer: one a row and head at most
+  std::span<std::byte> rounded_keys_;  // of a layer: [rows][kv_heads][rounded_key_bytes]
+  std::vector<Rows> rope_;             // cos and sin of every row, per frequency set
   std::vector<Read> reads_;
   std::vector<std::vector<Selection>> selections_;  // by item, of the layer that is read
   std::vector<std::vector<ExtraEntry>> extras_;     // by read

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 
-#include "kernels/cpu/kv_codec/key_rounding.h"
 #include "ops/elementwise.h"
 #include "ops/norm.h"
 
@@ -61,7 +60,8 @@ Result<Attention> Attention::load(WeightLoader& weights, const ModelConfig& conf
   if (const std::string feedback = layer_tensor(layer, kKeyFeedback); weights.has(feedback)) {
     const uint32_t padded = page_layout(KvCodec::kKv4, config.head_dim).padded_dim;
     const auto size = static_cast<uint32_t>(config.kv_heads * feedback_size(padded));
-    LOCI_TRY(out.key_feedback_, weights.vector(feedback, size));
+    LOCI_TRY(const std::vector<float> shares, weights.vector(feedback, size));
+    out.key_feedback_.emplace(shares, config.kv_heads, padded);
   }
   if (options.head_norms) {
     for (const char* name : {"attn_q_norm.weight", "attn_k_norm.weight"}) {
@@ -95,7 +95,7 @@ Rows Attention::operator()(Batch& batch, Rows h) const {
   batch.show(layer_, LayerPoint::kQueries, q);
   batch.show(layer_, LayerPoint::kKeys, k);
   batch.show(layer_, LayerPoint::kValues, v);
-  const Rows mixed = batch.attend(layer_, q, k, v, key_feedback_);
+  const Rows mixed = batch.attend(layer_, q, k, v, key_feedback_ ? &*key_feedback_ : nullptr);
   batch.show(layer_, LayerPoint::kMixed, mixed);
   Rows out = batch.take(hidden_);
   output_.project(batch.ops(), mixed, out);

@@ -54,9 +54,9 @@ class Attention {
   Linear qkv_;
   Linear output_;
   std::vector<float> q_bias_, k_bias_, v_bias_;
-  std::vector<float> key_shift_;     // none, or minus the keys' center
-  std::vector<float> key_feedback_;  // none, or of all KV heads
-  std::vector<Norm> head_norms_;     // none, or of q and k
+  std::vector<float> key_shift_;  // none, or minus the keys' center
+  std::optional<KeyFeedback> key_feedback_;
+  std::vector<Norm> head_norms_;  // none, or of q and k
 };
 
 // down(activation(gate(h)) * up(h))

@@ -31,9 +31,29 @@ struct Entries {
     for (uint32_t i = 0; i < c; i += 3) k[size_t{i} * d + random() % d] *= 20;  // outliers
     std::fill_n(k.begin(), d, 0.0F);                                            // a key whose groups have no range
   }
-  NewEntries all(const float* feedback) const { return {k.data(), v.data(), dim, count, feedback}; }
-  NewEntries one(uint32_t i, const float* feedback) const {
-    return {k.data() + size_t{i} * dim, v.data() + size_t{i} * dim, dim, 1, feedback};
+  // In slots `first` and on; as one run, or one by one; without feedback if there are no shares.
+  std::vector<std::byte> page(const PageLayout& layout, uint32_t first, const std::vector<float>& shares,
+                              bool one_run = true) const {
+    std::vector<std::byte> out(layout.bytes), rounded(count * rounded_key_bytes(layout.padded_dim));
+    const size_t bytes = rounded_key_bytes(layout.padded_dim);
+    if (!shares.empty()) {
+      const KeyFeedback feedback(shares, 1, layout.padded_dim);
+      for (uint32_t i = 0; i < count; i += one_run ? count : 1) {
+        const Rows keys{const_cast<float*>(&k[size_t{i} * dim]), one_run ? count : 1, dim, dim};
+        round_keys(Isa::kScalar, layout, feedback, keys, rounded.data() + i * bytes);
+      }
+    }
+    const uint32_t run = one_run ? count : 1;
+    for (uint32_t i = 0; i < count; i += run) {
+      encode_entries(layout, out.data(), first + i,
+                     {.k = &k[size_t{i} * dim],
+                      .v = &v[size_t{i} * dim],
+                      .stride = dim,
+                      .count = run,
+                      .rounded_keys = shares.empty() ? nullptr : rounded.data() + i * bytes,
+                      .rounded_stride = bytes});
+    }
+    return out;
   }
   uint32_t dim, count;
   std::vector<float> k, v;
@@ -45,29 +65,45 @@ TEST(KeyRounding, WithoutFeedbackEachNumberIsRoundedByItself) {
     const PageLayout layout = page_layout(KvCodec::kKv4, dim);
     const Entries entries(dim, 21, random);
     const std::vector<float> none(feedback_size(layout.padded_dim));
-    std::vector<std::byte> together(layout.bytes), alone(layout.bytes);
-    encode_entries(layout, together.data(), 7, entries.all(none.data()));
+    std::vector<std::byte> alone(layout.bytes);
     for (uint32_t i = 0; i < entries.count; ++i)
       encode_entry(layout, alone.data(), 7 + i, &entries.k[size_t{i} * dim], &entries.v[size_t{i} * dim]);
-    EXPECT_TRUE(together == alone) << dim;
+    EXPECT_TRUE(entries.page(layout, 7, none) == alone) << dim;
+    EXPECT_TRUE(entries.page(layout, 7, {}) == alone) << dim;
   }
 }
 
-TEST(KeyRounding, EntriesComeOutTheSameInAnyCompany) {
+TEST(KeyRounding, FeedbackChangesCodesOfKeysAlone) {
   std::mt19937 random(2);
   for (const uint32_t dim : kKeyDims) {
     const PageLayout layout = page_layout(KvCodec::kKv4, dim);
     const Entries entries(dim, 21, random);
-    const std::vector<float> feedback = numbers(feedback_size(layout.padded_dim), 0.2F, random);
-    std::vector<std::byte> together(layout.bytes), alone(layout.bytes), plain(layout.bytes);
-    encode_entries(layout, together.data(), 7, entries.all(feedback.data()));
-    for (uint32_t i = 0; i < entries.count; ++i)
-      encode_entries(layout, alone.data(), 7 + i, entries.one(i, feedback.data()));
-    encode_entries(layout, plain.data(), 7, entries.all(nullptr));
-    EXPECT_TRUE(together == alone) << dim;
-    EXPECT_FALSE(together == plain) << dim;
-    // Steps, minimums and all of values are as they are without.
-    EXPECT_EQ(0, std::memcmp(&together[layout.values], &plain[layout.values], layout.bytes - layout.values)) << dim;
+    const std::vector<float> shares = numbers(feedback_size(layout.padded_dim), 0.2F, random);
+    const std::vector<std::byte> with = entries.page(layout, 7, shares), plain = entries.page(layout, 7, {});
+    EXPECT_TRUE(with == entries.page(layout, 7, shares, false)) << dim;
+    EXPECT_FALSE(with == plain) << dim;
+    EXPECT_EQ(0, std::memcmp(&with[layout.values], &plain[layout.values], layout.bytes - layout.values)) << dim;
+  }
+}
+
+// Heads share vectors with one another, but nothing else.
+TEST(KeyRounding, HeadsComeOutAsAlone) {
+  std::mt19937 random(6);
+  for (const uint32_t dim : kKeyDims) {
+    const PageLayout layout = page_layout(KvCodec::kKv4, dim);
+    for (const uint32_t heads : {1u, 3u, 8u}) {
+      std::vector<float> keys = numbers(size_t{heads} * dim, 1, random);
+      const size_t size = feedback_size(layout.padded_dim), bytes = rounded_key_bytes(layout.padded_dim);
+      const std::vector<float> shares = numbers(heads * size, 0.2F, random);
+      std::vector<std::byte> together(heads * bytes), alone(heads * bytes);
+      round_keys(Isa::kScalar, layout, KeyFeedback(shares, heads, layout.padded_dim),
+                 {keys.data(), 1, heads * dim, heads * dim}, together.data());
+      for (uint32_t h = 0; h < heads; ++h) {
+        const KeyFeedback own({&shares[h * size], size}, 1, layout.padded_dim);
+        round_keys(Isa::kScalar, layout, own, {&keys[size_t{h} * dim], 1, dim, dim}, &alone[h * bytes]);
+      }
+      EXPECT_TRUE(together == alone) << dim << " " << heads;
+    }
   }
 }
 
@@ -77,8 +113,7 @@ TEST(KeyRounding, RoundsAsPlainCodeWould) {
   const PageLayout layout = page_layout(KvCodec::kKv4, 64);
   const Entries entries(64, 40, random);
   const std::vector<float> feedback = numbers(feedback_size(64), 0.3F, random);
-  std::vector<std::byte> page(layout.bytes);
-  encode_entries(layout, page.data(), 0, entries.all(feedback.data()));
+  const std::vector<std::byte> page = entries.page(layout, 0, feedback);
   std::vector<float> tile(size_t{64} * kPageSlots);
   kv_decode_kernels(Isa::kScalar).keys(layout, page.data(), tile.data());
   uint32_t moved = 0;
@@ -105,16 +140,33 @@ TEST(KeyRounding, RoundsAsPlainCodeWould) {
   EXPECT_GT(moved, 100u) << "feedback brings numbers to other codes than the nearest";
 }
 
+TEST(KeyRounding, InstructionSetsAgree) {
+  std::mt19937 random(7);
+  for (const uint32_t dim : kKeyDims) {
+    const PageLayout layout = page_layout(KvCodec::kKv4, dim);
+    const size_t bytes = rounded_key_bytes(layout.padded_dim);
+    for (const float scale : {0.2F, 1e20F}) {
+      const KeyFeedback feedback(numbers(3 * feedback_size(layout.padded_dim), scale, random), 3, layout.padded_dim);
+      std::vector<float> keys = numbers(size_t{7} * 3 * dim, 1, random);  // one run of entries and three alone
+      const Rows entries{keys.data(), 7, 3 * dim, 3 * dim};
+      std::vector<std::byte> scalar(7 * 3 * bytes);
+      round_keys(Isa::kScalar, layout, feedback, entries, scalar.data());
+      for (const Isa isa : supported_isas()) {
+        std::vector<std::byte> out(scalar.size());
+        round_keys(isa, layout, feedback, entries, out.data());
+        EXPECT_TRUE(out == scalar) << dim << " " << to_string(isa);
+      }
+    }
+  }
+}
+
 TEST(KeyRounding, OtherCodecsRoundEachNumberByItself) {
   std::mt19937 random(4);
   for (const KvCodec codec : {KvCodec::kKv16, KvCodec::kKv8}) {
     const PageLayout layout = page_layout(codec, 64);
     const Entries entries(64, 9, random);
     const std::vector<float> feedback = numbers(feedback_size(64), 0.3F, random);
-    std::vector<std::byte> with(layout.bytes), without(layout.bytes);
-    encode_entries(layout, with.data(), 3, entries.all(feedback.data()));
-    encode_entries(layout, without.data(), 3, entries.all(nullptr));
-    EXPECT_TRUE(with == without) << to_string(codec);
+    EXPECT_TRUE(entries.page(layout, 3, feedback) == entries.page(layout, 3, {})) << to_string(codec);
   }
 }
 
@@ -127,9 +179,7 @@ TEST(KeyRounding, HostileFeedbackLeavesPagesFinite) {
   entries.k[4 * 64 + 2] = std::nanf("");
   const float infinity = std::numeric_limits<float>::infinity();
   for (const float x : {infinity, -infinity, std::nanf(""), 3e38F, -1e20F}) {
-    const std::vector<float> feedback(feedback_size(64), x);
-    std::vector<std::byte> page(layout.bytes);
-    encode_entries(layout, page.data(), 0, entries.all(feedback.data()));
+    const std::vector<std::byte> page = entries.page(layout, 0, std::vector<float>(feedback_size(64), x));
     EXPECT_TRUE(page_is_finite(layout, page.data()));
     std::vector<float> tile(size_t{64} * kPageSlots);
     kv_decode_kernels(Isa::kScalar).keys(layout, page.data(), tile.data());

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <optional>
 
 #include "kernels/cpu/kv_codec/hadamard.h"
+#include "kernels/cpu/kv_codec/key_rounding.h"
 #include "kernels/cpu/kv_codec/kv_codec.h"
 
 namespace loci {
@@ -20,20 +22,27 @@ Matrix head_of(const Matrix& m, size_t head, size_t dim) {
 }
 
 // Keys and values as they come back from pages.
-void store_and_read(KvCodec codec, Matrix& keys, Matrix& values, const float* feedback) {
+void store_and_read(KvCodec codec, Matrix& keys, Matrix& values, const KeyFeedback* feedback) {
   const PageLayout layout = page_layout(codec, static_cast<uint32_t>(keys.columns));
   const KvDecodeKernels& decode = kv_decode_kernels(Isa::kScalar);
-  std::vector<std::byte> page(layout.bytes);
+  const size_t key_bytes = rounded_key_bytes(layout.padded_dim);
+  std::vector<std::byte> page(layout.bytes), rounded(kPageSlots * key_bytes);
   std::vector<float> tile(size_t{kPageSlots} * layout.padded_dim), row(layout.padded_dim);
   for (size_t first = 0; first < keys.rows; first += kPageSlots) {
     const size_t count = std::min<size_t>(kPageSlots, keys.rows - first);
     std::fill(page.begin(), page.end(), std::byte{0});
+    if (feedback != nullptr) {
+      const auto width = static_cast<uint32_t>(keys.columns);
+      const Rows of_page{keys.row(first), static_cast<uint32_t>(count), width, width};
+      round_keys(Isa::kScalar, layout, *feedback, of_page, rounded.data());
+    }
     encode_entries(layout, page.data(), 0,
                    {.k = keys.row(first),
                     .v = values.row(first),
                     .stride = keys.columns,
                     .count = static_cast<uint32_t>(count),
-                    .key_feedback = feedback});
+                    .rounded_keys = feedback != nullptr ? rounded.data() : nullptr,
+                    .rounded_stride = key_bytes});
     decode.keys(layout, page.data(), tile.data());
     for (size_t i = 0; i < count; ++i) {
       for (size_t d = 0; d < layout.padded_dim; ++d) row[d] = tile[d * kPageSlots + i];
@@ -75,8 +84,13 @@ AttentionErrors attention_errors(const LayerStatistics& seen, const ModelConfig&
   pool.parallel_for(config.kv_heads, [&](size_t head, int) {
     const Matrix k = head_of(seen.keys, head, dim), v = head_of(seen.values, head, dim);
     Matrix stored_k = k, stored_v = v;
-    const float* of_head = feedback != nullptr ? feedback->data() + feedback->size() / config.kv_heads * head : nullptr;
-    store_and_read(codec, stored_k, stored_v, of_head);
+    std::optional<KeyFeedback> of_head;
+    if (feedback != nullptr) {
+      const size_t size = feedback->size() / config.kv_heads;
+      of_head.emplace(std::span(*feedback).subspan(head * size, size), 1,
+                      page_layout(codec, config.head_dim).padded_dim);
+    }
+    store_and_read(codec, stored_k, stored_v, of_head ? &*of_head : nullptr);
     if (!values) stored_v = v;
     for (size_t q = head * group; q < (head + 1) * group; ++q) {
       for (size_t t = 0; t < tokens; t += kRowStep) {

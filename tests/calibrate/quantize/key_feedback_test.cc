@@ -41,9 +41,9 @@ void rotate_to(std::vector<float>& x, const ModelConfig& config, double position
   }
 }
 
-class KeyFeedback : public testing::TestWithParam<RopePairing> {
+class CalibratedFeedback : public testing::TestWithParam<RopePairing> {
  protected:
-  KeyFeedback() : config_(two_heads(GetParam())) {
+  CalibratedFeedback() : config_(two_heads(GetParam())) {
     for (std::vector<float>& direction : directions_) direction = numbers();
     seen_.piece_rows = kPiece;
     seen_.queries = Matrix(2 * kPiece, config_.q_width());
@@ -77,15 +77,26 @@ class KeyFeedback : public testing::TestWithParam<RopePairing> {
     return out;
   }
   // Of the scores of queries at `position` with random keys stored in 4 bits: mean squares of what they are off by.
-  double score_error(double position, const float* feedback) {
+  double score_error(double position, std::span<const float> shares) {
     const PageLayout layout = page_layout(KvCodec::kKv4, kDim);
     std::vector<float> keys, tile(size_t{kDim} * kPageSlots), page_keys;
     for (uint32_t i = 0; i < kPageSlots; ++i) {
       const std::vector<float> k = numbers();
       keys.insert(keys.end(), k.begin(), k.end());
     }
-    std::vector<std::byte> page(layout.bytes);
-    encode_entries(layout, page.data(), 0, {keys.data(), keys.data(), kDim, kPageSlots, feedback});
+    const size_t bytes = rounded_key_bytes(kDim);
+    std::vector<std::byte> page(layout.bytes), rounded(kPageSlots * bytes);
+    if (!shares.empty()) {
+      const Rows rows{keys.data(), kPageSlots, kDim, kDim};
+      round_keys(Isa::kScalar, layout, KeyFeedback(shares, 1, kDim), rows, rounded.data());
+    }
+    encode_entries(layout, page.data(), 0,
+                   {.k = keys.data(),
+                    .v = keys.data(),
+                    .stride = kDim,
+                    .count = kPageSlots,
+                    .rounded_keys = shares.empty() ? nullptr : rounded.data(),
+                    .rounded_stride = bytes});
     kv_decode_kernels(Isa::kScalar).keys(layout, page.data(), tile.data());
     double sum = 0;
     for (int round = 0; round < 64; ++round) {
@@ -108,21 +119,22 @@ class KeyFeedback : public testing::TestWithParam<RopePairing> {
   LayerStatistics seen_;
 };
 
-TEST_P(KeyFeedback, ScoresAreNearerOverTheContext) {
+TEST_P(CalibratedFeedback, ScoresAreNearerOverTheContext) {
   const Result<std::vector<float>> feedback = key_feedback(seen_, config_, config_.rope[0]);
   ASSERT_TRUE(feedback.ok()) << feedback.error().message;
   ASSERT_EQ(feedback->size(), kHeads * feedback_size(kDim));
   double plain = 0, compensated[kHeads] = {};
   for (double position = 31; position < config_.trained_context; position += 127) {
-    plain += score_error(position, nullptr);
+    plain += score_error(position, {});
     for (size_t head = 0; head < kHeads; ++head)
-      compensated[head] += score_error(position, feedback->data() + head * feedback_size(kDim));
+      compensated[head] +=
+          score_error(position, std::span(*feedback).subspan(head * feedback_size(kDim), feedback_size(kDim)));
   }
   for (const double c : compensated) EXPECT_LT(c, 0.9 * plain);
 }
 
 // Queries that do not turn are the ones that can be made up for in full.
-TEST_P(KeyFeedback, AttentionOverStoredKeysIsNearer) {
+TEST_P(CalibratedFeedback, AttentionOverStoredKeysIsNearer) {
   config_.rope[0].inverse_frequencies.assign(kDim / 2, 0.0F);
   for (size_t t = 0; t < seen_.queries.rows; ++t) {
     for (uint32_t h = 0; h < config_.query_heads; ++h) {
@@ -141,7 +153,7 @@ TEST_P(KeyFeedback, AttentionOverStoredKeysIsNearer) {
   }
 }
 
-TEST_P(KeyFeedback, OnlyLaterDimensionsTakeErrorsUp) {
+TEST_P(CalibratedFeedback, OnlyLaterDimensionsTakeErrorsUp) {
   const std::vector<float> feedback = *key_feedback(seen_, config_, config_.rope[0]);
   for (size_t i = 0; i < feedback.size(); ++i) {
     const size_t d = i / kCodeGroup % kCodeGroup, to = i % kCodeGroup;
@@ -149,7 +161,7 @@ TEST_P(KeyFeedback, OnlyLaterDimensionsTakeErrorsUp) {
   }
 }
 
-TEST_P(KeyFeedback, QueriesThatSayNothingLeaveRoundingAlone) {
+TEST_P(CalibratedFeedback, QueriesThatSayNothingLeaveRoundingAlone) {
   seen_.queries = Matrix(seen_.queries.rows, seen_.queries.columns);
   const std::vector<float> feedback = *key_feedback(seen_, config_, config_.rope[0]);
   EXPECT_EQ(feedback, std::vector<float>(kHeads * feedback_size(kDim)));
@@ -157,7 +169,7 @@ TEST_P(KeyFeedback, QueriesThatSayNothingLeaveRoundingAlone) {
   EXPECT_EQ(key_feedback(seen_, config_, config_.rope[0]).error().code, ErrorCode::kCorrupt);
 }
 
-INSTANTIATE_TEST_SUITE_P(Pairings, KeyFeedback, testing::Values(RopePairing::kHalves, RopePairing::kAdjacent),
+INSTANTIATE_TEST_SUITE_P(Pairings, CalibratedFeedback, testing::Values(RopePairing::kHalves, RopePairing::kAdjacent),
                          [](const auto& p) { return p.param == RopePairing::kHalves ? "Halves" : "Adjacent"; });
 
 }  // namespace

@@ -1,3 +1,5 @@
+#include "kernels/cpu/kv_codec/encode.h"
+
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -73,30 +75,27 @@ Range range_of(const float* x) {
   return {*std::min_element(low, low + kLanes) + 0.0F, *std::max_element(high, high + kLanes)};
 }
 
-struct Scale {
-  Half step;
-  Half minimum;
-};
+}  // namespace
 
-// x [kCodeGroup] is bounded.
-Scale scale_of(const float* x, float levels) {
+GroupScale group_scale(const float* x, float levels) {
   const Range range = range_of(x);
   Half minimum = round_down(range.low);
   if (!std::isfinite(to_float(minimum))) minimum = to_half(-kHalfMax);
   return {round_up_positive((range.high - to_float(minimum)) / levels), minimum};
 }
 
+namespace {
+
 // (x - minimum) / step, rounded to the nearest, halves to even; what is out of range is at most a step out.
-void codes_of(const float* x, const Scale& scale, int32_t levels, uint8_t* codes) {
-  constexpr float kInteger = 12582912.0F;  // 1.5 * 2^23: a float of this size has no fraction
+void codes_of(const float* x, const GroupScale& scale, int32_t levels, uint8_t* codes) {
   const float step = to_float(scale.step), minimum = to_float(scale.minimum);
   if (step == 0.0F) {
     std::fill_n(codes, kCodeGroup, uint8_t{0});
     return;
   }
   for (uint32_t i = 0; i < kCodeGroup; ++i) {
-    const float sum = (x[i] - minimum) / step + kInteger;
-    const int32_t code = std::bit_cast<int32_t>(sum) - std::bit_cast<int32_t>(kInteger);
+    const float sum = (x[i] - minimum) / step + kFloatInteger;
+    const int32_t code = std::bit_cast<int32_t>(sum) - std::bit_cast<int32_t>(kFloatInteger);
     const int32_t least = code > 0 ? code : 0;
     codes[i] = static_cast<uint8_t>(least < levels ? least : levels);
   }
@@ -146,7 +145,7 @@ struct ScaleColumns {
   size_t minimums;
 };
 
-void store_scale(std::byte* page, ScaleColumns columns, uint32_t slot, uint32_t dim, const Scale& scale) {
+void store_scale(std::byte* page, ScaleColumns columns, uint32_t slot, uint32_t dim, const GroupScale& scale) {
   const size_t column = (size_t{dim} / kCodeGroup * kPageSlots + slot) * 2;
   store_half(page + columns.steps + column, scale.step);
   store_half(page + columns.minimums + column, scale.minimum);
@@ -158,7 +157,7 @@ void encode_side(const PageLayout& layout, std::byte* page, uint32_t slot, const
                  const WriteCodes& write_codes) {
   const int32_t levels = layout.codec == KvCodec::kKv8 ? 255 : 15;
   for (uint32_t dim = 0; dim < layout.padded_dim; dim += kCodeGroup) {
-    const Scale scale = scale_of(x + dim, static_cast<float>(levels));
+    const GroupScale scale = group_scale(x + dim, static_cast<float>(levels));
     uint8_t codes[kCodeGroup];
     codes_of(x + dim, scale, levels, codes);
     write_codes(layout, page, slot, dim, codes);
@@ -169,25 +168,17 @@ void encode_side(const PageLayout& layout, std::byte* page, uint32_t slot, const
 ScaleColumns key_columns(const PageLayout& layout) { return {layout.key_scales, layout.key_minimums}; }
 ScaleColumns value_columns(const PageLayout& layout) { return {layout.value_scales, layout.value_minimums}; }
 
-// keys [count][padded_dim], rotated and bounded, count at most kKeyLanes.
-void encode_keys_for_scores(const PageLayout& layout, std::byte* page, uint32_t first_slot,
-                            const float (*keys)[kMaxHeadDim], uint32_t count, const float* feedback) {
-  for (uint32_t dim = 0; dim < layout.padded_dim; dim += kCodeGroup) {
-    KeyGroup group{};
-    for (uint32_t lane = 0; lane < count; ++lane) {
-      const Scale scale = scale_of(keys[lane] + dim, 15.0F);
-      store_scale(page, key_columns(layout), first_slot + lane, dim, scale);
-      group.steps[lane] = to_float(scale.step);
-      group.minimums[lane] = to_float(scale.minimum);
-      for (uint32_t d = 0; d < kCodeGroup; ++d) group.numbers[d][lane] = keys[lane][dim + d];
-    }
-    uint8_t codes[kCodeGroup][kKeyLanes];
-    round_keys(group, feedback + size_t{dim} * kCodeGroup, codes);
-    for (uint32_t lane = 0; lane < count; ++lane) {
-      uint8_t of_key[kCodeGroup];
-      for (uint32_t d = 0; d < kCodeGroup; ++d) of_key[d] = codes[d][lane];
-      write_key_codes(layout, page, first_slot + lane, dim, of_key);
-    }
+// rounded [rounded_key_bytes], as round_keys() wrote it.
+void place_key(const PageLayout& layout, std::byte* page, uint32_t slot, const std::byte* rounded) {
+  const uint32_t groups = layout.padded_dim / kCodeGroup;
+  const std::byte* scales = rounded + layout.padded_dim;
+  for (uint32_t group = 0; group < groups; ++group) {
+    uint8_t codes[kCodeGroup];
+    std::memcpy(codes, rounded + size_t{group} * kCodeGroup, kCodeGroup);
+    write_key_codes(layout, page, slot, group * kCodeGroup, codes);
+    const GroupScale scale{half_at(scales + group * sizeof(uint16_t)),
+                           half_at(scales + (groups + group) * sizeof(uint16_t))};
+    store_scale(page, key_columns(layout), slot, group * kCodeGroup, scale);
   }
 }
 
@@ -206,13 +197,13 @@ void pad(const PageLayout& layout, const float* x, float* padded) {
   std::fill(padded + layout.head_dim, padded + layout.padded_dim, 0.0F);
 }
 
-void rotated_key(const PageLayout& layout, const float* k, float* key) {
+}  // namespace
+
+void rotate_key(const PageLayout& layout, const float* k, float* key) {
   pad(layout, k, key);
   rotate_groups(key, layout.padded_dim);
   for (uint32_t dim = 0; dim < layout.padded_dim; ++dim) key[dim] = bounded(key[dim]);
 }
-
-}  // namespace
 
 void encode_entry(const PageLayout& layout, std::byte* page, uint32_t slot, const float* k, const float* v) {
   float key[kMaxHeadDim], value[kMaxHeadDim];
@@ -222,28 +213,22 @@ void encode_entry(const PageLayout& layout, std::byte* page, uint32_t slot, cons
     encode_halves(layout, page, slot, key, value);
     return;
   }
-  rotated_key(layout, k, key);
+  rotate_key(layout, k, key);
   encode_side(layout, page, slot, key, key_columns(layout), write_key_codes);
   encode_side(layout, page, slot, value, value_columns(layout), write_value_codes);
 }
 
 void encode_entries(const PageLayout& layout, std::byte* page, uint32_t first_slot, const NewEntries& entries) {
-  if (layout.codec != KvCodec::kKv4 || entries.key_feedback == nullptr) {
-    for (uint32_t i = 0; i < entries.count; ++i) {
-      encode_entry(layout, page, first_slot + i, entries.k + i * entries.stride, entries.v + i * entries.stride);
+  for (uint32_t i = 0; i < entries.count; ++i) {
+    const float* v = entries.v + i * entries.stride;
+    if (layout.codec != KvCodec::kKv4 || entries.rounded_keys == nullptr) {
+      encode_entry(layout, page, first_slot + i, entries.k + i * entries.stride, v);
+      continue;
     }
-    return;
-  }
-  for (uint32_t first = 0; first < entries.count; first += kKeyLanes) {
-    const uint32_t count = std::min(kKeyLanes, entries.count - first);
-    float keys[kKeyLanes][kMaxHeadDim];
-    for (uint32_t i = 0; i < count; ++i) {
-      float value[kMaxHeadDim];
-      rotated_key(layout, entries.k + (first + i) * entries.stride, keys[i]);
-      pad(layout, entries.v + (first + i) * entries.stride, value);
-      encode_side(layout, page, first_slot + first + i, value, value_columns(layout), write_value_codes);
-    }
-    encode_keys_for_scores(layout, page, first_slot + first, keys, count, entries.key_feedback);
+    float value[kMaxHeadDim];
+    pad(layout, v, value);
+    place_key(layout, page, first_slot + i, entries.rounded_keys + i * entries.rounded_stride);
+    encode_side(layout, page, first_slot + i, value, value_columns(layout), write_value_codes);
   }
 }
 

@@ -25,11 +25,13 @@ struct NewEntries {
   const float* v = nullptr;
   size_t stride = 0;  // floats from one entry's to the next one's
   uint32_t count = 0;
-  const float* key_feedback = nullptr;  // [padded_dim][kCodeGroup] of the KV head, or null (key_rounding.h)
+  // Of the first: its key as round_keys() left it, which kv4 stores instead; or null. Numbers may then be off by more
+  // than half a step (key_rounding.h).
+  const std::byte* rounded_keys = nullptr;
+  size_t rounded_stride = 0;  // bytes
 };
 
-// Encodes entries into `first_slot` and what follows it, in one page. With feedback, kv4 rounds keys for the scores
-// that they give: a number may then be off by more than half a step.
+// Encodes entries into `first_slot` and what follows it, in one page.
 void encode_entries(const PageLayout& layout, std::byte* page, uint32_t first_slot, const NewEntries& entries);
 
 // Copies one encoded entry, bit for bit, from a page to another of the same layout.
