@@ -1,6 +1,7 @@
 // Exact layouts with AVX-512 VNNI. Tiles are those of gemm_avx512.cc, but nothing is converted between a panel's first
 // column and its last: of the multiplier operations all are dot products where a row has one scale, and 32 of 34 in
-// groups of 128. One row is bound by reads of memory: 4 bits a weight, 4.125 in groups of 128.
+// groups of 128. Many rows read panels from the second cache level, 4 bits a weight: in bytes they would wait for it.
+// One row is bound by reads of memory: 4 bits a weight, 4.125 in groups of 128.
 #include "kernels/cpu/gemm/dot_avx512.h"
 #include "kernels/cpu/gemm/exact_layout.h"
 #include "kernels/cpu/quantize/activations.h"

@@ -25,7 +25,9 @@ WidenPanels widen_avx512(WeightLayout layout) {
 std::optional<Widening> widening(WeightLayout layout, Isa isa) {
 #if defined(__x86_64__)
   const std::optional<WeightLayout> to = wider_layout(layout);
-  if (isa >= Isa::kAvx512 && to) return Widening{*to, widen_avx512(layout)};
+  // Exact products unpack nibbles beside their dot products and read half as much of the second cache level.
+  const bool faster = isa == Isa::kAmx || !info(layout).exact;
+  if (isa >= Isa::kAvx512 && to && faster) return Widening{*to, widen_avx512(layout)};
 #endif
   (void)layout;
   (void)isa;

@@ -25,7 +25,8 @@ struct Widening {
   WidenPanels run;
 };
 
-// The wider layout where products of many rows are faster in it: 4-bit codes with AVX-512.
+// The wider layout, and where products of many rows are faster in it: 4-bit codes with AMX, whose tiles take bytes, and
+// with AVX-512 those with scales in blocks, whose columns that stick out are multiplied twice.
 std::optional<WeightLayout> wider_layout(WeightLayout layout);
 std::optional<Widening> widening(WeightLayout layout, Isa isa);
 
