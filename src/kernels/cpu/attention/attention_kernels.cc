@@ -45,6 +45,10 @@ const ReadKernel& read_kernel(Isa isa, KvCodec codec, ReadPhase phase, ReadPreci
         break;
     }
   }
+  if (isa == Isa::kAvx2 && precision == ReadPrecision::kFast && phase == ReadPhase::kDecode) {
+    if (codec == KvCodec::kKv8) return kAttentionKv8Avx2;
+    if (codec == KvCodec::kKv4) return kAttentionKv4Avx2;
+  }
 #endif
   const Fp32Kernels& kernels = fp32_kernels(isa);
   return phase == ReadPhase::kDecode && codec == KvCodec::kKv16 ? kernels.halves : kernels.tile;

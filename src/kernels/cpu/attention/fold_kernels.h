@@ -24,8 +24,10 @@ extern const ReadKernel kAttentionKv4Bf16Avx512;
 extern const ReadKernel kAttentionAmx;  // kv16
 extern const ReadKernel kAttentionKv8Amx;
 extern const ReadKernel kAttentionKv4Amx;
-// Decode steps on the codes. Need AVX512_VNNI.
+// Decode steps on the codes. AVX-512's need AVX512_VNNI.
 extern const ReadKernel kAttentionKv8Avx512;
 extern const ReadKernel kAttentionKv4Avx512;
+extern const ReadKernel kAttentionKv8Avx2;
+extern const ReadKernel kAttentionKv4Avx2;
 
 }  // namespace loci

@@ -1,4 +1,9 @@
-// What the AVX2 products of integer layouts are made of: dot products of half a panel's codes with rows of activations.
+// What the AVX2 products of integer layouts are made of: dot products of a panel's codes with rows of activations. A
+// panel's 16 outputs are two vectors, its halves.
+//
+// vpmaddubsw multiplies unsigned codes by signed activations and adds neighbours to 16 bits with saturation, which these
+// ranges never reach: eight pairs of 4-bit codes stay within 8 * 2 * 15 * 128 = 30720, four of at most 5 bits within
+// 4 * 2 * 31 * 128 = 31744. So sums stay in 16 bits for a whole block, and half of the vector operations are products.
 #pragma once
 
 #include <immintrin.h>
@@ -8,8 +13,11 @@
 #include <cstring>
 
 #include "kernels/cpu/gemm/gemm.h"
+#include "kernels/cpu/simd/products_avx2.h"
 
-namespace loci::detail::simd_avx2 {
+namespace loci::detail::gemm_avx2 {
+
+using simd_avx2::add_byte_products;
 
 constexpr size_t kPrefetchBytes = 6144;  // ahead of the weights being read: 200 ns of a core's bandwidth
 
@@ -40,61 +48,135 @@ inline __m256 load_halves(const std::byte* from) {
 inline __m256i low_half(__m256i codes) { return _mm256_and_si256(codes, _mm256_set1_epi8(15)); }
 inline __m256i high_half(__m256i codes) { return low_half(_mm256_srli_epi16(codes, 4)); }
 
-// Eight outputs (half 0 or 1 of the panel, 0 to 3 of the tile) of each row.
+// Fetches weights ahead of their use: one row those that it comes to, more rows the tile's share of the next item's.
+template <int kRows, size_t kBlockBytes>
+class Fetch {
+ public:
+  Fetch(const TileProduct& t, int panel) : ahead_(t.ahead), lines_(panel == 0 ? t.ahead_lines : 0) {}
+
+  // With every block.
+  void next(const std::byte* codes) {
+    if constexpr (kRows == 1) {
+      for (size_t line = 0; line < kBlockBytes; line += 64) {
+        _mm_prefetch(reinterpret_cast<const char*>(codes + kPrefetchBytes + line), _MM_HINT_T0);
+      }
+    } else {
+      for (uint32_t line = 0; line < lines_; ++line, ahead_ += 64) {
+        _mm_prefetch(reinterpret_cast<const char*>(ahead_), _MM_HINT_T1);
+      }
+    }
+  }
+
+ private:
+  const std::byte* ahead_;
+  uint32_t lines_;
+};
+
+// Sixteen outputs of each row: panel 0 to 3 of the tile.
 template <int kRows>
-inline void store_rows(const TileProduct& t, int half, const __m256* acc) {
-  const int exist = static_cast<int>(t.outputs) - 8 * half;
-  if (exist <= 0) return;
+inline void store_rows(const TileProduct& t, int panel, const __m256 (&acc)[kRows][2]) {
   const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-  const __m256i mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(exist), lanes);
-  for (int r = 0; r < kRows; ++r) _mm256_maskstore_ps(t.out + r * t.out_stride + 8 * half, mask, acc[r]);
+  for (int h = 0; h < 2; ++h) {
+    const int first = 16 * panel + 8 * h, exist = static_cast<int>(t.outputs) - first;
+    if (exist <= 0) return;
+    const __m256i mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(exist), lanes);
+    for (int r = 0; r < kRows; ++r) _mm256_maskstore_ps(t.out + r * t.out_stride + first, mask, acc[r][h]);
+  }
 }
 
-// sums += eight pairs' products, in 16 bits.
-inline __m256i add_pairs(__m256i sums, __m256i codes, const std::byte* q) {
-  return _mm256_add_epi16(sums, _mm256_maddubs_epi16(codes, broadcast_i32(q)));
-}
+// Sums of products in 16 bits: what neighbouring columns of a group of rows add up to.
+template <int kRows>
+struct PairSums {
+  __m256i sums[kRows][2];
 
-// idot += sums * factor, neighbours added.
-inline __m256i add_sums(__m256i idot, __m256i sums, int factor) {
-  return _mm256_add_epi32(idot, _mm256_madd_epi16(sums, _mm256_set1_epi16(static_cast<int16_t>(factor))));
+  PairSums() {
+    for (auto& row : sums) row[0] = row[1] = _mm256_setzero_si256();
+  }
+  // Four columns: `low` and `high` are the panel's halves, `q` points at the columns in row 0.
+  void add(__m256i low, __m256i high, const std::byte* q) {
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) {
+      const __m256i columns = broadcast_i32(q + 32 * r);
+      sums[r][0] = add_byte_products(sums[r][0], low, columns);
+      sums[r][1] = add_byte_products(sums[r][1], high, columns);
+    }
+  }
+  // idot += sums * factor, neighbours added.
+  void move_to(__m256i (&idot)[kRows][2], int16_t factor) const {
+    const __m256i times = _mm256_set1_epi16(factor);
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) {
+      for (int h = 0; h < 2; ++h) {
+        idot[r][h] = _mm256_add_epi32(idot[r][h], _mm256_madd_epi16(sums[r][h], times));
+      }
+    }
+  }
+};
+
+// What is multiplied of codes of 8 bits.
+enum class Part { kAll, kLowHalf, kHighHalf };
+
+template <Part kPart>
+inline __m256i part(__m256i codes) {
+  return kPart == Part::kAll ? codes : kPart == Part::kLowHalf ? low_half(codes) : high_half(codes);
 }
 
 // idot += the products of a whole block of 4-bit codes and the rows' `q`.
 template <int kRows>
-inline void dot_4bit(const std::byte* codes, const std::byte* q, __m256i* idot) {
-  __m256i sums[kRows];
-  for (int r = 0; r < kRows; ++r) sums[r] = _mm256_setzero_si256();
+inline void dot_4bit(const std::byte* codes, const std::byte* q, __m256i (&idot)[kRows][2]) {
+  PairSums<kRows> sums;
 #pragma GCC unroll 4
-  for (int j = 0; j < 4; ++j) {
-    const __m256i pair = load_bytes(codes + 64 * j), even = low_half(pair), odd = high_half(pair);
-    for (int r = 0; r < kRows; ++r) {
-      sums[r] = add_pairs(add_pairs(sums[r], even, q + 32 * r + 4 * j), odd, q + 32 * r + 4 * j + 16);
-    }
+  for (int j = 0; j < 4; ++j, codes += 64) {
+    const __m256i low = load_bytes(codes), high = load_bytes(codes + 32);
+    sums.add(low_half(low), low_half(high), q + 4 * j);
+    sums.add(high_half(low), high_half(high), q + 4 * j + 16);
   }
-  for (int r = 0; r < kRows; ++r) idot[r] = add_sums(idot[r], sums[r], 1);
+  sums.move_to(idot, 1);
+}
+
+template <Part kPart, int kVectors, int kRows>
+inline void dot_part(const std::byte* codes, const std::byte* q, int16_t factor, __m256i (&idot)[kRows][2]) {
+  PairSums<kRows> sums;
+#pragma GCC unroll 8
+  for (int j = 0; j < kVectors; ++j) {
+    sums.add(part<kPart>(load_bytes(codes + 64 * j)), part<kPart>(load_bytes(codes + 64 * j + 32)), q + 4 * j);
+  }
+  sums.move_to(idot, factor);
 }
 
 // The same for a group of 8-bit codes that starts at column `first`; at most 31 if they are small.
 template <int kGroup, bool kSmall, int kRows>
-inline void dot_8bit(const std::byte* codes, const std::byte* q, int first, __m256i* idot) {
-  constexpr int kRun = kSmall ? 4 : kGroup / 4;  // vectors of codes that are added up in 16 bits
-  for (int start = first / 4; start < (first + kGroup) / 4; start += kRun) {
-    __m256i low[kRows], high[kRows];
-    for (int r = 0; r < kRows; ++r) low[r] = high[r] = _mm256_setzero_si256();
-#pragma GCC unroll 8
-    for (int j = start; j < start + kRun; ++j) {
-      const __m256i code = load_bytes(codes + 64 * j);
-      for (int r = 0; r < kRows; ++r) {
-        low[r] = add_pairs(low[r], kSmall ? code : low_half(code), q + 32 * r + 4 * j);
-        if (!kSmall) high[r] = add_pairs(high[r], high_half(code), q + 32 * r + 4 * j);
-      }
+inline void dot_8bit(const std::byte* codes, const std::byte* q, int first, __m256i (&idot)[kRows][2]) {
+  if constexpr (kSmall) {
+    for (int column = first; column < first + kGroup; column += 16) {
+      dot_part<Part::kAll, 4>(codes + 16 * column, q + column, 1, idot);
     }
-    for (int r = 0; r < kRows; ++r) {
-      idot[r] = add_sums(idot[r], low[r], 1);
-      if (!kSmall) idot[r] = add_sums(idot[r], high[r], 16);
-    }
+  } else {
+    dot_part<Part::kLowHalf, kGroup / 4>(codes + 16 * first, q + first, 1, idot);
+    dot_part<Part::kHighHalf, kGroup / 4>(codes + 16 * first, q + first, 16, idot);
   }
 }
 
-}  // namespace loci::detail::simd_avx2
+// idot += factor times the products of those fours of columns that `wide` names: no more than 16 bits can add up.
+template <int kBits, Part kPart, int kRows>
+inline void dot_wide(const std::byte* codes, const std::byte* high, uint32_t wide, int16_t factor,
+                     __m256i (&idot)[kRows][2]) {
+  PairSums<kRows> sums;
+  for (; wide != 0; wide &= wide - 1) {
+    const int four = __builtin_ctz(wide);
+    const std::byte* from = codes + 64 * (kBits == 8 ? four : four & 3);
+    __m256i low = load_bytes(from), upper = load_bytes(from + 32);
+    if constexpr (kBits == 4) {
+      const __m128i shift = _mm_cvtsi32_si128(four & 4);
+      low = low_half(_mm256_srl_epi16(low, shift));
+      upper = low_half(_mm256_srl_epi16(upper, shift));
+    } else {
+      low = part<kPart>(low);
+      upper = part<kPart>(upper);
+    }
+    sums.add(low, upper, high + 4 * four);
+  }
+  sums.move_to(idot, factor);
+}
+
+}  // namespace loci::detail::gemm_avx2

@@ -1,7 +1,5 @@
-// AVX2. A vector is 8 outputs, half a panel; a group has up to 4 rows. vpmaddubsw multiplies unsigned codes by signed
-// activations and adds neighbours to 16 bits with saturation, which these ranges never reach. Codes are multiplied as
-// halves of 4 bits, whose 8 pairs of a block stay within 8 * 2 * 15 * 128 = 30720 < 32768, so a whole block is added up
-// in 16 bits. 8-bit codes with a minimum are at most 31: 4 pairs stay within 4 * 2 * 31 * 128 = 31744.
+// AVX2. A vector is 8 outputs, a tile one panel and up to 4 rows: 8 vectors of sums and as many of results, of which the
+// results wait in the first cache level while a block is multiplied.
 #include <immintrin.h>
 
 #include <cstring>
@@ -13,38 +11,34 @@
 namespace loci::detail {
 namespace {
 
-using namespace simd_avx2;
+using namespace gemm_avx2;
 
 template <int kBits, int kGroup, bool kMinimum, int kRows>
-class IntegerHalf {
+class IntegerPanel {
  public:
-  // Eight outputs of each row: half 0 to 3 of the tile.
-  static void multiply(const TileProduct& t, int half) {
-    __m256 acc[kRows];
-    for (int r = 0; r < kRows; ++r) acc[r] = _mm256_setzero_ps();
-    const std::byte* panel = t.panel + half / 2 * t.shape.bytes;
-    const std::byte* codes = panel + t.shape.blocks + 32 * (half % 2);
+  // Sixteen outputs of each row: panel 0 to 3 of the tile.
+  static void multiply(const TileProduct& t, int index) {
+    __m256 acc[kRows][2];
+    for (auto& row : acc) row[0] = row[1] = _mm256_setzero_ps();
+    const std::byte* panel = t.panel + index * t.shape.bytes;
+    const std::byte* codes = panel + t.shape.blocks;
     const std::byte* block = t.group;
+    Fetch<kRows, kBlockBytes> fetch(t, index);
     for (uint32_t b = 0; b < t.columns / 32; ++b) {
-      if (half % 2 == 0) {
-        for (size_t line = 0; line < kBlockBytes; line += 64) {
-          _mm_prefetch(reinterpret_cast<const char*>(codes + kPrefetchBytes + line), _MM_HINT_T0);
-        }
-      }
-      const std::byte* scales = codes - 16 * (half % 2) + 64 * kBits;
+      fetch.next(codes);
 #pragma GCC unroll 2
-      for (int first = 0; first < 32; first += kGroup, scales += kGroupBytes) {
-        add_group(codes, scales, block, first, acc);
-      }
+      for (int first = 0; first < 32; first += kGroup) add_group(codes, block, first, acc);
       codes += kBlockBytes;
       block += ActivationBlock::kRowBytes * kRows;
     }
-    const __m256 unit = _mm256_loadu_ps(reinterpret_cast<const float*>(panel) + 8 * (half % 2));
     const std::byte* steps = t.group + steps_offset(t.columns, kRows);
-    for (int r = 0; r < kRows; ++r) {
-      acc[r] = _mm256_mul_ps(_mm256_mul_ps(acc[r], unit), broadcast_f32(steps + 4 * r));
+    for (int h = 0; h < 2; ++h) {
+      const __m256 unit = _mm256_loadu_ps(reinterpret_cast<const float*>(panel) + 8 * h);
+      for (int r = 0; r < kRows; ++r) {
+        acc[r][h] = _mm256_mul_ps(_mm256_mul_ps(acc[r][h], unit), broadcast_f32(steps + 4 * r));
+      }
     }
-    store_rows<kRows>(t, half, acc);
+    store_rows<kRows>(t, index, acc);
   }
 
  private:
@@ -67,53 +61,72 @@ class IntegerHalf {
     return _mm256_mul_ps(broadcast_f32(block + ActivationBlock::scale(kRows) + 4 * row), _mm256_cvtepi32_ps(sum));
   }
 
-  // 256 times the products of the columns that have a high part.
-  static inline void add_high(const std::byte* codes, const std::byte* block, uint32_t wide, __m256i* idot) {
-    for (; wide != 0; wide &= wide - 1) {
-      const int column = __builtin_ctz(wide);
-      const __m256i code = load_bytes(codes + 64 * (kBits == 8 ? column : column & 3));
-      const __m256i low = kBits == 4 && column >= 4 ? high_half(code) : low_half(code), high = high_half(code);
-      for (int r = 0; r < kRows; ++r) {
-        const __m256i q = broadcast_i32(block + ActivationBlock::high(kRows) + 32 * r + 4 * column);
-        idot[r] = add_sums(idot[r], _mm256_maddubs_epi16(low, q), 1);
-        if (kBits == 8) idot[r] = add_sums(idot[r], _mm256_maddubs_epi16(high, q), 16);
-      }
+  // 256 times the products of the columns that have a high part in one of the rows.
+  static inline void add_high(const std::byte* codes, const std::byte* high, uint32_t wide, __m256i (&idot)[kRows][2]) {
+    if constexpr (kBits == 4) {
+      dot_wide<4, Part::kAll>(codes, high, wide, 256, idot);
+    } else if constexpr (kMinimum) {
+      dot_wide<8, Part::kAll>(codes, high, wide & 0x0f, 256, idot);
+      dot_wide<8, Part::kAll>(codes, high, wide & 0xf0, 256, idot);
+    } else {
+      dot_wide<8, Part::kLowHalf>(codes, high, wide, 256, idot);
+      dot_wide<8, Part::kHighHalf>(codes, high, wide, 16 * 256, idot);
     }
-    for (int r = 0; r < kRows; ++r) idot[r] = _mm256_slli_epi32(idot[r], 8);
   }
 
-  static inline void add_group(const std::byte* codes, const std::byte* scales, const std::byte* block, int first,
-                               __m256* acc) {
-    uint32_t wide = 0;
-    for (int r = 0; r < kRows; ++r) wide |= load_u32(block + ActivationBlock::flags(kRows) + 4 * r);
-    wide &= kGroup == 32 ? ActivationBlock::kWide : first == 0 ? 0x0fu : 0xf0u;
-    __m256i idot[kRows];
-    for (int r = 0; r < kRows; ++r) idot[r] = _mm256_setzero_si256();
-    if (wide != 0) add_high(codes, block, wide, idot);
-    if (!kMinimum) {
-      for (int r = 0; r < kRows; ++r) {
-        const __m256i bias = negative_sum(block, r, first);
-        idot[r] = _mm256_add_epi32(idot[r], kBits == 8 ? bias : _mm256_srai_epi32(bias, 4));
-      }
+  static inline void add_group(const std::byte* codes, const std::byte* block, int first, __m256 (&acc)[kRows][2]) {
+    uint32_t flags = 0;
+    for (int r = 0; r < kRows; ++r) flags |= load_u32(block + ActivationBlock::flags(kRows) + 4 * r);
+    __m256i idot[kRows][2];
+    for (int r = 0; r < kRows; ++r) {
+      __m256i bias = _mm256_setzero_si256();
+      if (!kMinimum) bias = kBits == 8 ? negative_sum(block, r, first) : _mm256_srai_epi32(negative_sum(block, r, first), 4);
+      idot[r][0] = idot[r][1] = bias;
     }
+    const uint32_t wide = flags & (kGroup == 32 ? ActivationBlock::kWide : first == 0 ? 0x0fu : 0xf0u);
+    if (wide != 0) add_high(codes, block + ActivationBlock::high(kRows), wide, idot);
     if constexpr (kBits == 4) {
       dot_4bit<kRows>(codes, block, idot);
     } else {
       dot_8bit<kGroup, kMinimum, kRows>(codes, block, first, idot);
     }
-    const __m256 weight_scale = load_halves(scales);
+    const std::byte* scales = codes + 64 * kBits + first / kGroup * kGroupBytes;
+    add_scaled(scales, (flags & ActivationBlock::kScaled) != 0 ? block + ActivationBlock::scale(kRows) : nullptr, idot, acc);
+    if constexpr (kMinimum) {
+      const __m256 low = load_halves(scales + 32), high = load_halves(scales + 48);
+#pragma GCC unroll 4
+      for (int r = 0; r < kRows; ++r) {
+        const __m256 sum = scale_sum(block, r, first);
+        acc[r][0] = _mm256_fmadd_ps(sum, low, acc[r][0]);
+        acc[r][1] = _mm256_fmadd_ps(sum, high, acc[r][1]);
+      }
+    }
+  }
+
+  // `row_scales`: null where all are 1.
+  static inline void add_scaled(const std::byte* scales, const std::byte* row_scales, const __m256i (&idot)[kRows][2],
+                                __m256 (&acc)[kRows][2]) {
+    const __m256 weight[2] = {load_halves(scales), load_halves(scales + 16)};
+    if (row_scales != nullptr) [[unlikely]] {
+      for (int r = 0; r < kRows; ++r) {
+        const __m256 scale = broadcast_f32(row_scales + 4 * r);
+        for (int h = 0; h < 2; ++h) {
+          acc[r][h] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(idot[r][h]), _mm256_mul_ps(weight[h], scale), acc[r][h]);
+        }
+      }
+      return;
+    }
+#pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) {
-      const __m256 scale = _mm256_mul_ps(weight_scale, broadcast_f32(block + ActivationBlock::scale(kRows) + 4 * r));
-      acc[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(idot[r]), scale, acc[r]);
-      if (kMinimum) acc[r] = _mm256_fmadd_ps(scale_sum(block, r, first), load_halves(scales + 32), acc[r]);
+      for (int h = 0; h < 2; ++h) acc[r][h] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(idot[r][h]), weight[h], acc[r][h]);
     }
   }
 };
 
 template <int kBits, int kGroup, bool kMinimum, int kRows>
 void multiply_rows(const TileProduct& t) {
-  for (int half = 0; half < 2 * static_cast<int>(t.panels); ++half) {
-    IntegerHalf<kBits, kGroup, kMinimum, kRows>::multiply(t, half);
+  for (int panel = 0; panel < static_cast<int>(t.panels); ++panel) {
+    IntegerPanel<kBits, kGroup, kMinimum, kRows>::multiply(t, panel);
   }
 }
 
@@ -133,18 +146,17 @@ template <WeightLayout kLayout, int kRows>
 void multiply_float_rows(const TileProduct& t) {
   for (int p = 0; p < static_cast<int>(t.panels); ++p) {
     const std::byte* panel = t.panel + p * t.shape.bytes;
-    __m256 low[kRows], high[kRows];
-    for (int r = 0; r < kRows; ++r) low[r] = high[r] = _mm256_setzero_ps();
+    __m256 acc[kRows][2];
+    for (auto& row : acc) row[0] = row[1] = _mm256_setzero_ps();
     for (size_t k = 0; k < t.columns; ++k) {
       const __m256 w_low = load_column<kLayout>(panel, k, 0), w_high = load_column<kLayout>(panel, k, 1);
       for (int r = 0; r < kRows; ++r) {
         const __m256 x = broadcast_f32(t.group + 4 * (k * kRows + r));
-        low[r] = _mm256_fmadd_ps(w_low, x, low[r]);
-        high[r] = _mm256_fmadd_ps(w_high, x, high[r]);
+        acc[r][0] = _mm256_fmadd_ps(w_low, x, acc[r][0]);
+        acc[r][1] = _mm256_fmadd_ps(w_high, x, acc[r][1]);
       }
     }
-    store_rows<kRows>(t, 2 * p, low);
-    store_rows<kRows>(t, 2 * p + 1, high);
+    store_rows<kRows>(t, p, acc);
   }
 }
 
