@@ -81,13 +81,14 @@ TEST_F(RunnerTest, PlansAnswerTheSamePromptsAndAreComparedWithDense) {
     EXPECT_GT(kv4.prompt_tokens, 700U);
     EXPECT_LT(kv4.kv_bytes, dense.kv_bytes / 2);
     // Four words make too few keys for a prompt full of them; one key is enough for the other task.
-    if (dense.key.task == "niah_single_1") {
+    const bool sure = dense.key.task == "niah_single_1";
+    if (sure) {
       EXPECT_EQ(dense.score, 1) << dense.text;
     }
     EXPECT_FALSE(dense.kl.has_value());
     ASSERT_TRUE(kv4.kl.has_value());
     EXPECT_GT(*kv4.kl, 0);
-    EXPECT_LT(*kv4.kl, 0.1);
+    EXPECT_LT(*kv4.kl, sure ? 0.001 : 1);  // where a key stands many times, little decides which number is named
     EXPECT_GT(*kv4.agreement, 0.8);
   }
   const std::vector<Cell> cells = summarize(results);

@@ -45,7 +45,8 @@ const ReadKernel& read_kernel(Isa isa, KvCodec codec, ReadPhase phase, ReadPreci
         break;
     }
   }
-  if (isa == Isa::kAvx2 && precision == ReadPrecision::kFast && phase == ReadPhase::kDecode) {
+  if (isa == Isa::kAvx2 && precision == ReadPrecision::kFast) {
+    if (phase == ReadPhase::kPrompt) return kAttentionWordsAvx2;
     if (codec == KvCodec::kKv8) return kAttentionKv8Avx2;
     if (codec == KvCodec::kKv4) return kAttentionKv4Avx2;
   }

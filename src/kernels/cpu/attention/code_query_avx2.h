@@ -11,39 +11,15 @@
 #include <cstring>
 #include <limits>
 
+#include "kernels/cpu/attention/lanes_avx2.h"
 #include "kernels/cpu/kv_codec/page_layout.h"
 
 namespace loci::simd_avx2 {
 
-inline constexpr float kLevels = 32512.0F;   // of 16-bit queries and weights
-inline constexpr int kLanes = 8;             // slots, or dimensions of a value, in a vector
-inline constexpr int kSlotVectors = kPageSlots / kLanes;
+inline constexpr float kLevels = 32512.0F;  // of 16-bit queries and weights
 
-static inline __m256 load_halves(const std::byte* from) {
-  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
-}
-static inline __m256i load_words(const std::byte* from) {
-  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
-}
-static inline __m256i broadcast_word(const std::byte* from) {
-  int32_t word;
-  std::memcpy(&word, from, sizeof word);
-  return _mm256_set1_epi32(word);
-}
-
-static inline float largest_of(__m256 x) {
-  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
-  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
-  return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
-}
-static inline float sum_of(__m256 x) {
-  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
-  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-  return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
-}
-
-// Sixteen numbers in 16 bits, those of each four in the order 0, 2, 1, 3: the first two meet the even bytes of a word of
-// codes, the others the odd ones.
+// Sixteen numbers in 16 bits, those of each four in the order 0, 2, 1, 3: the first two meet the even bytes of a word
+// of codes, the others the odd ones.
 static inline __m256i paired(__m256i first, __m256i second) {
   const __m256i fours = _mm256_permute4x64_epi64(_mm256_packs_epi32(first, second), 0xd8);
   return _mm256_shuffle_epi8(fours, _mm256_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15,  //
@@ -56,8 +32,8 @@ static inline __m256i paired(__m256i first, __m256i second) {
 template <int kBits>
 struct Query {
   static constexpr size_t kRows = 4;
-  static constexpr size_t kTerm = kBits == 8 ? 8 : 4;    // bytes of four dimensions of a row
-  static constexpr size_t kStride = kRows * kTerm;       // from four dimensions to the next
+  static constexpr size_t kTerm = kBits == 8 ? 8 : 4;  // bytes of four dimensions of a row
+  static constexpr size_t kStride = kRows * kTerm;     // from four dimensions to the next
 
   const std::byte* base;
   size_t dim;
@@ -90,9 +66,8 @@ static inline void load_code_query(const float* q, size_t row, size_t, size_t di
   const Query<kBits> query = Query<kBits>::at(queries, row, dim);
   auto* to = const_cast<std::byte*>(query.base);
   __m256 largest = _mm256_setzero_ps();
-  const __m256 sign = _mm256_set1_ps(-0.0F);
   for (size_t d = 0; d < dim; d += kLanes) {
-    largest = _mm256_max_ps(_mm256_andnot_ps(sign, _mm256_loadu_ps(q + d)), largest);
+    largest = _mm256_max_ps(magnitude(_mm256_loadu_ps(q + d)), largest);
   }
   float top = largest_of(largest);
   for (size_t d = 0; d < dim; ++d) top = std::isnan(q[d]) ? q[d] : top;

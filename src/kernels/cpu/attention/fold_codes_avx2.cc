@@ -1,5 +1,5 @@
-// Attention of a decode step on the codes themselves (AVX2), for kv8 and kv4: a page is read once for all query heads of
-// its group, and never decoded.
+// Attention of a decode step on the codes themselves (AVX2), for kv8 and kv4: a page is read once for all query heads
+// of its group, and never decoded.
 //
 // Queries are rounded as code_query_avx2.h says. A block's weights p = exp(score - block's maximum) take the scale of
 // their values with them into 16 bits, w = rint(p * scale * 32512 / top), top the largest scale that is seen in a group
@@ -13,7 +13,7 @@
 
 #include "kernels/cpu/attention/code_query_avx2.h"
 #include "kernels/cpu/attention/fold_kernels.h"
-#include "kernels/cpu/math/exp_avx2.h"
+#include "kernels/cpu/attention/lanes_avx2.h"
 #include "kernels/cpu/simd/products_avx2.h"
 
 namespace loci {
@@ -22,16 +22,6 @@ namespace {
 using namespace simd_avx2;
 
 constexpr size_t kMostGroups = kMaxHeadDim / kCodeGroup;
-constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
-
-// All ones in the lanes of slots first .. first + 7 that are visible.
-__m256 visible_lanes(VisibleSlots visible, int first) {
-  const __m256i slot = _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(first));
-  return _mm256_castsi256_ps(_mm256_and_si256(_mm256_cmpgt_epi32(slot, _mm256_set1_epi32(visible.first - 1)),
-                                              _mm256_cmpgt_epi32(_mm256_set1_epi32(visible.last), slot)));
-}
-
-bool all(VisibleSlots visible) { return visible.first <= 0 && visible.last >= static_cast<int>(kPageSlots); }
 
 // Pair `i` of a vector of words, in 16 bits: of kv8 the even and the odd bytes; of kv4 the even and the odd low nibbles
 // (numbers 0 .. 3 of the word), then the high ones (4 .. 7).
@@ -94,11 +84,7 @@ template <int kBits, int R>
 class Fold {
  public:
   Fold(const BlockRead& block, const ValueScales& value_scales, size_t first_row, VisibleSlots slots)
-      : b_(block),
-        scales_(value_scales),
-        row_(first_row),
-        visible_(slots),
-        to_next_(block.next_page - block.page) {}
+      : b_(block), scales_(value_scales), row_(first_row), visible_(slots), to_next_(block.next_page - block.page) {}
 
   void run() {
     for (int v = 0; v < kSlotVectors; v += kVectors) score(static_cast<size_t>(v) * kLanes);
@@ -107,8 +93,7 @@ class Fold {
   }
 
  private:
-  static constexpr int kVectors = R == 1 ? 4 : 2;             // slots in the register tile of the scores
-  static constexpr int kOutputs = R == 1 ? 4 : 2;  // dimensions in that of the outputs
+  static constexpr int kVectors = R == 1 ? 4 : 2;  // in the register tiles
   static constexpr uint32_t kPerWord = kBits == 8 ? 4 : 8;
   static constexpr size_t kKeyStride = kKeySlots * 4;     // bytes from a run of words to that of the next dimensions
   static constexpr size_t kValueStride = kCodeGroup * 4;  // the same for the next slots
@@ -175,12 +160,11 @@ class Fold {
 #pragma GCC unroll 4
       for (int r = 0; r < R; ++r) {
         const size_t at = size_t(r) * Query<kBits>::kTerm + size_t(i) * (kBits == 8 ? 4 : Query<kBits>::kStride);
-        const __m256i x = broadcast_word(terms + at);
-        for (int v = 0; v < kVectors; ++v) {
+        for (int v = 0; v < kVectors; v += 2) {
           if constexpr (kBits == 8) {
-            dot[r][v] = add_word_products(dot[r][v], codes[v], x);
+            add_word_products(dot[r][v], dot[r][v + 1], codes[v], codes[v + 1], terms + at);
           } else {
-            dot[r][v] = add_byte_products(dot[r][v], codes[v], x);
+            add_byte_products(dot[r][v], dot[r][v + 1], codes[v], codes[v + 1], terms + at);
           }
         }
       }
@@ -190,6 +174,7 @@ class Fold {
   // Scores become weights relative to the block's maximum; the states' m and l move on.
   void soften() {
     alignas(32) float old_step[8] = {}, new_step[8] = {}, total[8] = {};
+    const __m256 log2e = _mm256_set1_ps(exp_constants::kLog2E);
     for (int r = 0; r < R; ++r) {
       __m256 x[kSlotVectors];
       __m256 largest = _mm256_set1_ps(kMinusInfinity);
@@ -201,10 +186,10 @@ class Fold {
         largest = _mm256_max_ps(largest, x[v]);
       }
       const float block_max = largest_of(largest);
-      const __m256 offset = _mm256_set1_ps(block_max);
+      const __m256 offset = _mm256_set1_ps(-block_max * exp_constants::kLog2E);
       __m256 sum = _mm256_setzero_ps();
       for (int v = 0; v < kSlotVectors; ++v) {
-        x[v] = exp_avx2(_mm256_sub_ps(x[v], offset));
+        x[v] = exp2_not_above_one(_mm256_fmadd_ps(x[v], log2e, offset));
         _mm256_store_ps(p_[r] + v * kLanes, x[v]);
         sum = _mm256_add_ps(sum, x[v]);
       }
@@ -215,8 +200,8 @@ class Fold {
       total[r] = sum_of(sum);
       m = top;
     }
-    _mm256_store_ps(old_factor_, exp_avx2(_mm256_load_ps(old_step)));
-    _mm256_store_ps(new_factor_, exp_avx2(_mm256_load_ps(new_step)));
+    _mm256_store_ps(old_factor_, exp2_not_above_one(_mm256_mul_ps(_mm256_load_ps(old_step), log2e)));
+    _mm256_store_ps(new_factor_, exp2_not_above_one(_mm256_mul_ps(_mm256_load_ps(new_step), log2e)));
     for (int r = 0; r < R; ++r) {
       float& l = b_.state.l[row_ + size_t(r)];
       l = l * old_factor_[r] + new_factor_[r] * total[r];
@@ -227,25 +212,27 @@ class Fold {
   void accumulate(size_t group) {
     float shift[R];  // what the minimums add
     weigh(group, shift);
-    for (size_t dim = group * kCodeGroup; dim < (group + 1) * kCodeGroup; dim += kOutputs * kLanes) {
+    for (size_t dim = group * kCodeGroup; dim < (group + 1) * kCodeGroup; dim += kVectors * kLanes) {
       const ptrdiff_t to_next = to_next_;
-      __m256i dot[R][kOutputs];
+      __m256i dot[R][kVectors];
       set_zero(dot);
       const std::byte* from = b_.page + value_word(*b_.layout, kPerWord, 0, dim);
       const std::byte* weights = reinterpret_cast<const std::byte*>(weights_[0]);
 #pragma GCC unroll 1
       for (size_t slot = 0; slot < kPageSlots; slot += kPerWord, from += kValueStride, weights += 2 * kPerWord) {
-        __m256i words[kOutputs];
-        for (int v = 0; v < kOutputs; ++v) words[v] = load_words(from + v * 32);
-        for (int line = 0; line < (kOutputs + 1) / 2; ++line) fetch_next(from + line * 64, to_next);
+        __m256i words[kVectors];
+        for (int v = 0; v < kVectors; ++v) words[v] = load_words(from + v * 32);
+        for (int line = 0; line < kVectors / 2; ++line) fetch_next(from + line * 64, to_next);
 #pragma GCC unroll 4
         for (int i = 0; i < static_cast<int>(kPerWord / 2); ++i) {
-          __m256i codes[kOutputs];
-          for (int v = 0; v < kOutputs; ++v) codes[v] = pair<kBits>(words[v], i);
+          __m256i codes[kVectors];
+          for (int v = 0; v < kVectors; ++v) codes[v] = pair<kBits>(words[v], i);
 #pragma GCC unroll 4
           for (int r = 0; r < R; ++r) {
-            const __m256i w = broadcast_word(weights + r * sizeof(weights_[0]) + 4 * i);
-            for (int v = 0; v < kOutputs; ++v) dot[r][v] = add_word_products(dot[r][v], codes[v], w);
+            const std::byte* pairs = weights + size_t(r) * sizeof(weights_[0]) + size_t(i) * 4;
+            for (int v = 0; v < kVectors; v += 2) {
+              add_word_products(dot[r][v], dot[r][v + 1], codes[v], codes[v + 1], pairs);
+            }
           }
         }
       }
@@ -254,7 +241,7 @@ class Fold {
         const __m256 step = _mm256_set1_ps(scales_.step[group] * new_factor_[r]);
         const __m256 base = _mm256_set1_ps(shift[r] * new_factor_[r]);
         const __m256 old = _mm256_set1_ps(old_factor_[r]);
-        for (int v = 0; v < kOutputs; ++v) {
+        for (int v = 0; v < kVectors; ++v) {
           const __m256 kept = _mm256_fmadd_ps(_mm256_loadu_ps(o + v * kLanes), old, base);
           _mm256_storeu_ps(o + v * kLanes, _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[r][v]), step, kept));
         }

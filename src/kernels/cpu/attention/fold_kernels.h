@@ -24,6 +24,8 @@ extern const ReadKernel kAttentionKv4Bf16Avx512;
 extern const ReadKernel kAttentionAmx;  // kv16
 extern const ReadKernel kAttentionKv8Amx;
 extern const ReadKernel kAttentionKv4Amx;
+// Prompt tiles in 16-bit integers, of any codec.
+extern const ReadKernel kAttentionWordsAvx2;
 // Decode steps on the codes. AVX-512's need AVX512_VNNI.
 extern const ReadKernel kAttentionKv8Avx512;
 extern const ReadKernel kAttentionKv4Avx512;

@@ -1,9 +1,10 @@
 // What the AVX2 products of integer layouts are made of: dot products of a panel's codes with rows of activations. A
 // panel's 16 outputs are two vectors, its halves.
 //
-// vpmaddubsw multiplies unsigned codes by signed activations and adds neighbours to 16 bits with saturation, which these
-// ranges never reach: eight pairs of 4-bit codes stay within 8 * 2 * 15 * 128 = 30720, four of at most 5 bits within
-// 4 * 2 * 31 * 128 = 31744. So sums stay in 16 bits for a whole block, and half of the vector operations are products.
+// vpmaddubsw multiplies unsigned codes by signed activations and adds neighbours to 16 bits with saturation, which
+// these ranges never reach: eight pairs of 4-bit codes stay within 8 * 2 * 15 * 128 = 30720, four of at most 5 bits
+// within 4 * 2 * 31 * 128 = 31744. So sums stay in 16 bits for a whole block, and half of the vector operations are
+// products.
 #pragma once
 
 #include <immintrin.h>
@@ -96,9 +97,7 @@ struct PairSums {
   void add(__m256i low, __m256i high, const std::byte* q) {
 #pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) {
-      const __m256i columns = broadcast_i32(q + 32 * r);
-      sums[r][0] = add_byte_products(sums[r][0], low, columns);
-      sums[r][1] = add_byte_products(sums[r][1], high, columns);
+      add_byte_products(sums[r][0], sums[r][1], low, high, q + 32 * r);
     }
   }
   // idot += sums * factor, neighbours added.

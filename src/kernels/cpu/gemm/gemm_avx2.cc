@@ -1,5 +1,5 @@
-// AVX2. A vector is 8 outputs, a tile one panel and up to 4 rows: 8 vectors of sums and as many of results, of which the
-// results wait in the first cache level while a block is multiplied.
+// AVX2. A vector is 8 outputs, a tile one panel and up to 4 rows: 8 vectors of sums and as many of results, of which
+// the results wait in the first cache level while a block is multiplied.
 #include <immintrin.h>
 
 #include <cstring>
@@ -80,7 +80,8 @@ class IntegerPanel {
     __m256i idot[kRows][2];
     for (int r = 0; r < kRows; ++r) {
       __m256i bias = _mm256_setzero_si256();
-      if (!kMinimum) bias = kBits == 8 ? negative_sum(block, r, first) : _mm256_srai_epi32(negative_sum(block, r, first), 4);
+      if (!kMinimum)
+        bias = kBits == 8 ? negative_sum(block, r, first) : _mm256_srai_epi32(negative_sum(block, r, first), 4);
       idot[r][0] = idot[r][1] = bias;
     }
     const uint32_t wide = flags & (kGroup == 32 ? ActivationBlock::kWide : first == 0 ? 0x0fu : 0xf0u);
@@ -91,7 +92,8 @@ class IntegerPanel {
       dot_8bit<kGroup, kMinimum, kRows>(codes, block, first, idot);
     }
     const std::byte* scales = codes + 64 * kBits + first / kGroup * kGroupBytes;
-    add_scaled(scales, (flags & ActivationBlock::kScaled) != 0 ? block + ActivationBlock::scale(kRows) : nullptr, idot, acc);
+    add_scaled(scales, (flags & ActivationBlock::kScaled) != 0 ? block + ActivationBlock::scale(kRows) : nullptr, idot,
+               acc);
     if constexpr (kMinimum) {
       const __m256 low = load_halves(scales + 32), high = load_halves(scales + 48);
 #pragma GCC unroll 4

@@ -1,19 +1,41 @@
-// Integer products that are added to a sum, two instructions each. Include only from *_avx2.cc, which are compiled without
-// GCC's reassociation: it turns chains of integer additions into trees, whose leaves do not fit into 16 registers.
+// Integer products of four bytes or two words that one row shares with two vectors, added to two sums. In assembly
+// because GCC 12 turns chains of integer additions into trees, whose leaves do not fit into 16 registers. Include only
+// from
+// *_avx2.cc.
 #pragma once
 
 #include <immintrin.h>
 
+#include <cstddef>
+
 namespace loci::simd_avx2 {
 
-// sums + unsigned bytes . signed bytes: 16 sums of two products, in 16 bits, saturated.
-static inline __m256i add_byte_products(__m256i sums, __m256i unsigned_bytes, __m256i signed_bytes) {
-  return _mm256_add_epi16(sums, _mm256_maddubs_epi16(unsigned_bytes, signed_bytes));
+using FourBytes = std::byte[4];
+
+// sums += unsigned bytes . the four signed bytes at `row`: 16 sums of two products each, in 16 bits, saturated.
+static inline void add_byte_products(__m256i& first, __m256i& second, __m256i a, __m256i b, const std::byte* row) {
+  __m256i four, product;
+  __asm__(
+      "vpbroadcastd %[row], %[four]\n\t"
+      "vpmaddubsw %[four], %[a], %[product]\n\t"
+      "vpmaddubsw %[four], %[b], %[four]\n\t"
+      "vpaddw %[product], %[first], %[first]\n\t"
+      "vpaddw %[four], %[second], %[second]"
+      : [first] "+x"(first), [second] "+x"(second), [four] "=&x"(four), [product] "=&x"(product)
+      : [a] "x"(a), [b] "x"(b), [row] "m"(*reinterpret_cast<const FourBytes*>(row)));
 }
 
-// sums + a . b: 8 sums of two products of 16 bits.
-static inline __m256i add_word_products(__m256i sums, __m256i a, __m256i b) {
-  return _mm256_add_epi32(sums, _mm256_madd_epi16(a, b));
+// sums += words . the two words at `row`: 8 sums of two products each.
+static inline void add_word_products(__m256i& first, __m256i& second, __m256i a, __m256i b, const std::byte* row) {
+  __m256i two, product;
+  __asm__(
+      "vpbroadcastd %[row], %[two]\n\t"
+      "vpmaddwd %[two], %[a], %[product]\n\t"
+      "vpmaddwd %[two], %[b], %[two]\n\t"
+      "vpaddd %[product], %[first], %[first]\n\t"
+      "vpaddd %[two], %[second], %[second]"
+      : [first] "+x"(first), [second] "+x"(second), [two] "=&x"(two), [product] "=&x"(product)
+      : [a] "x"(a), [b] "x"(b), [row] "m"(*reinterpret_cast<const FourBytes*>(row)));
 }
 
 }  // namespace loci::simd_avx2
