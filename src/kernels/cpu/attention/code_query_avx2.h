@@ -65,12 +65,7 @@ static inline void load_code_query(const float* q, size_t row, size_t, size_t di
   constexpr float kMost = kBits == 8 ? kLevels : 127.0F;
   const Query<kBits> query = Query<kBits>::at(queries, row, dim);
   auto* to = const_cast<std::byte*>(query.base);
-  __m256 largest = _mm256_setzero_ps();
-  for (size_t d = 0; d < dim; d += kLanes) {
-    largest = _mm256_max_ps(magnitude(_mm256_loadu_ps(q + d)), largest);
-  }
-  float top = largest_of(largest);
-  for (size_t d = 0; d < dim; ++d) top = std::isnan(q[d]) ? q[d] : top;
+  const float top = largest_magnitude(q, dim);
   // A query that is infinite makes a NaN of its outputs through the step.
   const bool usable = std::isfinite(top) && top > 0x1p-100F;
   const float step = std::isfinite(top) ? top / kMost : std::numeric_limits<float>::quiet_NaN();

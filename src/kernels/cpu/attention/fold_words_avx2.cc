@@ -47,37 +47,31 @@ struct Words {
 
 // The step and its inverse for numbers of at most `largest`. One that is not finite makes NaN of what it multiplies.
 __m256 step_of(__m256 largest, float levels) {
-  const __m256 finite = _mm256_cmp_ps(largest, _mm256_set1_ps(std::numeric_limits<float>::infinity()), _CMP_LT_OQ);
   const __m256 step = _mm256_mul_ps(largest, _mm256_set1_ps(1.0F / levels));
-  return _mm256_blendv_ps(_mm256_set1_ps(std::numeric_limits<float>::quiet_NaN()), step, finite);
+  return _mm256_blendv_ps(_mm256_set1_ps(std::numeric_limits<float>::quiet_NaN()), step, below_infinity(largest));
 }
 __m256 inverse_of(__m256 largest, float levels) {
   const __m256 usable =
-      _mm256_and_ps(_mm256_cmp_ps(largest, _mm256_set1_ps(0x1p-100F), _CMP_GT_OQ),
-                    _mm256_cmp_ps(largest, _mm256_set1_ps(std::numeric_limits<float>::infinity()), _CMP_LT_OQ));
+      _mm256_and_ps(_mm256_cmp_ps(largest, _mm256_set1_ps(0x1p-100F), _CMP_GT_OQ), below_infinity(largest));
   return _mm256_and_ps(_mm256_div_ps(_mm256_set1_ps(levels), largest), usable);
 }
 
 // Neighbours of 16 bits: a in the low halves, b in the high ones.
 __m256i interleaved(__m256i a, __m256i b) { return _mm256_blend_epi16(a, _mm256_slli_epi32(b, 16), 0xaa); }
 
-// A NaN survives: what max returns where one operand is NaN is its second.
-__m256 larger(__m256 x, __m256 largest) { return _mm256_max_ps(magnitude(x), largest); }
-
 void load_word_query(const float* q, size_t row, size_t, size_t dim, std::byte* queries) {
   std::byte* tile = queries + row / kTile * tile_bytes(dim);
-  float top = 0;
-  bool finite = true;
-  for (size_t d = 0; d < dim; ++d) {
-    top = std::max(top, std::abs(q[d]));
-    finite = finite && std::isfinite(q[d]);
-  }
-  const bool usable = finite && top > 0x1p-100F;
-  const float step = finite ? top / kQueryLevels : std::numeric_limits<float>::quiet_NaN();
-  const float inverse = usable ? kQueryLevels / top : 0.0F;
-  for (size_t d = 0; d < dim; ++d) {
-    const auto term = usable ? static_cast<int16_t>(std::lrint(q[d] * inverse)) : int16_t{0};
-    std::memcpy(tile + ((d / 2 * kTile + row % kTile) * 2 + d % 2) * sizeof term, &term, sizeof term);
+  const float top = largest_magnitude(q, dim);
+  const bool usable = std::isfinite(top) && top > 0x1p-100F;
+  const float step = std::isfinite(top) ? top / kQueryLevels : std::numeric_limits<float>::quiet_NaN();
+  const __m256 inverse = _mm256_set1_ps(usable ? kQueryLevels / top : 0.0F);
+  for (size_t d = 0; d < dim; d += kLanes) {
+    const __m256i terms =
+        usable ? _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(q + d), inverse)) : _mm256_setzero_si256();
+    alignas(16) uint32_t pairs[4];
+    _mm_store_si128(reinterpret_cast<__m128i*>(pairs),
+                    _mm_packs_epi32(_mm256_castsi256_si128(terms), _mm256_extracti128_si256(terms, 1)));
+    for (size_t i = 0; i < 4; ++i) std::memcpy(tile + ((d / 2 + i) * kTile + row % kTile) * 4, &pairs[i], 4);
   }
   std::memcpy(tile + steps_of(dim) + row % kTile * sizeof step, &step, sizeof step);
 }
@@ -88,7 +82,7 @@ void round_keys(const float* keys, const Words& words, float* steps) {
     for (size_t group = 0; group < words.dim / kCodeGroup; ++group) {
       const float* from = keys + group * kCodeGroup * kPageSlots + slot;
       __m256 largest = _mm256_setzero_ps();
-      for (size_t d = 0; d < kCodeGroup; ++d) largest = larger(_mm256_loadu_ps(from + d * kPageSlots), largest);
+      for (size_t d = 0; d < kCodeGroup; ++d) largest = larger(largest, _mm256_loadu_ps(from + d * kPageSlots));
       const __m256 inverse = inverse_of(largest, kKeyLevels);
       _mm256_storeu_ps(steps + group * kPageSlots + slot, step_of(largest, kKeyLevels));
       const auto term = [&](size_t d) {
@@ -109,12 +103,7 @@ void round_values(const float* values, const Words& words, float* steps) {
     const float* from[2] = {values + slot * dim, values + (slot + 1) * dim};
     __m256 inverse[2];
     for (int i = 0; i < 2; ++i) {
-      __m256 largest = _mm256_setzero_ps();
-      for (size_t d = 0; d < dim; d += kLanes) largest = larger(_mm256_loadu_ps(from[i] + d), largest);
-      // NaN in any lane must stay: compare before the lanes meet.
-      const bool finite = _mm256_movemask_ps(_mm256_cmp_ps(
-                              largest, _mm256_set1_ps(std::numeric_limits<float>::infinity()), _CMP_LT_OQ)) == 255;
-      const __m256 top = _mm256_set1_ps(finite ? largest_of(largest) : std::numeric_limits<float>::infinity());
+      const __m256 top = _mm256_set1_ps(largest_magnitude(from[i], dim));
       inverse[i] = inverse_of(top, kValueLevels);
       steps[slot + size_t(i)] = _mm256_cvtss_f32(step_of(top, kValueLevels));
     }
@@ -150,9 +139,9 @@ class Fold {
 
   void run() {
     if (b_.visible != nullptr) {
-      bool blind = true;
-      for (int r = 0; r < R; ++r) blind = blind && visible(r).first >= visible(r).last;
-      if (blind) return;
+      int seeing = 0;
+      for (int r = 0; r < R; ++r) seeing += blind(visible(r)) ? 0 : 1;
+      if (seeing == 0) return;
     }
     for (size_t slot = 0; slot < kPageSlots; slot += 2 * kLanes) score(slot);
     for (int r = 0; r < R; ++r) soften(r);
@@ -168,6 +157,7 @@ class Fold {
   float old_factor_[R];
   float step_[R];  // of the weights, with the factor of the block
 
+  static bool blind(VisibleSlots slots) { return slots.first >= slots.last; }
   VisibleSlots visible(int r) const {
     return b_.visible == nullptr ? VisibleSlots{0, kPageSlots} : b_.visible[row_ + size_t(r)];
   }
@@ -206,10 +196,8 @@ class Fold {
     const VisibleSlots slots = visible(r);
     float& m = b_.state.m[row_ + size_t(r)];
     float& l = b_.state.l[row_ + size_t(r)];
-    if (slots.first >= slots.last) {
+    if (blind(slots)) {
       std::memset(weights_[r], 0, sizeof weights_[r]);
-      old_factor_[r] = 1.0F;
-      step_[r] = 0.0F;
       return;
     }
     __m256 x[kSlotVectors];
@@ -223,21 +211,9 @@ class Fold {
     const __m256 log2e = _mm256_set1_ps(exp_constants::kLog2E);
     const __m256 offset = _mm256_set1_ps(-block_max * exp_constants::kLog2E);
     __m256 total = _mm256_setzero_ps();
-    largest = _mm256_setzero_ps();
-    for (int v = 0; v < kSlotVectors; ++v) {
-      const __m256 p = exp2_not_above_one(_mm256_fmadd_ps(x[v], log2e, offset));
+    for (__m256& p : x) {
+      p = exp2_not_above_one(_mm256_fmadd_ps(p, log2e, offset));
       total = _mm256_add_ps(total, p);
-      x[v] = _mm256_mul_ps(p, _mm256_loadu_ps(words_.value_steps() + v * kLanes));
-      // A slot that the row does not see may hold what is not a number.
-      if (!all(slots)) x[v] = _mm256_and_ps(x[v], visible_lanes(slots, v * kLanes));
-      largest = _mm256_max_ps(x[v], largest);
-    }
-    const float most = largest_of(largest);
-    const __m256 inverse = _mm256_set1_ps(most > 0x1p-100F ? kWeightLevels / most : 0.0F);
-    for (int v = 0; v < kSlotVectors; v += 2) {
-      const __m256i packed = _mm256_packs_epi32(_mm256_cvtps_epi32(_mm256_mul_ps(x[v], inverse)),
-                                                _mm256_cvtps_epi32(_mm256_mul_ps(x[v + 1], inverse)));
-      _mm256_store_si256(reinterpret_cast<__m256i*>(weights_[r] + v * kLanes), _mm256_permute4x64_epi64(packed, 0xd8));
     }
     const float top = block_max > m ? block_max : m;
     const __m128 steps = _mm_mul_ps(_mm_setr_ps(m - top, block_max - top, 0, 0), _mm256_castps256_ps128(log2e));
@@ -246,8 +222,28 @@ class Fold {
     const float new_factor = block_max == top ? 1.0F : _mm_cvtss_f32(_mm_movehdup_ps(factors));
     l = l * old_factor_[r] + new_factor * sum_of(total);
     m = top;
-    // Values that are not numbers in a visible slot make the outputs NaN.
-    step_[r] = std::isnan(most) ? most : new_factor * most / kWeightLevels;
+    step_[r] = new_factor * round_weights(r, slots, x);
+  }
+
+  // Weights with the steps of their values, in 16 bits; returns their step.
+  float round_weights(int r, VisibleSlots slots, __m256 (&x)[kSlotVectors]) {
+    __m256 largest = _mm256_setzero_ps();
+    for (int v = 0; v < kSlotVectors; ++v) {
+      x[v] = _mm256_mul_ps(x[v], _mm256_loadu_ps(words_.value_steps() + v * kLanes));
+      // A slot that the row does not see may hold what is not a number.
+      if (!all(slots)) x[v] = _mm256_and_ps(x[v], visible_lanes(slots, v * kLanes));
+      largest = larger(largest, x[v]);
+    }
+    // A value that is no number, in a slot that the row sees, makes its outputs NaN through the step.
+    const bool finite = _mm256_movemask_ps(below_infinity(largest)) == 255;
+    const float most = finite ? largest_of(largest) : std::numeric_limits<float>::quiet_NaN();
+    const __m256 inverse = _mm256_set1_ps(most > 0x1p-100F ? kWeightLevels / most : 0.0F);
+    for (int v = 0; v < kSlotVectors; v += 2) {
+      const __m256i packed = _mm256_packs_epi32(_mm256_cvtps_epi32(_mm256_mul_ps(x[v], inverse)),
+                                                _mm256_cvtps_epi32(_mm256_mul_ps(x[v + 1], inverse)));
+      _mm256_store_si256(reinterpret_cast<__m256i*>(weights_[r] + v * kLanes), _mm256_permute4x64_epi64(packed, 0xd8));
+    }
+    return most / kWeightLevels;
   }
 
   // Sixteen dimensions from `d` on.
@@ -266,6 +262,7 @@ class Fold {
       }
     }
     for (int r = 0; r < R; ++r) {
+      if (blind(visible(r))) continue;
       float* o = b_.state.o + (row_ + size_t(r)) * b_.dim + d;
       const __m256 step = _mm256_set1_ps(step_[r]), old = _mm256_set1_ps(old_factor_[r]);
       for (int v = 0; v < 2; ++v) {

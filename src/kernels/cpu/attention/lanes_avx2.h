@@ -4,6 +4,7 @@
 #include <immintrin.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <limits>
 
 #include "kernels/cpu/attention/attention_kernels.h"
@@ -32,7 +33,22 @@ static inline float sum_of(__m256 x) {
   const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
 }
-static inline __m256 magnitude(__m256 x) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0F), x); }
+
+// The larger magnitudes. Compared as integers, which order them alike, with NaN above infinity.
+static inline __m256 larger(__m256 largest, __m256 x) {
+  const __m256i bits = _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(INT32_MAX));
+  return _mm256_castsi256_ps(_mm256_max_epi32(_mm256_castps_si256(largest), bits));
+}
+static inline __m256 below_infinity(__m256 x) {
+  return _mm256_cmp_ps(x, _mm256_set1_ps(std::numeric_limits<float>::infinity()), _CMP_LT_OQ);
+}
+// The largest magnitude of `count` numbers, a multiple of 8; infinity if one of them is none.
+static inline float largest_magnitude(const float* x, size_t count) {
+  __m256 largest = _mm256_setzero_ps();
+  for (size_t i = 0; i < count; i += kLanes) largest = larger(largest, _mm256_loadu_ps(x + i));
+  const bool finite = _mm256_movemask_ps(below_infinity(largest)) == 255;
+  return finite ? largest_of(largest) : std::numeric_limits<float>::infinity();
+}
 
 // 2^y for y <= 0, relative error below 3e-6: a polynomial of degree 4 on the fraction. 0 below 2^-125.
 static inline __m256 exp2_not_above_one(__m256 y) {

@@ -27,10 +27,11 @@ struct FloatLoops {
         for (Vec16& x : row) x = Vec16::broadcast(0.0F);
       }
       const auto key = [&](size_t d, size_t v) {
-        const Key* at = keys + d * kTileKeys + slot + v * 16;
+        const size_t column = slot + v * 16;
+        const Key* at = keys + d * kTileKeys + column;
         // Into the second level: the first can have too few lines under way to keep memory busy.
         if constexpr (kFetch) {
-          if (v % 2 == 0) __builtin_prefetch(at + to_next, 0, 2);
+          if (column % 32 == 0) __builtin_prefetch(at + to_next, 0, 2);
         }
         return load_keys(at);
       };

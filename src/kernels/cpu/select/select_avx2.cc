@@ -67,7 +67,7 @@ void mark_at_least(const float* x, size_t count, float threshold, uint64_t* word
   if (i < count) detail::kSelectScalar.mark_at_least(x + i, count - i, threshold, words + i / 64);
 }
 
-using Loops = FloatLoops<simd_avx2::Vec16, 3, simd_avx2::kTileVectors>;
+using Loops = FloatLoops<simd_avx2::Vec16, 6, 1>;
 
 }  // namespace
 

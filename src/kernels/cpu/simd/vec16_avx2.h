@@ -69,7 +69,8 @@ inline float largest(Vec16 a) {
   return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
 }
 
-inline constexpr int kTileRows = 3;
+// Eight vectors of sums, four of columns and a factor: what 16 registers hold.
+inline constexpr int kTileRows = 2;
 inline constexpr int kTileVectors = 2;
 
 }  // namespace loci::simd_avx2
