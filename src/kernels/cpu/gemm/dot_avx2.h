@@ -19,6 +19,7 @@
 namespace loci::detail::gemm_avx2 {
 
 using simd_avx2::add_byte_products;
+using simd_avx2::add_word_products;
 
 constexpr size_t kPrefetchBytes = 6144;  // ahead of the weights being read: 200 ns of a core's bandwidth
 
@@ -156,8 +157,41 @@ inline void dot_8bit(const std::byte* codes, const std::byte* q, int first, __m2
   }
 }
 
+// A block's columns with both their parts, q = low + 256 high, in 16 bits: of each four the pairs (0, 2) and (1, 3),
+// which meet the even and the odd bytes of a word of codes.
+template <int kRows>
+struct WordColumns {
+  alignas(32) std::byte pairs[kRows][2][32];
+
+  WordColumns(const std::byte* low, const std::byte* high) {
+    for (int r = 0; r < kRows; ++r) {
+      const __m256i l = load_bytes(low + 32 * r), h = load_bytes(high + 32 * r);
+      const __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(l, 8), 8), odd = _mm256_srai_epi16(l, 8);
+      const __m256i high_odd = _mm256_andnot_si256(_mm256_set1_epi16(255), h);
+      _mm256_store_si256(reinterpret_cast<__m256i*>(pairs[r][0]), _mm256_add_epi16(even, _mm256_slli_epi16(h, 8)));
+      _mm256_store_si256(reinterpret_cast<__m256i*>(pairs[r][1]), _mm256_add_epi16(odd, high_odd));
+    }
+  }
+};
+
+// idot += the products of a group of 8-bit codes that starts at column `first` and whole columns.
+template <int kGroup, int kRows>
+inline void dot_words(const std::byte* codes, const WordColumns<kRows>& q, int first, __m256i (&idot)[kRows][2]) {
+#pragma GCC unroll 2
+  for (int four = first / 4; four < (first + kGroup) / 4; ++four) {
+    const __m256i low = load_bytes(codes + 64 * four), high = load_bytes(codes + 64 * four + 32);
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; ++i) {
+      const __m256i a = i == 0 ? _mm256_and_si256(low, _mm256_set1_epi16(255)) : _mm256_srli_epi16(low, 8);
+      const __m256i b = i == 0 ? _mm256_and_si256(high, _mm256_set1_epi16(255)) : _mm256_srli_epi16(high, 8);
+#pragma GCC unroll 4
+      for (int r = 0; r < kRows; ++r) add_word_products(idot[r][0], idot[r][1], a, b, q.pairs[r][i] + 4 * four);
+    }
+  }
+}
+
 // idot += factor times the products of those fours of columns that `wide` names: no more than 16 bits can add up.
-template <int kBits, Part kPart, int kRows>
+template <int kBits, int kRows>
 inline void dot_wide(const std::byte* codes, const std::byte* high, uint32_t wide, int16_t factor,
                      __m256i (&idot)[kRows][2]) {
   PairSums<kRows> sums;
@@ -169,9 +203,6 @@ inline void dot_wide(const std::byte* codes, const std::byte* high, uint32_t wid
       const __m128i shift = _mm_cvtsi32_si128(four & 4);
       low = low_half(_mm256_srl_epi16(low, shift));
       upper = low_half(_mm256_srl_epi16(upper, shift));
-    } else {
-      low = part<kPart>(low);
-      upper = part<kPart>(upper);
     }
     sums.add(low, upper, high + 4 * four);
   }

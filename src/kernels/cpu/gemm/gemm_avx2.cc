@@ -64,13 +64,10 @@ class IntegerPanel {
   // 256 times the products of the columns that have a high part in one of the rows.
   static inline void add_high(const std::byte* codes, const std::byte* high, uint32_t wide, __m256i (&idot)[kRows][2]) {
     if constexpr (kBits == 4) {
-      dot_wide<4, Part::kAll>(codes, high, wide, 256, idot);
-    } else if constexpr (kMinimum) {
-      dot_wide<8, Part::kAll>(codes, high, wide & 0x0f, 256, idot);
-      dot_wide<8, Part::kAll>(codes, high, wide & 0xf0, 256, idot);
+      dot_wide<4>(codes, high, wide, 256, idot);
     } else {
-      dot_wide<8, Part::kLowHalf>(codes, high, wide, 256, idot);
-      dot_wide<8, Part::kHighHalf>(codes, high, wide, 16 * 256, idot);
+      dot_wide<8>(codes, high, wide & 0x0f, 256, idot);
+      dot_wide<8>(codes, high, wide & 0xf0, 256, idot);
     }
   }
 
@@ -84,12 +81,17 @@ class IntegerPanel {
         bias = kBits == 8 ? negative_sum(block, r, first) : _mm256_srai_epi32(negative_sum(block, r, first), 4);
       idot[r][0] = idot[r][1] = bias;
     }
+    const std::byte* high_parts = block + ActivationBlock::high(kRows);
     const uint32_t wide = flags & (kGroup == 32 ? ActivationBlock::kWide : first == 0 ? 0x0fu : 0xf0u);
-    if (wide != 0) add_high(codes, block + ActivationBlock::high(kRows), wide, idot);
     if constexpr (kBits == 4) {
+      if (wide != 0) add_high(codes, high_parts, wide, idot);
       dot_4bit<kRows>(codes, block, idot);
+    } else if constexpr (kMinimum) {
+      if (wide != 0) add_high(codes, high_parts, wide, idot);
+      dot_8bit<kGroup, true, kRows>(codes, block, first, idot);
     } else {
-      dot_8bit<kGroup, kMinimum, kRows>(codes, block, first, idot);
+      // Codes of more than five bits leave 16 bits: columns in 16 bits cost as much as codes in halves.
+      dot_words<kGroup>(codes, WordColumns<kRows>(block, high_parts), first, idot);
     }
     const std::byte* scales = codes + 64 * kBits + first / kGroup * kGroupBytes;
     add_scaled(scales, (flags & ActivationBlock::kScaled) != 0 ? block + ActivationBlock::scale(kRows) : nullptr, idot,
