@@ -5,8 +5,8 @@
 // A prompt's tile of 192 rows folds pages again and again that stay in cache: `GMAC/s` counts. A decode step's query
 // heads of a group fold pages out of memory, each once: `GB/s` counts. Every thread works for itself, and the best of
 // the iterations counts, since other processes share the machine. Shares are of the measured peak of the arithmetic
-// that the kernel uses (bfloat16 or fp32; kernels that multiply integers are held against bfloat16, their outputs'
-// arithmetic) and of the measured read bandwidth.
+// that prompts use (bfloat16, with AVX2 16-bit integers, otherwise fp32; decode steps and kernels that multiply codes
+// are held against it too) and of the measured read bandwidth.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -122,8 +122,7 @@ void run(benchmark::State& state, const Bench& bench, const Case& of) {
   }
   const double count = static_cast<double>(workers);
   const double macs = readers[0].macs() * count / best, bytes = readers[0].bytes() * count / best;
-  const double peak =
-      bench.roof.bf16_macs_per_second > 0 ? bench.roof.bf16_macs_per_second : bench.roof.f32_macs_per_second;
+  const double peak = bench.roof.attention_macs_per_second();
   state.SetLabel(std::string(kernel.arithmetic));
   state.counters["GMAC/s"] = macs / 1e9;
   state.counters["of_peak_%"] = 100 * macs / peak;

@@ -290,7 +290,8 @@ nlohmann::ordered_json rows_json(const std::vector<Row>& rows, const ModelInfo& 
                    {"roof_one_thread_gb_s", roof.read_one_thread_bytes_per_second / 1e9},
                    {"roof_int8_gmac_s", roof.int8_macs_per_second / 1e9},
                    {"roof_f32_gmac_s", roof.f32_macs_per_second / 1e9},
-                   {"roof_bf16_gmac_s", roof.bf16_macs_per_second / 1e9}});
+                   {"roof_bf16_gmac_s", roof.bf16_macs_per_second / 1e9},
+                   {"roof_int16_gmac_s", roof.int16_macs_per_second / 1e9}});
   }
   return out;
 }
@@ -358,9 +359,9 @@ void add_bench(const Command& app, Choice& choice) {
       "first, read bandwidth before and after each test, of which the better counts. GB/s and GMAC/s\n"
       "count what must be read and multiplied at least. \"of roof\" is, for decode, GB/s over the read\n"
       "bandwidth; for prefill, the time that the projections would take at the int8 roof and attention\n"
-      "at the bf16 roof (fp32 where the machine has none), over the time it took. Of all repetitions the "
-      "median counts. With --batch N, N\n"
-      "sequences of each depth write at once and the tokens of all are counted.",
+      "at that of bf16 (int16 with AVX2, fp32 where no kernel uses either), over the time it took.\n"
+      "Of all repetitions the median counts. With --batch N, N sequences of each depth write at once\n"
+      "and the tokens of all are counted.",
       "  loci bench -m smollm2 --threads 2\n"
       "  loci bench -m smollm2 --batch 16 --depth 1024 --gen 64\n"
       "  loci bench -m smollm2 --prompt 512 --gen 64 --depth 0,4096,7000 --attention store=kv4 --json\n");
@@ -390,7 +391,7 @@ void add_bench(const Command& app, Choice& choice) {
   command.add_flag("--json", options->json,
                    "Print an array of rows: test, depth, batch, tok_s, gb_s, gmac_s, roof_share, kv_bytes,\n"
                    "attention, threads, load_s, roof_gb_s, roof_one_thread_gb_s, roof_int8_gmac_s, roof_f32_gmac_s,\n"
-                   "roof_bf16_gmac_s (0 where the machine has none)");
+                   "roof_bf16_gmac_s, roof_int16_gmac_s (0 where no kernel uses them)");
   // `loci bench attention` needs no model.
   const Option model = command.option("--model").required(false);
   add_bench_attention(command, choice);

@@ -132,6 +132,7 @@ nlohmann::ordered_json outcomes_json(const Haystack& haystack, const std::vector
            {{"read_gb_s", roof.read_bytes_per_second / 1e9},
             {"int8_gmac_s", roof.int8_macs_per_second / 1e9},
             {"bf16_gmac_s", roof.bf16_macs_per_second / 1e9},
+            {"int16_gmac_s", roof.int16_macs_per_second / 1e9},
             {"f32_gmac_s", roof.f32_macs_per_second / 1e9}}}};
 }
 

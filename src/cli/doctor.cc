@@ -136,6 +136,7 @@ nlohmann::ordered_json diagnosis_json(const Diagnosis& d) {
                    {"read_gb_s", d.roof->read_bytes_per_second / 1e9},
                    {"int8_gmac_s", d.roof->int8_macs_per_second / 1e9},
                    {"bf16_gmac_s", d.roof->bf16_macs_per_second / 1e9},
+                   {"int16_gmac_s", d.roof->int16_macs_per_second / 1e9},
                    {"f32_gmac_s", d.roof->f32_macs_per_second / 1e9}};
   }
   for (const WeightSpeed& w : d.weights) {

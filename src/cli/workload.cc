@@ -41,8 +41,7 @@ Workload decode_workload(const ModelInfo& info, uint32_t steps, uint32_t depth) 
 double prefill_roof_share(const Workload& work, const Roof& roof, bool f32_activations, double seconds) {
   if (seconds <= 0) return 0;
   const double linear_rate = f32_activations ? roof.f32_macs_per_second : roof.int8_macs_per_second;
-  const bool bf16 = !f32_activations && roof.bf16_macs_per_second > 0;
-  const double attention_rate = bf16 ? roof.bf16_macs_per_second : roof.f32_macs_per_second;
+  const double attention_rate = f32_activations ? roof.f32_macs_per_second : roof.attention_macs_per_second();
   return (work.linear_macs / linear_rate + work.attention_macs / attention_rate) / seconds;
 }
 
@@ -55,6 +54,8 @@ std::string compute_rates(const Roof& roof) {
   std::string out = fmt::format("int8 {} GMAC/s", format_number(roof.int8_macs_per_second / 1e9));
   if (roof.bf16_macs_per_second > 0)
     out += fmt::format(", bf16 {} GMAC/s", format_number(roof.bf16_macs_per_second / 1e9));
+  if (roof.int16_macs_per_second > 0)
+    out += fmt::format(", int16 {} GMAC/s", format_number(roof.int16_macs_per_second / 1e9));
   return out + fmt::format(", fp32 {} GMAC/s", format_number(roof.f32_macs_per_second / 1e9));
 }
 

@@ -172,6 +172,12 @@ TEST(Workload, RatesThatWereNotMeasuredAreNotPrinted) {
   EXPECT_EQ(compute_rates(roof), "int8 630 GMAC/s, fp32 164 GMAC/s");
   roof.bf16_macs_per_second = 235e9;
   EXPECT_EQ(compute_rates(roof), "int8 630 GMAC/s, bf16 235 GMAC/s, fp32 164 GMAC/s");
+  EXPECT_EQ(roof.attention_macs_per_second(), 235e9);
+  roof.bf16_macs_per_second = 0;
+  EXPECT_EQ(roof.attention_macs_per_second(), 164e9);
+  roof.int16_macs_per_second = 300e9;
+  EXPECT_EQ(compute_rates(roof), "int8 630 GMAC/s, int16 300 GMAC/s, fp32 164 GMAC/s");
+  EXPECT_EQ(roof.attention_macs_per_second(), 300e9);
 }
 
 }  // namespace

@@ -136,6 +136,10 @@ Result<Roof> measure_roof(ThreadPool& pool, Isa isa, const RoofOptions& options)
     roof.bf16_macs_per_second =
         compute_rate(pool, options.seconds_per_loop, kernels.bf16_macs, kernels.bf16_macs_per_round, sink);
   }
+  if (kernels.int16_macs != nullptr) {
+    roof.int16_macs_per_second =
+        compute_rate(pool, options.seconds_per_loop, kernels.int16_macs, kernels.int16_macs_per_round, sink);
+  }
   return roof;
 }
 

@@ -1,8 +1,8 @@
 // What this machine can do at best, measured: the denominators of every speed that Loci prints.
 //
 // Loops that do nothing else, on all workers of a pool: reading memory that no cache holds, and, in registers, int8 dot
-// products, fp32 multiply-adds and bfloat16 dot products. Takes about two seconds and `buffer_bytes` of memory. The
-// best of many short passes counts, since other work on the machine can only slow one down.
+// products, fp32 multiply-adds and products of bfloat16 or 16-bit integers. Takes about two seconds and `buffer_bytes`
+// of memory. The best of many short passes counts, since other work on the machine can only slow one down.
 #pragma once
 
 #include <cstddef>
@@ -19,7 +19,15 @@ struct Roof {
   double int8_macs_per_second = 0;  // multiply-accumulates of 8-bit integers into 32 bits
   double f32_macs_per_second = 0;
   double bf16_macs_per_second = 0;              // into fp32; 0 where no kernel uses them
+  double int16_macs_per_second = 0;             // into 32 bits; 0 where no kernel uses them
   double read_one_thread_bytes_per_second = 0;  // the caller alone
+
+  // Of the arithmetic that multiplies the queries of prompts.
+  double attention_macs_per_second() const {
+    return bf16_macs_per_second > 0    ? bf16_macs_per_second
+           : int16_macs_per_second > 0 ? int16_macs_per_second
+                                       : f32_macs_per_second;
+  }
 };
 
 struct RoofOptions {
@@ -45,6 +53,9 @@ struct RoofKernels {
   // Null where no kernel of the instruction set on this machine uses bfloat16 products.
   uint64_t (*bf16_macs)(size_t rounds, uint64_t seed) = nullptr;
   uint64_t bf16_macs_per_round = 0;
+  // The same of 16-bit integers.
+  uint64_t (*int16_macs)(size_t rounds, uint64_t seed) = nullptr;
+  uint64_t int16_macs_per_round = 0;
 };
 
 inline constexpr size_t kRoofReadStep = 4096;

@@ -1,4 +1,4 @@
-// AVX2: 32 int8 products per maddubs + madd + add, 8 fp32 multiply-adds per FMA.
+// AVX2: 32 int8 products per maddubs + madd + add, 16 of 16 bits per madd + add, 8 fp32 multiply-adds per FMA.
 #include "kernels/cpu/roof/roof.h"
 
 #if defined(__AVX2__)
@@ -48,6 +48,24 @@ uint64_t int8_dots(size_t rounds, uint64_t seed) {
   return fold(sums[0]);
 }
 
+uint64_t int16_macs(size_t rounds, uint64_t seed) {
+  const __m256i a = _mm256_set1_epi16(static_cast<int16_t>(seed % 100));
+  const __m256i b = _mm256_set1_epi16(static_cast<int16_t>(seed % 50));
+  __m256i sums[kChains];
+  for (__m256i& s : sums) s = _mm256_setzero_si256();
+  for (size_t r = 0; r < rounds; ++r) {
+    for (int k = 0; k < kRepeat; ++k) {
+      for (__m256i& s : sums) {
+        __m256i factor = b;
+        __asm__ volatile("" : "+x"(factor));  // a new value each time, as far as the compiler knows
+        s = _mm256_add_epi32(s, _mm256_madd_epi16(a, factor));
+      }
+    }
+  }
+  for (int j = 1; j < kChains; ++j) sums[0] = _mm256_add_epi32(sums[0], sums[j]);
+  return fold(sums[0]);
+}
+
 uint64_t f32_macs(size_t rounds, uint64_t seed) {
   const __m256 a = _mm256_set1_ps(0.5F);
   const __m256 b = _mm256_set1_ps(1.0F + static_cast<float>(seed % 7));
@@ -69,7 +87,9 @@ RoofKernels roof_kernels_avx2() {
           .int8_dots = int8_dots,
           .int8_macs_per_round = uint64_t{32} * kChains * kRepeat,
           .f32_macs = f32_macs,
-          .f32_macs_per_round = uint64_t{8} * kFloats * kRepeat};
+          .f32_macs_per_round = uint64_t{8} * kFloats * kRepeat,
+          .int16_macs = int16_macs,
+          .int16_macs_per_round = uint64_t{16} * kChains * kRepeat};
 }
 
 }  // namespace loci
