@@ -154,6 +154,34 @@ TEST_P(PromptKernels, WeightsTooSmallForAFloatAreZero) {
   }
 }
 
+// A query that is no number says so in its own row alone, in fp32 and in 16-bit integers.
+TEST_P(PromptKernels, WhatIsNoNumberStaysInItsRow) {
+  test::Rng rng(73);
+  for (const KvCodec codec : kEveryCodec) {
+    const Pages pages(rng, codec, GetParam(), 1);
+    const size_t dim = pages.layout().padded_dim;
+    for (const float bad : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+      Queries x = random_queries(rng, 8, GetParam(), dim);
+      hide_some(rng, x);
+      for (const Isa isa : {Isa::kScalar, Isa::kAvx2}) {
+        if (isa > best_isa()) continue;
+        const ReadKernel& kernel = read_kernel(isa, codec, ReadPhase::kPrompt, ReadPrecision::kFast);
+        Queries y = x;
+        y.q[5 * dim + 1] = bad;
+        const States clean = pages.fold(kernel, x, 0, x.rows), got = pages.fold(kernel, y, 0, y.rows);
+        for (size_t r = 0; r < x.rows; ++r) {
+          if (r == 5) {
+            EXPECT_TRUE(std::isnan(got.o[r * dim] / got.l[r])) << to_string(isa) << " " << bad;
+          } else {
+            EXPECT_TRUE(bits_equal(&got.o[r * dim], &clean.o[r * dim], dim)) << to_string(isa) << " " << r;
+            EXPECT_TRUE(bits_equal(&got.l[r], &clean.l[r], 1)) << to_string(isa) << " " << r;
+          }
+        }
+      }
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Widths, PromptKernels, testing::Values(32, 64, 80, 128, 256));
 
 }  // namespace

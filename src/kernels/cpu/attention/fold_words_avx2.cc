@@ -45,14 +45,10 @@ struct Words {
   float* value_steps() const { return key_steps() + dim / kCodeGroup * kPageSlots; }
 };
 
-// The step and its inverse for numbers of at most `largest`. One that is not finite makes NaN of what it multiplies.
-__m256 step_of(__m256 largest, float levels) {
-  const __m256 step = _mm256_mul_ps(largest, _mm256_set1_ps(1.0F / levels));
-  return _mm256_blendv_ps(_mm256_set1_ps(std::numeric_limits<float>::quiet_NaN()), step, below_infinity(largest));
-}
+// The step of numbers of at most `largest`, and its inverse. A page holds neither infinities nor NaN.
+__m256 step_of(__m256 largest, float levels) { return _mm256_mul_ps(largest, _mm256_set1_ps(1.0F / levels)); }
 __m256 inverse_of(__m256 largest, float levels) {
-  const __m256 usable =
-      _mm256_and_ps(_mm256_cmp_ps(largest, _mm256_set1_ps(0x1p-100F), _CMP_GT_OQ), below_infinity(largest));
+  const __m256 usable = _mm256_cmp_ps(largest, _mm256_set1_ps(0x1p-100F), _CMP_GT_OQ);
   return _mm256_and_ps(_mm256_div_ps(_mm256_set1_ps(levels), largest), usable);
 }
 
@@ -222,21 +218,17 @@ class Fold {
     const float new_factor = block_max == top ? 1.0F : _mm_cvtss_f32(_mm_movehdup_ps(factors));
     l = l * old_factor_[r] + new_factor * sum_of(total);
     m = top;
-    step_[r] = new_factor * round_weights(r, slots, x);
+    step_[r] = new_factor * round_weights(r, x);
   }
 
   // Weights with the steps of their values, in 16 bits; returns their step.
-  float round_weights(int r, VisibleSlots slots, __m256 (&x)[kSlotVectors]) {
+  float round_weights(int r, __m256 (&x)[kSlotVectors]) {
     __m256 largest = _mm256_setzero_ps();
     for (int v = 0; v < kSlotVectors; ++v) {
       x[v] = _mm256_mul_ps(x[v], _mm256_loadu_ps(words_.value_steps() + v * kLanes));
-      // A slot that the row does not see may hold what is not a number.
-      if (!all(slots)) x[v] = _mm256_and_ps(x[v], visible_lanes(slots, v * kLanes));
-      largest = larger(largest, x[v]);
+      largest = _mm256_max_ps(largest, x[v]);
     }
-    // A value that is no number, in a slot that the row sees, makes its outputs NaN through the step.
-    const bool finite = _mm256_movemask_ps(below_infinity(largest)) == 255;
-    const float most = finite ? largest_of(largest) : std::numeric_limits<float>::quiet_NaN();
+    const float most = largest_of(largest);
     const __m256 inverse = _mm256_set1_ps(most > 0x1p-100F ? kWeightLevels / most : 0.0F);
     for (int v = 0; v < kSlotVectors; v += 2) {
       const __m256i packed = _mm256_packs_epi32(_mm256_cvtps_epi32(_mm256_mul_ps(x[v], inverse)),
