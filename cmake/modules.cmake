@@ -64,8 +64,7 @@ function(loci_module name)
   loci_batch(loci_${name})
   foreach(source IN LISTS sources)
     if(source MATCHES "_avx2\\.cc$")
-      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
-        "-mavx2;-mfma;-mf16c;$<$<CXX_COMPILER_ID:GNU>:-fno-tree-reassoc>")
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c")
     elseif(source MATCHES "_(avx512|amx)\\.cc$")
       # GCC 12 takes the deliberately undefined operands inside its own intrinsics for uninitialized variables.
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS

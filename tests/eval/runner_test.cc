@@ -24,8 +24,8 @@ class RunnerTest : public testing::Test {
  protected:
   RunnerTest()
       : data_({.haystack = "The sea was calm. A ship came by. Nobody saw it. The night was long.",
-               .adjectives = "calm\nwitty",
-               .nouns = "dory\nmeal",
+               .adjectives = "calm\nwitty\nbrave\neager\ngentle\njolly\nkeen\nproud\nquick\nsilly\ntidy\nwarm",
+               .nouns = "dory\nmeal\nriver\nstone\ngarden\nwinter\nletter\nmarket\nbridge\ncandle\nforest\nisland",
                .verbs = "go"}) {
     folder_ = fs::temp_directory_path() / ("loci-runner-" + std::to_string(::getpid()) + "-" +
                                            testing::UnitTest::GetInstance()->current_test_info()->name());
@@ -80,15 +80,11 @@ TEST_F(RunnerTest, PlansAnswerTheSamePromptsAndAreComparedWithDense) {
     EXPECT_EQ(kv4.prompt_tokens, dense.prompt_tokens);
     EXPECT_GT(kv4.prompt_tokens, 700U);
     EXPECT_LT(kv4.kv_bytes, dense.kv_bytes / 2);
-    // Four words make too few keys for a prompt full of them; one key is enough for the other task.
-    const bool sure = dense.key.task == "niah_single_1";
-    if (sure) {
-      EXPECT_EQ(dense.score, 1) << dense.text;
-    }
+    EXPECT_EQ(dense.score, 1) << dense.text;
     EXPECT_FALSE(dense.kl.has_value());
     ASSERT_TRUE(kv4.kl.has_value());
     EXPECT_GT(*kv4.kl, 0);
-    EXPECT_LT(*kv4.kl, sure ? 0.001 : 1);  // where a key stands many times, little decides which number is named
+    EXPECT_LT(*kv4.kl, 0.1);
     EXPECT_GT(*kv4.agreement, 0.8);
   }
   const std::vector<Cell> cells = summarize(results);

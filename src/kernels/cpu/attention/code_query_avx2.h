@@ -40,11 +40,14 @@ struct Query {
 
   static size_t group_bytes(size_t dim) { return dim / 4 * kStride + kRows * (dim / kCodeGroup + 1) * sizeof(float); }
   // The group of rows that `row` belongs to.
-  static Query at(const std::byte* queries, size_t row, size_t dim) {
-    return {queries + row / kRows * group_bytes(dim), dim};
+  static Query at(const std::byte* queries, size_t row, size_t dim) { return {queries + group_at(row, dim), dim}; }
+
+  // Bytes from the queries to a row's group, and from there to its terms and numbers.
+  static size_t group_at(size_t row, size_t dim) { return row / kRows * group_bytes(dim); }
+  static size_t terms_at(size_t row, size_t d) { return d / 4 * kStride + row % kRows * kTerm; }
+  static size_t number_at(size_t row, size_t dim, size_t index) {
+    return dim / 4 * kStride + (index * kRows + row % kRows) * sizeof(float);
   }
-  static size_t row_terms(size_t row, size_t d) { return d / 4 * kStride + row % kRows * kTerm; }
-  size_t number_at(size_t row, size_t index) const { return dim / 4 * kStride + (index * kRows + row % kRows) * 4; }
 
   // Of the group's first row; others follow at kTerm bytes each.
   const std::byte* terms() const { return base; }
@@ -55,7 +58,7 @@ struct Query {
  private:
   float number(size_t row, size_t index) const {
     float out;
-    std::memcpy(&out, base + number_at(row, index), sizeof out);
+    std::memcpy(&out, base + number_at(row, dim, index), sizeof out);
     return out;
   }
 };
@@ -63,31 +66,31 @@ struct Query {
 template <int kBits>
 static inline void load_code_query(const float* q, size_t row, size_t, size_t dim, std::byte* queries) {
   constexpr float kMost = kBits == 8 ? kLevels : 127.0F;
-  const Query<kBits> query = Query<kBits>::at(queries, row, dim);
-  auto* to = const_cast<std::byte*>(query.base);
+  using Place = Query<kBits>;
+  std::byte* to = queries + Place::group_at(row, dim);
   const float top = largest_magnitude(q, dim);
   // A query that is infinite makes a NaN of its outputs through the step.
   const bool usable = std::isfinite(top) && top > 0x1p-100F;
   const float step = std::isfinite(top) ? top / kMost : std::numeric_limits<float>::quiet_NaN();
   const __m256 inverse = _mm256_set1_ps(usable ? kMost / top : 0.0F);
-  std::memcpy(to + query.number_at(row, 0), &step, sizeof step);
+  std::memcpy(to + Place::number_at(row, dim, 0), &step, sizeof step);
   for (size_t group = 0; group < dim / kCodeGroup; ++group) {
     __m256i total = _mm256_setzero_si256();
     for (size_t d = group * kCodeGroup; d < (group + 1) * kCodeGroup; d += kLanes) {
       const __m256i term =
           usable ? _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(q + d), inverse)) : _mm256_setzero_si256();
-      std::byte* at = to + Query<kBits>::row_terms(row, d);
+      std::byte* at = to + Place::terms_at(row, d);
       if constexpr (kBits == 8) {
         alignas(16) uint64_t fours[2];
         _mm_store_si128(reinterpret_cast<__m128i*>(fours), _mm256_castsi256_si128(paired(term, term)));
         std::memcpy(at, &fours[0], 8);
-        std::memcpy(at + Query<kBits>::kStride, &fours[1], 8);
+        std::memcpy(at + Place::kStride, &fours[1], 8);
       } else {
         const __m128i packed = _mm_packs_epi32(_mm256_castsi256_si128(term), _mm256_extracti128_si256(term, 1));
         alignas(16) uint32_t fours[4];
         _mm_store_si128(reinterpret_cast<__m128i*>(fours), _mm_packs_epi16(packed, packed));
         std::memcpy(at, &fours[0], 4);
-        std::memcpy(at + Query<kBits>::kStride, &fours[1], 4);
+        std::memcpy(at + Place::kStride, &fours[1], 4);
       }
       total = _mm256_add_epi32(total, term);
     }
@@ -96,7 +99,7 @@ static inline void load_code_query(const float* q, size_t row, size_t, size_t di
     int32_t all = 0;
     for (const int32_t part : parts) all += part;
     const auto sum = static_cast<float>(all);
-    std::memcpy(to + query.number_at(row, 1 + group), &sum, sizeof sum);
+    std::memcpy(to + Place::number_at(row, dim, 1 + group), &sum, sizeof sum);
   }
 }
 

@@ -66,7 +66,7 @@ struct ValueScales {
         // What a page holds beside the visible slots is not part of the read.
         const size_t column = group * kPageSlots + size_t(v) * kLanes;
         scale[v] = load_halves(b.page + b.layout->value_scales + column * 2);
-        if (!all(visible)) scale[v] = _mm256_and_ps(visible_lanes(visible, v * kLanes), scale[v]);
+        if (!sees_all(visible)) scale[v] = _mm256_and_ps(visible_lanes(visible, v * kLanes), scale[v]);
         largest = _mm256_max_ps(largest, scale[v]);
         if (v % 4 == 0) fetch_next(b.page + b.layout->value_scales + column * 2, b.next_page - b.page);
       }
@@ -180,7 +180,7 @@ class Fold {
       __m256 largest = _mm256_set1_ps(kMinusInfinity);
       for (int v = 0; v < kSlotVectors; ++v) {
         x[v] = _mm256_load_ps(p_[r] + v * kLanes);
-        if (!all(visible_)) {
+        if (!sees_all(visible_)) {
           x[v] = _mm256_blendv_ps(_mm256_set1_ps(kMinusInfinity), x[v], visible_lanes(visible_, v * kLanes));
         }
         largest = _mm256_max_ps(largest, x[v]);
@@ -277,15 +277,7 @@ void fold_codes(const BlockRead& b) {
   const VisibleSlots visible = b.visible == nullptr ? VisibleSlots{0, kPageSlots} : b.visible[0];
   if (visible.first >= visible.last) return;
   const ValueScales scales(b, visible);
-  size_t row = 0;
-  const auto fold = [&]<int R>() {
-    Fold<kBits, R>(b, scales, row, visible).run();
-    row += R;
-  };
-  while (row + 4 <= b.rows) fold.template operator()<4>();
-  if (row + 3 <= b.rows) fold.template operator()<3>();
-  if (row + 2 <= b.rows) fold.template operator()<2>();
-  if (row < b.rows) fold.template operator()<1>();
+  fold_by_fours(b.rows, [&]<int R>(size_t row) { Fold<kBits, R>(b, scales, row, visible).run(); });
 }
 
 }  // namespace

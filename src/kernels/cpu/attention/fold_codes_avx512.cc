@@ -258,15 +258,8 @@ void fold_codes(const BlockRead& b) {
   Ahead<kBits> ahead(b.next_page, b.layout->bytes, b.layout->key_scales,
                      b.dim / kPerWord + b.dim / kCodeGroup * (kPageSlots / kPerWord));
   const ValueScales scales(b, visible);
-  size_t row = 0;
-  const auto fold = [&]<int R>() {
-    Fold<kBits, R>{b, scales, ahead, row, visible, {}, {}, {}, {}, {}}.run();
-    row += R;
-  };
-  while (row + 4 <= b.rows) fold.template operator()<4>();
-  if (row + 3 <= b.rows) fold.template operator()<3>();
-  if (row + 2 <= b.rows) fold.template operator()<2>();
-  if (row < b.rows) fold.template operator()<1>();
+  fold_by_fours(b.rows,
+                [&]<int R>(size_t row) { Fold<kBits, R>{b, scales, ahead, row, visible, {}, {}, {}, {}, {}}.run(); });
 }
 
 }  // namespace

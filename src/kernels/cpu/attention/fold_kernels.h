@@ -12,6 +12,16 @@ struct Fp32Kernels {
   MergeStates merge;
 };
 
+// Calls fold<R>(row) for rows in runs of four, then for the one to three that are left.
+template <typename FoldRows>
+inline void fold_by_fours(size_t rows, const FoldRows& fold) {
+  size_t row = 0;
+  for (; row + 4 <= rows; row += 4) fold.template operator()<4>(row);
+  if (rows - row == 3) fold.template operator()<3>(row);
+  if (rows - row == 2) fold.template operator()<2>(row);
+  if (rows - row == 1) fold.template operator()<1>(row);
+}
+
 extern const Fp32Kernels kAttentionScalar;
 extern const Fp32Kernels kAttentionAvx2;
 extern const Fp32Kernels kAttentionAvx512;

@@ -8,9 +8,9 @@
 // which is nearer than bfloat16 except for numbers far below their group's largest.
 #include <immintrin.h>
 
-#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <type_traits>
 
 #include "kernels/cpu/attention/fold_kernels.h"
 #include "kernels/cpu/attention/lanes_avx2.h"
@@ -35,14 +35,17 @@ size_t steps_of(size_t dim) { return dim * kTile * sizeof(int16_t); }
 
 // A block: keys [dim / 2][64 slots][2], values [32 pairs of slots][dim][2], steps of the keys [dim / 32][64], of the
 // values [64].
+template <typename Byte>  // const or not
 struct Words {
-  std::byte* block;
+  using Float = std::conditional_t<std::is_const_v<Byte>, const float, float>;
+
+  Byte* block;
   size_t dim;
 
-  std::byte* keys() const { return block; }
-  std::byte* values() const { return block + dim * kPageSlots * sizeof(int16_t); }
-  float* key_steps() const { return reinterpret_cast<float*>(block + 2 * dim * kPageSlots * sizeof(int16_t)); }
-  float* value_steps() const { return key_steps() + dim / kCodeGroup * kPageSlots; }
+  Byte* keys() const { return block; }
+  Byte* values() const { return block + dim * kPageSlots * sizeof(int16_t); }
+  Float* key_steps() const { return reinterpret_cast<Float*>(block + 2 * dim * kPageSlots * sizeof(int16_t)); }
+  Float* value_steps() const { return key_steps() + dim / kCodeGroup * kPageSlots; }
 };
 
 // The step of numbers of at most `largest`, and its inverse. A page holds neither infinities nor NaN.
@@ -73,7 +76,7 @@ void load_word_query(const float* q, size_t row, size_t, size_t dim, std::byte* 
 }
 
 // keys [dim][64] in fp32.
-void round_keys(const float* keys, const Words& words, float* steps) {
+void round_keys(const float* keys, const Words<std::byte>& words, float* steps) {
   for (size_t slot = 0; slot < kPageSlots; slot += kLanes) {
     for (size_t group = 0; group < words.dim / kCodeGroup; ++group) {
       const float* from = keys + group * kCodeGroup * kPageSlots + slot;
@@ -93,7 +96,7 @@ void round_keys(const float* keys, const Words& words, float* steps) {
 }
 
 // values [64][dim] in fp32.
-void round_values(const float* values, const Words& words, float* steps) {
+void round_values(const float* values, const Words<std::byte>& words, float* steps) {
   const size_t dim = words.dim;
   for (size_t slot = 0; slot < kPageSlots; slot += 2) {
     const float* from[2] = {values + slot * dim, values + (slot + 1) * dim};
@@ -115,7 +118,7 @@ void round_values(const float* values, const Words& words, float* steps) {
 // The block's second half holds the page's values, then its keys, in fp32 before they are rounded into the first half;
 // at the end the steps.
 void load_words_block(const PageLayout& layout, const std::byte* page, std::byte* block) {
-  const Words words{block, layout.padded_dim};
+  const Words<std::byte> words{block, layout.padded_dim};
   float* decoded = words.key_steps();
   float value_steps[kPageSlots];
   decode_values<Vec16>(layout, page, decoded);
@@ -130,8 +133,7 @@ void load_words_block(const PageLayout& layout, const std::byte* page, std::byte
 template <int R>
 class Fold {
  public:
-  Fold(const BlockRead& block, size_t first_row)
-      : b_(block), words_{const_cast<std::byte*>(block.block), block.dim}, row_(first_row) {}
+  Fold(const BlockRead& block, size_t first_row) : b_(block), words_{block.block, block.dim}, row_(first_row) {}
 
   void run() {
     if (b_.visible != nullptr) {
@@ -146,7 +148,7 @@ class Fold {
 
  private:
   const BlockRead& b_;
-  Words words_;
+  Words<const std::byte> words_;
   size_t row_;
   alignas(32) float p_[R][kPageSlots];
   alignas(32) int16_t weights_[R][kPageSlots];
@@ -200,7 +202,8 @@ class Fold {
     __m256 largest = _mm256_set1_ps(kMinusInfinity);
     for (int v = 0; v < kSlotVectors; ++v) {
       x[v] = _mm256_load_ps(p_[r] + v * kLanes);
-      if (!all(slots)) x[v] = _mm256_blendv_ps(_mm256_set1_ps(kMinusInfinity), x[v], visible_lanes(slots, v * kLanes));
+      if (!sees_all(slots))
+        x[v] = _mm256_blendv_ps(_mm256_set1_ps(kMinusInfinity), x[v], visible_lanes(slots, v * kLanes));
       largest = _mm256_max_ps(largest, x[v]);
     }
     const float block_max = largest_of(largest);
@@ -266,11 +269,7 @@ class Fold {
 };
 
 void fold_words(const BlockRead& b) {
-  size_t row = 0;
-  for (; row + kTile <= b.rows; row += kTile) Fold<4>(b, row).run();
-  if (b.rows - row == 3) Fold<3>(b, row).run();
-  if (b.rows - row == 2) Fold<2>(b, row).run();
-  if (b.rows - row == 1) Fold<1>(b, row).run();
+  fold_by_fours(b.rows, [&]<int R>(size_t row) { Fold<R>(b, row).run(); });
 }
 
 }  // namespace

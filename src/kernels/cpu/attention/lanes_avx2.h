@@ -65,7 +65,7 @@ static inline __m256 exp2_not_above_one(__m256 y) {
   return _mm256_and_ps(x, _mm256_cmp_ps(y, _mm256_set1_ps(-125.0F), _CMP_NLT_UQ));
 }
 
-static inline bool all(VisibleSlots visible) {
+static inline bool sees_all(VisibleSlots visible) {
   return visible.first <= 0 && visible.last >= static_cast<int>(kPageSlots);
 }
 // All ones in the lanes of slots first .. first + 7 that are visible.

@@ -157,6 +157,14 @@ inline void dot_8bit(const std::byte* codes, const std::byte* q, int first, __m2
   }
 }
 
+// Where the two parts of a block's columns lie.
+struct ByteColumns {
+  const std::byte* low;
+  const std::byte* high;
+
+  ByteColumns(const std::byte* low_parts, const std::byte* high_parts) : low(low_parts), high(high_parts) {}
+};
+
 // A block's columns with both their parts, q = low + 256 high, in 16 bits: of each four the pairs (0, 2) and (1, 3),
 // which meet the even and the odd bytes of a word of codes.
 template <int kRows>

@@ -3,6 +3,7 @@
 #include <immintrin.h>
 
 #include <cstring>
+#include <type_traits>
 
 #include "kernels/cpu/gemm/dot_avx2.h"
 #include "kernels/cpu/gemm/gemm.h"
@@ -26,8 +27,9 @@ class IntegerPanel {
     Fetch<kRows, kBlockBytes> fetch(t, index);
     for (uint32_t b = 0; b < t.columns / 32; ++b) {
       fetch.next(codes);
+      const Columns columns(block, block + ActivationBlock::high(kRows));
 #pragma GCC unroll 2
-      for (int first = 0; first < 32; first += kGroup) add_group(codes, block, first, acc);
+      for (int first = 0; first < 32; first += kGroup) add_group(codes, block, columns, first, acc);
       codes += kBlockBytes;
       block += ActivationBlock::kRowBytes * kRows;
     }
@@ -42,6 +44,10 @@ class IntegerPanel {
   }
 
  private:
+  // Codes of more than five bits leave no room in 16: they meet columns in 16 bits, the others the columns' two parts.
+  static constexpr bool kWords = kBits == 8 && !kMinimum;
+  using Columns = std::conditional_t<kWords, WordColumns<kRows>, ByteColumns>;
+
   static constexpr size_t kGroupBytes = kMinimum ? 64 : 32;
   static constexpr size_t kBlockBytes = 64 * kBits + 32 / kGroup * kGroupBytes;
 
@@ -71,7 +77,8 @@ class IntegerPanel {
     }
   }
 
-  static inline void add_group(const std::byte* codes, const std::byte* block, int first, __m256 (&acc)[kRows][2]) {
+  static inline void add_group(const std::byte* codes, const std::byte* block, const Columns& columns, int first,
+                               __m256 (&acc)[kRows][2]) {
     uint32_t flags = 0;
     for (int r = 0; r < kRows; ++r) flags |= load_u32(block + ActivationBlock::flags(kRows) + 4 * r);
     __m256i idot[kRows][2];
@@ -81,17 +88,16 @@ class IntegerPanel {
         bias = kBits == 8 ? negative_sum(block, r, first) : _mm256_srai_epi32(negative_sum(block, r, first), 4);
       idot[r][0] = idot[r][1] = bias;
     }
-    const std::byte* high_parts = block + ActivationBlock::high(kRows);
-    const uint32_t wide = flags & (kGroup == 32 ? ActivationBlock::kWide : first == 0 ? 0x0fu : 0xf0u);
-    if constexpr (kBits == 4) {
-      if (wide != 0) add_high(codes, high_parts, wide, idot);
-      dot_4bit<kRows>(codes, block, idot);
-    } else if constexpr (kMinimum) {
-      if (wide != 0) add_high(codes, high_parts, wide, idot);
-      dot_8bit<kGroup, true, kRows>(codes, block, first, idot);
+    if constexpr (kWords) {
+      dot_words<kGroup>(codes, columns, first, idot);
     } else {
-      // Codes of more than five bits leave 16 bits: columns in 16 bits cost as much as codes in halves.
-      dot_words<kGroup>(codes, WordColumns<kRows>(block, high_parts), first, idot);
+      const uint32_t wide = flags & (kGroup == 32 ? ActivationBlock::kWide : first == 0 ? 0x0fu : 0xf0u);
+      if (wide != 0) add_high(codes, columns.high, wide, idot);
+      if constexpr (kBits == 4) {
+        dot_4bit<kRows>(codes, columns.low, idot);
+      } else {
+        dot_8bit<kGroup, true, kRows>(codes, columns.low, first, idot);
+      }
     }
     const std::byte* scales = codes + 64 * kBits + first / kGroup * kGroupBytes;
     add_scaled(scales, (flags & ActivationBlock::kScaled) != 0 ? block + ActivationBlock::scale(kRows) : nullptr, idot,
