@@ -5,7 +5,7 @@
 
 Prompts are the published texts, tokenised whole; the haystack is a novel that training did not see, keys are made of the fifth of
 the words that it did not draw; greedy decoding with a cache in bf16. --parts: lm (loss by position), heads and duo (together), tasks.
---seconds ends the tasks early. Without a card, init(TOK, NOVEL) and build((task, length, index, count)) make the prompts.
+--seconds ends the tasks early. Without a card, prompts.py writes the prompts for `loci eval`.
 """
 
 import argparse
@@ -30,16 +30,16 @@ END = 1
 G = {}  # of this process: tokenizer, sentences and words
 
 
-
-
-def init(d, mm):
+def init(d, mm=None):
+    """Without a novel, for the tasks whose haystack is not an essay."""
     from tokenizers import Tokenizer
 
     G["tok"] = Tokenizer.from_file(d + "/tokenizer.json")
-    t = collapse(clean(open(mm, encoding="utf-8").read()))
-    G["sent"] = re.split(r"(?<=[.?!]) ", t)
-    n = [len(e.ids) for e in G["tok"].encode_batch([" " + s for s in G["sent"]], add_special_tokens=False)]
-    G["cum"] = np.concatenate([[0], np.cumsum(n)])
+    if mm is not None:
+        t = collapse(clean(open(mm, encoding="utf-8").read()))
+        G["sent"] = re.split(r"(?<=[.?!]) ", t)
+        n = [len(e.ids) for e in G["tok"].encode_batch([" " + s for s in G["sent"]], add_special_tokens=False)]
+        G["cum"] = np.concatenate([[0], np.cumsum(n)])
     w = json.load(open(d + "/words.json"))
     G["adj"] = w["adj"][4::5]
     G["noun"] = w["noun"][4::5]
@@ -53,7 +53,8 @@ def join(l):
     return l[0] if len(l) == 1 else ", ".join(l[:-1]) + ", and " + l[-1]
 
 
-def build(job):
+def prompt(job):
+    """The text of a prompt, its answers and the tokens that are left for the model's."""
     task, L, i, n = job
     r = random.Random(f"{task}/{L}/{i}")
     depth = i / max(1, n - 1)
@@ -158,6 +159,12 @@ def build(job):
             + f'\nKey: "{pr[j][0]}"\nThe value associated with the specified key is: '
         )
         ref = [pr[j][1]]
+    return p, ref, new
+
+
+def build(job):
+    task, L, i, _ = job
+    p, ref, new = prompt(job)
     ids = G["tok"].encode(p).ids
     assert len(ids) + new <= L + 2 and len(ids) + new > L * 0.95, (task, L, len(ids))
     return task, L, i, np.array(ids, np.uint16), ref, new

@@ -1,5 +1,8 @@
 #include "base/threads.h"
 
+#include <pthread.h>
+#include <sched.h>
+
 #include "base/assert.h"
 #include "base/cpu.h"
 
@@ -41,6 +44,25 @@ ThreadPool::ThreadPool(int threads)
     : size_(threads > 0 ? threads : cpu_info().cores), shares_(std::make_unique<Share[]>(static_cast<size_t>(size_))) {
   threads_.reserve(static_cast<size_t>(size_ - 1));
   for (int worker = 1; worker < size_; ++worker) threads_.emplace_back([this, worker] { worker_loop(worker); });
+  pin_workers();
+}
+
+void ThreadPool::pin_workers() {
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  if (size_ < 2 || sched_getaffinity(0, sizeof allowed, &allowed) != 0 || CPU_COUNT(&allowed) != size_) return;
+  std::vector<size_t> cores;
+  for (size_t core = 0; core < CPU_SETSIZE; ++core) {
+    if (CPU_ISSET(core, &allowed)) cores.push_back(core);
+  }
+  pinned_ = true;
+  for (size_t worker = 1; worker < cores.size(); ++worker) {
+    cpu_set_t own;
+    CPU_ZERO(&own);
+    CPU_SET(cores[worker], &own);
+    // A system that refuses leaves the thread where it likes.
+    if (pthread_setaffinity_np(threads_[worker - 1].native_handle(), sizeof own, &own) != 0) pinned_ = false;
+  }
 }
 
 ThreadPool::~ThreadPool() {

@@ -47,6 +47,8 @@ constexpr NamedShape kShapes[] = {{"llama3-8b", 32, 32, 8, 128},
                                   {"qwen2-7b", 28, 28, 4, 128},
                                   {"gemma3-1b", 26, 4, 1, 256}};
 
+constexpr double kRopeBase = 500000;  // Llama 3's
+
 ModelShape shape_of(uint32_t layers, uint32_t query_heads, uint32_t kv_heads, uint32_t head_dim) {
   return {.layers = layers,
           .query_heads = query_heads,
@@ -54,7 +56,9 @@ ModelShape shape_of(uint32_t layers, uint32_t query_heads, uint32_t kv_heads, ui
           .head_dim = head_dim,
           .score_scale = 1.0F / std::sqrt(static_cast<float>(head_dim)),
           .windows = std::vector<uint32_t>(layers, 0),
-          .fingerprint = {}};
+          .fingerprint = {},
+          .rotary = {.pairing = RopePairing::kHalves,
+                     .inverse_frequencies = plain_rope(kRopeBase, head_dim).inverse_frequencies}};
 }
 
 Result<ModelShape> model_shape(const std::string& model, const Console& console) {
@@ -63,6 +67,7 @@ Result<ModelShape> model_shape(const std::string& model, const Console& console)
   LOCI_TRY(const ModelConfig config, read_config(*file));
   ModelShape out = shape_of(config.layers, config.query_heads, config.kv_heads, config.head_dim);
   out.score_scale = config.score_scale;
+  out.rotary = {.pairing = config.rope_pairing, .inverse_frequencies = config.rope[0].inverse_frequencies};
   for (uint32_t i = 0; i < config.layers; ++i) out.windows[i] = config.layer_window(i);
   return out;
 }

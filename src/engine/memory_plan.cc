@@ -40,7 +40,9 @@ Result<Stages> make_stages(const ModelConfig& config, const std::string& fingerp
                    .head_dim = config.head_dim,
                    .score_scale = config.score_scale,
                    .windows = {},
-                   .fingerprint = fingerprint};
+                   .fingerprint = fingerprint,
+                   .rotary = {.pairing = config.rope_pairing, .inverse_frequencies = {}}};
+  if (!config.rope.empty()) shape.rotary.inverse_frequencies = config.rope[0].inverse_frequencies;
   for (uint32_t i = 0; i < config.layers; ++i) shape.windows.push_back(config.layer_window(i));
   const MethodContext method_context{
       .model = shape, .context = context, .profile = [&](std::string_view kind, const std::string& name) {

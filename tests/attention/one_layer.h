@@ -18,6 +18,8 @@
 
 namespace loci::test {
 
+inline constexpr double kRopeBase = 1000;
+
 struct OneLayerShape {
   uint32_t query_heads = 4;
   uint32_t kv_heads = 2;
@@ -28,6 +30,7 @@ struct OneLayerShape {
   int threads = 2;
   ReadPrecision precision = ReadPrecision::kFp32;
   Isa isa = best_isa();
+  RopePairing pairing = RopePairing::kHalves;  // for methods that turn keys on
 };
 
 // q [rows, query_heads * head_dim], k and v [rows, kv_heads * head_dim], row by row.
@@ -48,7 +51,10 @@ class OneLayer {
               .head_dim = shape.head_dim,
               .score_scale = 1.0F / std::sqrt(static_cast<float>(shape.head_dim)),
               .windows = {shape.window},
-              .fingerprint = "one layer"};
+              .fingerprint = "one layer",
+              .rotary = {.pairing = shape.pairing, .inverse_frequencies = {}}};
+    for (uint32_t i = 0; i < shape.head_dim / 2; ++i)
+      model_.rotary.inverse_frequencies.push_back(std::pow(kRopeBase, -2.0 * i / shape.head_dim));
     const MethodContext context{
         .model = model_, .context = shape.context, .profile = [this](std::string_view, const std::string&) {
           return Result<Profile>(profile_);

@@ -154,6 +154,8 @@ TEST(AttentionPlanErrors, OfTheProduct) {
       {"tokenselect(k=0)", "k of tokenselect is '0', but must be a whole number in 1..16777216 (default 2048)"},
       {"tokenselect(estimate=mean)",
        "estimate of tokenselect is 'mean', but must be one of exact, pooled (default exact)"},
+      {"tokenselect(positions=new)",
+       "positions of tokenselect is 'new', but must be one of true, renumber (default true)"},
       {"recycled(stride=0)", "stride of recycled is '0', but must be a whole number in 1..1048576 (default 50)"},
       {"recycled(schedule=never)", "schedule of recycled is 'never', but must be one of fixed, query (default fixed)"},
       {"select=prefill:flexprefill,prefill:anchor",

@@ -6,8 +6,8 @@
 // tokens sharply, and a loud head counts no more than any other. The `k` tokens of most votes are read, with the first
 // `sinks` and the last `local`. While the query is like the one that chose (Selection Cache), the list is used again;
 // what is read behind it begins where it ends, so no token falls between, and grows to 1.5 `local` before the list is
-// made anew. Positions stay true: keys are stored after RoPE, so the paper's renumbered positions, which extend a
-// model's context, are not offered.
+// made anew. Positions stay true, or what is read is renumbered as in the paper, so that a query never sees a distance
+// beyond sinks + k + 1.5 local: `positions=renumber`.
 //
 // estimate=pooled scores the mean key of each page of 64 instead, and reads the pages of most votes as a whole: heads
 // that keep the same entries choose together.
@@ -16,6 +16,7 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <optional>
 
 #include "attention/primitives/pool.h"
 #include "attention/primitives/scores.h"
@@ -23,6 +24,7 @@
 #include "attention/primitives/top.h"
 #include "attention/primitives/votes.h"
 #include "attention/select/page_means.h"
+#include "attention/select/renumbered.h"
 #include "attention/select/select.h"
 #include "attention/select/similarity.h"
 #include "base/checked.h"
@@ -31,6 +33,7 @@ namespace loci {
 namespace {
 
 enum class Estimate : uint8_t { kExact, kPooled };
+enum class Positions : uint8_t { kTrue, kRenumber };
 
 struct TokenSelectOptions {
   int64_t k = 2048;
@@ -38,6 +41,7 @@ struct TokenSelectOptions {
   int64_t local = 512;
   double theta = 0.9;
   Estimate estimate = Estimate::kExact;
+  Positions positions = Positions::kTrue;
 };
 
 // The part of a table that is chosen from.
@@ -48,13 +52,15 @@ struct Middle {
 
 class TokenSelect final : public Select {
  public:
-  TokenSelect(const TokenSelectOptions& options, const ModelShape& model)
+  TokenSelect(const TokenSelectOptions& options, const ModelShape& model, uint32_t context)
       : k_(static_cast<uint32_t>(options.k)),
         sinks_(static_cast<uint32_t>(options.sinks)),
         local_(static_cast<uint32_t>(options.local)),
         theta_(options.theta),
         pooled_(options.estimate == Estimate::kPooled),
-        model_(model) {}
+        model_(model) {
+    if (options.positions == Positions::kRenumber) renumbered_.emplace(model, context);
+  }
 
   void name_reads(const View& view, ReadBuilder& builder) const override {
     LOCI_ASSERT(view.rows() == 1, "decode steps have one row");
@@ -68,6 +74,8 @@ class TokenSelect final : public Select {
     const uint32_t edge = view.state.read<uint32_t>("chosen")[0] - local_;
     if (pooled_) {
       read_pages(view, edge, fresh, builder);
+    } else if (renumbered_) {
+      read_renumbered(view, edge, fresh, builder);
     } else {
       read_tokens(view, edge, fresh, builder);
     }
@@ -88,6 +96,8 @@ class TokenSelect final : public Select {
     const uint64_t masks =
         model_.kv_heads * Workspace::bytes_of<uint64_t>(Masks::words_of(static_cast<uint32_t>(pages)));
     const auto padded = static_cast<uint32_t>(round_up(model_.head_dim, kCodeGroup));
+    const uint64_t placing =
+        renumbered_ ? Workspace::bytes_of<float>(model_.query_heads * width) + renumbered_->scratch_bytes(bounds) : 0;
     if (!pooled_) {
       const uint64_t selections =
           model_.kv_heads * (Workspace::bytes_of<uint32_t>(capacity(bounds.tokens)) + Workspace::bytes_of<uint32_t>(1));
@@ -96,10 +106,10 @@ class TokenSelect final : public Select {
              Workspace::bytes_of<float>(uint64_t{model_.query_heads} * padded) + 2 * sums +
              Workspace::bytes_of<float>(model_.query_heads) + 2 * Workspace::bytes_of<float>(width) +
              votes_scratch_bytes(model_.query_heads) + Workspace::bytes_of<uint32_t>(list) +
-             Workspace::bytes_of<uint32_t>(1) + scores_scratch_bytes(padded, model_.kv_heads, bounds.threads);
+             Workspace::bytes_of<uint32_t>(1) + scores_scratch_bytes(padded, model_.kv_heads, bounds.threads) + placing;
     }
     const uint64_t jobs = model_.kv_heads * (page_width / kPageSlots);
-    return masks + Workspace::bytes_of<float>(uint64_t{model_.query_heads} * padded) +
+    return placing + masks + Workspace::bytes_of<float>(uint64_t{model_.query_heads} * padded) +
            Workspace::bytes_of<float>(model_.query_heads * page_width) + Workspace::bytes_of<float>(page_width) +
            Workspace::bytes_of<uint32_t>(pages_wanted(bounds.tokens)) + Workspace::bytes_of<uint32_t>(1) +
            std::max<uint64_t>(PageMeans::scratch_bytes(model_, bounds.threads),
@@ -150,14 +160,63 @@ class TokenSelect final : public Select {
       const Table& table = view.tables()[t];
       if (builder.mine(t)) choose_pages(view, table, middle(table, edge));
     }
-    for_chosen(view, builder, [&](size_t t, const Table& table) { name_pages(view, t, middle(table, edge), builder); });
+    const Rows known = renumbered_ ? scores_of_all(view) : Rows{};
+    for_chosen(view, builder, [&](size_t t, const Table& table) {
+      Selection& out = name_pages(view, t, middle(table, edge), builder);
+      if (renumbered_) place(view, builder, t, known, out);
+    });
+  }
+
+  // [query_heads, slots]: those of tables behind one another.
+  Rows scores_of_all(const View& view) const {
+    return view.ops.scratch.rows(model_.query_heads, static_cast<uint32_t>(round_up(view.tokens(), kPageSlots)));
+  }
+
+  // The scores of what `out` reads of table t, at new places.
+  void place(const View& view, const ReadBuilder& builder, size_t t, const Rows& known, Selection& out) const {
+    const Rows own = of_table(view, builder, t, known);
+    renumbered_->score_places(view, view.tables()[t], out, own);
+    out.scores = own;
+  }
+
+  // Chooses by what keys hold, wherever they stand, and reads what it chose side by side.
+  void read_renumbered(const View& view, uint32_t edge, bool fresh, ReadBuilder& builder) const {
+    const Rows known = scores_of_all(view);
+    if (fresh) choose_by_content(view, builder, edge, known);
+    for_chosen(view, builder, [&](size_t t, const Table& table) {
+      place(view, builder, t, known, name_tokens(view, t, middle(table, edge), builder));
+    });
+  }
+
+  // The list "tokens" by scores between the query at position `local` and every key at 0; overwrites known.
+  void choose_by_content(const View& view, const ReadBuilder& builder, uint32_t edge, const Rows& known) const {
+    Workspace& scratch = view.ops.scratch;
+    const Workspace::Mark mark(scratch);
+    Rows votes = scratch.rows(1, known.width), by_slot = scratch.rows(1, known.width);
+    std::fill_n(votes.data, known.width, 0.0F);
+    for (size_t t = 0; t < view.tables().size(); ++t) {
+      const Table& table = view.tables()[t];
+      const Middle from = middle(table, edge);
+      if (!builder.mine(t) || from.last == from.first) continue;
+      const Rows own = of_table(view, builder, t, known);
+      renumbered_->score_content(view, table, local_, from.first, from.last, own);
+      const Rows of{own.data + from.first, own.rows, from.last - from.first, own.stride};
+      softmax(view.ops, of);
+      pool_rows(view.ops, of, of.rows, Pooling::kSum, {by_slot.data, 1, of.width, by_slot.stride});
+      add_by_position(table, from, by_slot, votes);
+    }
+    take_most(view, edge, votes);
+  }
+
+  static void add_by_position(const Table& table, Middle from, const Rows& by_slot, Rows votes) {
+    for (uint32_t slot = from.first; slot < from.last; ++slot)
+      votes.data[table.position(SlotId(slot)).value] += by_slot.data[slot - from.first];
   }
 
   // Every key that is read is scored here, whatever for: the read then goes over values alone.
   void read_tokens(const View& view, uint32_t edge, bool fresh, ReadBuilder& builder) const {
     Workspace& scratch = view.ops.scratch;
-    const auto width = static_cast<uint32_t>(round_up(view.tokens(), kPageSlots));
-    const Rows known = scratch.rows(model_.query_heads, width);
+    const Rows known = scores_of_all(view);
     if (fresh) {
       choose_tokens(view, builder, edge, known);
     } else {
@@ -266,15 +325,20 @@ class TokenSelect final : public Select {
       std::fill_n(by_slot.data, of.width, 0.0F);
       const VoteJob job{of, own, {by_slot.data, of.width}};
       add_votes(view.ops, {&job, 1}, Pooling::kSum);
-      for (uint32_t i = 0; i < of.width; ++i)
-        votes.data[table.position(SlotId(from.first + i)).value] += by_slot.data[i];
+      add_by_position(table, from, by_slot, votes);
     }
+    take_most(view, edge, votes);
+  }
+
+  // The list "tokens" from the votes of all positions.
+  void take_most(const View& view, uint32_t edge, const Rows& votes) const {
+    Workspace& scratch = view.ops.scratch;
     const uint32_t candidates = edge - sinks_, wanted = std::min(k_, candidates);
     Lists top{.elements = scratch.take<uint32_t>(wanted).data(),
               .counts = scratch.take<uint32_t>(1).data(),
               .rows = 1,
               .capacity = wanted};
-    top_k(view.ops, {votes.data + sinks_, 1, candidates, known.width}, wanted, top);
+    top_k(view.ops, {votes.data + sinks_, 1, candidates, votes.stride}, wanted, top);
     const std::span<uint32_t> to = view.state.write<uint32_t>("tokens", wanted);
     for (uint32_t i = 0; i < wanted; ++i) to[i] = top.elements[i] + sinks_;
   }
@@ -351,7 +415,7 @@ class TokenSelect final : public Select {
     for (uint32_t i = 0; i < wanted; ++i) to[i] = table.position(SlotId((first + top.elements[i]) * kPageSlots)).value;
   }
 
-  void name_pages(const View& view, size_t t, Middle from, ReadBuilder& builder) const {
+  Selection& name_pages(const View& view, size_t t, Middle from, ReadBuilder& builder) const {
     const Table& table = view.tables()[t];
     const uint32_t pages = static_cast<uint32_t>(div_up(table.length(), kPageSlots));
     Selection& out = builder.select_pages(view, t, 1);
@@ -364,6 +428,7 @@ class TokenSelect final : public Select {
       }
       mark(row, from.last / kPageSlots, pages);
     }
+    return out;
   }
 
   static void mark(std::span<uint64_t> row, uint32_t begin, uint32_t end) {
@@ -376,10 +441,17 @@ class TokenSelect final : public Select {
   double theta_;
   bool pooled_;
   const ModelShape model_;
+  std::optional<Renumbered> renumbered_;  // positions=renumber
 };
 
 Result<std::unique_ptr<Select>> make_token_select(const MethodCall& call, const MethodContext& context) {
-  return std::unique_ptr<Select>(std::make_unique<TokenSelect>(call.as<TokenSelectOptions>(), context.model));
+  const auto options = call.as<TokenSelectOptions>();
+  if (options.positions == Positions::kRenumber && context.model.rotary.inverse_frequencies.empty()) {
+    return fail(ErrorCode::kUnsupported,
+                "tokenselect(positions=renumber) turns keys to other positions, but this model has no rotary embedding; "
+                "leave positions=true");
+  }
+  return std::unique_ptr<Select>(std::make_unique<TokenSelect>(options, context.model, context.context));
 }
 
 }  // namespace
@@ -399,7 +471,9 @@ const Method kTokenSelect = {
                                                       "from 1 on every step chooses"),
                    choice<&TokenSelectOptions::estimate>("estimate", {"exact", "pooled"},
                                                          "scores of every key, or of the mean key of each page, of "
-                                                         "which whole pages are then read")},
+                                                         "which whole pages are then read"),
+                   choice<&TokenSelectOptions::positions>("positions", {"true", "renumber"},
+                                                          "of what is read: its own, or side by side, as published")},
     .granularity = Granularity::kLayer,
     .citation =
         "TokenSelect: Efficient Long-Context Inference and Length Extrapolation for LLMs via Dynamic "

@@ -8,11 +8,18 @@
 
 #include "base/error.h"
 #include "cache/ids.h"
+#include "io/model_file.h"
 #include "loci/types.h"
 
 namespace loci {
 
 struct Profile;  // io/profile.h
+
+// How queries and keys of the layers that read everything are turned: pair i by position * inverse_frequencies[i].
+struct Rotary {
+  RopePairing pairing = RopePairing::kHalves;
+  std::vector<double> inverse_frequencies;
+};
 
 struct ModelShape {
   uint32_t layers = 0;
@@ -22,6 +29,7 @@ struct ModelShape {
   float score_scale = 0;          // of q . k
   std::vector<uint32_t> windows;  // by layer: positions that a query reads; 0: all before it
   std::string fingerprint;        // names the model in profiles; empty where no weights were read
+  Rotary rotary = {};
 
   uint32_t group() const { return query_heads / kv_heads; }
   uint32_t q_width() const { return query_heads * head_dim; }

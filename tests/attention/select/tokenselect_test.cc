@@ -12,12 +12,30 @@ struct Settings {
   uint32_t k, sinks, local;
   double theta;
   bool pooled = false;
+  bool renumber = false;
 
   std::string text() const {
-    return fmt::format("select=decode:tokenselect(k={},sinks={},local={},theta={},estimate={})", k, sinks, local, theta,
-                       pooled ? "pooled" : "exact");
+    return fmt::format("select=decode:tokenselect(k={},sinks={},local={},theta={},estimate={},positions={})", k, sinks,
+                       local, theta, pooled ? "pooled" : "exact", renumber ? "renumber" : "true");
   }
 };
+
+// q . k with the query's position moved by `query_move` and the key's by `key_move`.
+double moved_score(const Rows3& x, const ModelShape& model, uint32_t row, uint32_t head, uint32_t entry,
+                   int query_move, int key_move) {
+  const float* q = &x.q[row * model.q_width() + size_t{head} * model.head_dim];
+  const float* k = &x.k[(size_t{entry} * model.kv_heads + head / model.group()) * model.head_dim];
+  const size_t half = model.rotary.inverse_frequencies.size();
+  const bool adjacent = model.rotary.pairing == RopePairing::kAdjacent;
+  double sum = 0;
+  for (size_t i = 0; i < half; ++i) {
+    const size_t a = adjacent ? 2 * i : i, b = adjacent ? 2 * i + 1 : i + half;
+    const double angle = (key_move - query_move) * model.rotary.inverse_frequencies[i];
+    const double c = std::cos(angle), s = std::sin(angle);
+    sum += q[a] * (k[a] * c - k[b] * s) + q[b] * (k[b] * c + k[a] * s);
+  }
+  return sum;
+}
 
 // What the card says, in plain loops. `present[h]`: positions that KV head h holds of the prompt; empty: all.
 class PlainTokenSelect {
@@ -57,6 +75,12 @@ class PlainTokenSelect {
     return ab / std::sqrt(aa * bb);
   }
 
+  // Of content alone, if positions are renumbered: the query at `local`, the key at 0.
+  double choosing_score(uint32_t r, uint32_t h, uint32_t j) const {
+    if (!s_.renumber || s_.pooled) return plain_score(x_, model_, r, h, j);
+    return moved_score(x_, model_, r, h, j, static_cast<int>(s_.local) - static_cast<int>(r), -static_cast<int>(j));
+  }
+
   void choose(uint32_t r) {
     since_ = r + 1;
     list_.clear();
@@ -71,7 +95,7 @@ class PlainTokenSelect {
       double most = -1e300, sum = 0;
       for (uint32_t e = first; e < last; ++e) {
         if (!holds(h / model_.group(), e * size)) continue;
-        for (uint32_t j = e * size; j < (e + 1) * size; ++j) score[e] += plain_score(x_, model_, r, h, j) / size;
+        for (uint32_t j = e * size; j < (e + 1) * size; ++j) score[e] += choosing_score(r, h, j) / size;
         most = std::max(most, score[e]);
       }
       for (uint32_t e = first; e < last; ++e) {
@@ -144,13 +168,71 @@ TEST(TokenSelect, ShortSequencesAndWideListsAreDense) {
 
 TEST(TokenSelect, ChunksOfThePromptDoNotMatter) {
   for (const char* store : {"kv16", "kv8", "kv4"}) {
-    for (const bool pooled : {false, true}) {
-      const std::string plan = fmt::format("{}; store={}", Settings{40, 4, 32, 0.9, pooled}.text(), store);
+    for (const int kind : {0, 1, 2, 3}) {
+      const std::string plan =
+          fmt::format("{}; store={}", Settings{40, 4, 32, 0.9, kind % 2 == 1, kind >= 2}.text(), store);
       OneLayer whole(plan), cut(plan, {.threads = 3});
       const Rows3 x = alike_rows(whole, kRows, 11, 5);
       EXPECT_EQ(whole.feed(x, kPrompt, kPrompt), cut.feed(x, kPrompt, 37)) << plan;
     }
   }
+}
+
+// What is read stands side by side from 0 on, with the query behind it.
+TEST(TokenSelect, RenumbersWhatItReads) {
+  for (const RopePairing pairing : {RopePairing::kHalves, RopePairing::kAdjacent}) {
+    for (const Settings& s : {Settings{40, 4, 32, 0.9, false, true},
+                              {40, 70, 100, 2.0, false, true},
+                              {64, 4, 32, 0.9, true, true}}) {
+      OneLayer layer(s.text(), {.pairing = pairing});
+      const ModelShape& model = layer.model();
+      const Rows3 x = alike_rows(layer, kRows, 15, 5);
+      const std::vector<float> out = layer.feed(x, kPrompt, 128);
+      PlainTokenSelect plain(x, model, s);
+      double moved = 0;
+      for (uint32_t r = kPrompt; r < kRows; ++r) {
+        const std::set<uint32_t> read = plain.step(r);
+        ASSERT_LT(read.size(), r + 1);
+        for (uint32_t h = 0; h < model.query_heads; ++h) {
+          std::vector<double> o(model.head_dim, 0.0);
+          double sum = 0;
+          int place = 0;
+          for (const uint32_t j : read) {
+            const int query_move = static_cast<int>(read.size()) - 1 - static_cast<int>(r);
+            const double score = moved_score(x, model, r, h, j, query_move, place++ - static_cast<int>(j));
+            moved = std::max(moved, std::abs(score - plain_score(x, model, r, h, j)));
+            const double weight = std::exp(score * model.score_scale);
+            sum += weight;
+            for (uint32_t d = 0; d < model.head_dim; ++d)
+              o[d] += weight * x.v[(size_t{j} * model.kv_heads + h / model.group()) * model.head_dim + d];
+          }
+          for (uint32_t d = 0; d < model.head_dim; ++d) {
+            ASSERT_NEAR(out[r * model.q_width() + h * model.head_dim + d], o[d] / sum, 2e-3)
+                << s.text() << " row " << r << " head " << h;
+          }
+        }
+      }
+      EXPECT_GT(moved, 5) << "positions make a difference here";
+    }
+  }
+}
+
+// The paper's exact check: while everything is read, numbers are as they were.
+TEST(TokenSelect, RenumberingAllChangesNothing) {
+  OneLayer dense("dense"), renumbered("select=decode:tokenselect(k=420,sinks=8,local=32,positions=renumber)");
+  const Rows3 x = dense.random_rows(kRows, 10);
+  EXPECT_EQ(renumbered.feed(x, kPrompt, kPrompt), dense.feed(x, kPrompt, kPrompt));
+}
+
+TEST(TokenSelect, RenumberingNeedsRotaryEmbedding) {
+  ModelShape model{.layers = 1, .query_heads = 2, .kv_heads = 1, .head_dim = 32, .windows = {0}, .fingerprint = {}};
+  const Result<AttentionPlan> plan = AttentionPlan::parse("select=decode:tokenselect(positions=renumber)");
+  ASSERT_TRUE(plan.ok());
+  const MethodContext context{.model = model, .context = 1024, .profile = {}};
+  const Result<Stages> stages = Stages::make(*plan, model, context);
+  ASSERT_FALSE(stages.ok());
+  EXPECT_EQ(stages.error().code, ErrorCode::kUnsupported);
+  EXPECT_NE(stages.error().message.find("positions=true"), std::string::npos) << stages.error().message;
 }
 
 // Heads that hold different entries vote for positions.
@@ -188,8 +270,8 @@ TEST(TokenSelect, AGoodTokenIsFoundBesideALoudHead) {
 }
 
 TEST(TokenSelect, TrimmedStepsRepeat) {
-  for (const bool pooled : {false, true}) {
-    OneLayer layer(Settings{40, 4, 32, 0.9, pooled}.text());
+  for (const int kind : {0, 1, 2, 3}) {
+    OneLayer layer(Settings{40, 4, 32, 0.9, kind % 2 == 1, kind >= 2}.text());
     const Rows3 x = alike_rows(layer, kRows, 14, 5);
     const std::vector<float> out = layer.feed(x, kPrompt, kPrompt);
     ASSERT_TRUE(layer.cache().trim(kRows - 20));

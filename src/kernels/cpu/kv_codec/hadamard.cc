@@ -33,13 +33,12 @@ void butterflies_of_four(float* group) {
 }  // namespace
 
 void rotate_groups(float* x, size_t dims) {
-  constexpr float kNormal = 0.17677669529663687F;  // 1 / sqrt(32)
   for (float* group = x; group < x + dims; group += kCodeGroup) {
     butterflies_of_four(group);
     butterflies<4>(group);
     butterflies<8>(group);
     butterflies<16>(group);
-    for (uint32_t i = 0; i < kCodeGroup; ++i) group[i] *= kNormal;
+    for (uint32_t i = 0; i < kCodeGroup; ++i) group[i] *= kGroupNormal;
   }
 }
 

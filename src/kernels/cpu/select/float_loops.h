@@ -5,6 +5,8 @@
 
 #include <limits>
 
+#include "kernels/cpu/kv_codec/hadamard.h"
+#include "kernels/cpu/kv_codec/page_layout.h"
 #include "kernels/cpu/math/exp_scalar.h"
 #include "kernels/cpu/select/select_kernels.h"
 #include "kernels/cpu/simd/multiply_tile.h"
@@ -73,6 +75,44 @@ struct FloatLoops {
         score_rows<R, false>(q + row * dim, dim, keys, 0, scores + row * stride, stride);
       }
     });
+  }
+
+  static void move_tile(float* keys, size_t half, size_t first_apart, size_t apart, const float* cosines,
+                        const float* sines) {
+    const Vec16 minus = Vec16::broadcast(-0.0F);
+    for (size_t i = 0; i < half; ++i) {
+      float* a = keys + i * first_apart * kTileKeys;
+      float* b = a + apart * kTileKeys;
+      for (size_t slot = 0; slot < kTileKeys; slot += 16) {
+        const Vec16 x = Vec16::load(a + slot), y = Vec16::load(b + slot);
+        const Vec16 c = Vec16::load(cosines + i * kTileKeys + slot), s = Vec16::load(sines + i * kTileKeys + slot);
+        fma(x, c, minus - y * s).store(a + slot);
+        fma(y, c, x * s).store(b + slot);
+      }
+    }
+  }
+
+  // One level of the Hadamard transform (kv_codec/hadamard.h) over the rows of a group.
+  static void butterflies(float* group, size_t half) {
+    for (size_t first = 0; first < kCodeGroup; first += 2 * half) {
+      for (size_t i = first; i < first + half; ++i) {
+        for (size_t slot = 0; slot < kTileKeys; slot += 16) {
+          float* a = group + i * kTileKeys + slot;
+          float* b = a + half * kTileKeys;
+          const Vec16 x = Vec16::load(a), y = Vec16::load(b);
+          (x + y).store(a);
+          (x - y).store(b);
+        }
+      }
+    }
+  }
+
+  static void rotate_tile(float* keys, size_t dim) {
+    for (float* group = keys; group < keys + dim * kTileKeys; group += kCodeGroup * kTileKeys) {
+      for (size_t half = 1; half < kCodeGroup; half *= 2) butterflies(group, half);
+      for (size_t i = 0; i < kCodeGroup * kTileKeys; i += 16)
+        (Vec16::load(group + i) * Vec16::broadcast(kGroupNormal)).store(group + i);
+    }
   }
 
   // The last, partial vector of a row, with `fill` in the lanes that do not exist.
@@ -182,6 +222,8 @@ constexpr SelectKernels select_table(decltype(SelectKernels::count_keys) count_k
                                      decltype(SelectKernels::mark_at_least) mark_at_least) {
   return {.score_tile = Loops::score_tile,
           .score_halves = Loops::score_halves,
+          .move_tile = Loops::move_tile,
+          .rotate_tile = Loops::rotate_tile,
           .largest = Loops::largest_of,
           .exp_sum = Loops::exp_sum,
           .add_exps = Loops::template join_exps<false>,

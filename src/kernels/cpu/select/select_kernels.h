@@ -40,6 +40,12 @@ struct SelectKernels {
   // is the tile to be read after it, to be fetched meanwhile; never null.
   void (*score_halves)(const float* q, size_t rows, size_t dim, const uint16_t* keys, const uint16_t* next,
                        float* scores, size_t stride);
+  // Turns keys [dim][64] in place as rotary embedding does (rope/rotate.h), each by angles of its own: pair i < half is
+  // the rows i * first_apart and i * first_apart + apart; cosines and sines [half][64].
+  void (*move_tile)(float* keys, size_t half, size_t first_apart, size_t apart, const float* cosines,
+                    const float* sines);
+  // rotate_groups (kv_codec/hadamard.h) of every key of a tile [dim][64]; dim is a multiple of kCodeGroup.
+  void (*rotate_tile)(float* keys, size_t dim);
 
   // The largest of x; -inf if there is none. NaN counts as absent.
   float (*largest)(const float* x, size_t count);
