@@ -51,17 +51,19 @@ void ThreadPool::pin_workers() {
   cpu_set_t allowed;
   CPU_ZERO(&allowed);
   if (size_ < 2 || sched_getaffinity(0, sizeof allowed, &allowed) != 0 || CPU_COUNT(&allowed) != size_) return;
-  std::vector<size_t> cores;
-  for (size_t core = 0; core < CPU_SETSIZE; ++core) {
-    if (CPU_ISSET(core, &allowed)) cores.push_back(core);
-  }
+  // The caller stays where it is.
+  const int here = sched_getcpu();
+  if (here < 0 || !CPU_ISSET(static_cast<size_t>(here), &allowed)) return;
+  CPU_CLR(static_cast<size_t>(here), &allowed);
   pinned_ = true;
-  for (size_t worker = 1; worker < cores.size(); ++worker) {
+  size_t core = 0;
+  for (std::thread& thread : threads_) {
+    while (!CPU_ISSET(core, &allowed)) ++core;
     cpu_set_t own;
     CPU_ZERO(&own);
-    CPU_SET(cores[worker], &own);
-    // A system that refuses leaves the thread where it likes.
-    if (pthread_setaffinity_np(threads_[worker - 1].native_handle(), sizeof own, &own) != 0) pinned_ = false;
+    CPU_SET(core++, &own);
+    // A system that refuses leaves the thread to itself.
+    if (pthread_setaffinity_np(thread.native_handle(), sizeof own, &own) != 0) pinned_ = false;
   }
 }
 

@@ -1,12 +1,14 @@
 #include "base/threads.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 
 #include <atomic>
 #include <chrono>
 #include <numeric>
 #include <optional>
 #include <random>
+#include <thread>
 #include <vector>
 
 #include "base/cpu.h"
@@ -15,6 +17,46 @@ namespace loci {
 namespace {
 
 TEST(ThreadPool, ZeroMeansEveryCore) { EXPECT_EQ(ThreadPool(0).size(), cpu_info().cores); }
+
+cpu_set_t affinity() {
+  cpu_set_t out;
+  CPU_ZERO(&out);
+  EXPECT_EQ(sched_getaffinity(0, sizeof out, &out), 0);
+  return out;
+}
+
+TEST(ThreadPool, IsPinnedWhereEveryCoreHasAWorker) {
+  const cpu_set_t before = affinity();
+  ThreadPool all(0), more(cpu_info().cores + 1);
+  EXPECT_EQ(all.pinned(), cpu_info().cores > 1);
+  EXPECT_FALSE(more.pinned());
+  for (ThreadPool* pool : {&all, &more}) {
+    std::vector<cpu_set_t> of(static_cast<size_t>(pool->size()));
+    std::vector<std::atomic<int>> ran(of.size());
+    // Every worker waits for the others, so that each has one index.
+    std::atomic<int> here{0};
+    pool->parallel_for(of.size(), [&](size_t, int worker) {
+      of[static_cast<size_t>(worker)] = affinity();
+      ++ran[static_cast<size_t>(worker)];
+      ++here;
+      while (here.load() < pool->size()) std::this_thread::yield();
+    });
+    cpu_set_t taken;
+    CPU_ZERO(&taken);
+    for (size_t worker = 0; worker < of.size(); ++worker) {
+      ASSERT_EQ(ran[worker].load(), 1);
+      if (worker == 0 || !pool->pinned()) {
+        EXPECT_TRUE(CPU_EQUAL(&of[worker], &before)) << worker;
+        continue;
+      }
+      EXPECT_EQ(CPU_COUNT(&of[worker]), 1) << worker;
+      CPU_OR(&taken, &taken, &of[worker]);
+    }
+    if (pool->pinned()) {
+      EXPECT_EQ(CPU_COUNT(&taken), pool->size() - 1) << "no two share a core";
+    }
+  }
+}
 
 TEST(ThreadPool, RunsEveryIndexOnce) {
   for (const int threads : {1, 2, 3, 8}) {

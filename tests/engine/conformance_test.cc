@@ -78,8 +78,9 @@ std::vector<Case> cases() {
   out.push_back({"retain=snapkv(budget=48,window=8)+streaming(sinks=4,window=60); store=kv4"});
   out.push_back({"retain=snapkv(budget=48,window=8)@1-2,streaming(sinks=4,window=40)@3-:h1; store=kv8@2-4"});
   out.push_back({"select=decode:tokenselect(k=32,sinks=4,local=24,positions=renumber)"});
-  out.push_back({"retain=snapkv(budget=80,window=8); store=kv8; "
-                 "select=decode:tokenselect(k=32,sinks=4,local=24,positions=renumber)"});
+  out.push_back(
+      {"retain=snapkv(budget=80,window=8); store=kv8; "
+       "select=decode:tokenselect(k=32,sinks=4,local=24,positions=renumber)"});
   out.push_back({"store=kv4; select=decode:tokenselect(k=64,sinks=4,local=24,estimate=pooled,positions=renumber)"});
   // KV heads that keep nothing, since all their query heads are cut off, beside some that choose.
   out.push_back({"mix=ph3(heads=2.4+2.5+4.0+4.1)"});

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/cpu/kv_codec/hadamard.h"
+#include "kernels/cpu/rope/rotate.h"
 #include "kernels/cpu/select/select_kernels.h"
 #include "kernels/random_tensor.h"
 
@@ -60,6 +62,41 @@ TEST(SelectKernels, ScoresAreOneChainPerKey) {
         std::fill(scores.begin(), scores.end(), 7.0F);
         select_kernels(isa).score_halves(q.data(), rows, dim, halves.data(), halves.data(), scores.data(), stride);
         EXPECT_TRUE(test::same_bits(scores, expected)) << to_string(isa) << " halves, rows " << rows << " dim " << dim;
+      }
+    }
+  }
+}
+
+// Key `slot` of a tile [dim][64].
+std::vector<float> key_of(const std::vector<float>& tile, size_t dim, size_t slot) {
+  std::vector<float> out;
+  for (size_t d = 0; d < dim; ++d) out.push_back(tile[d * 64 + slot]);
+  return out;
+}
+
+TEST(SelectKernels, KeysOfATileTurnAsRowsDo) {
+  test::Rng rng(8);
+  for (const auto& [dim, half] : {std::pair<size_t, size_t>{32, 16}, {64, 20}, {128, 64}}) {
+    const std::vector<float> tile = test::normals(rng, dim * 64);
+    const std::vector<float> cosines = test::normals(rng, half * 64), sines = test::normals(rng, half * 64);
+    for (const Isa isa : supported_isas()) {
+      for (const bool adjacent : {true, false}) {
+        std::vector<float> turned = tile;
+        select_kernels(isa).move_tile(turned.data(), half, adjacent ? 2 : 1, adjacent ? 1 : half, cosines.data(),
+                                      sines.data());
+        for (size_t slot = 0; slot < 64; ++slot) {
+          std::vector<float> key = key_of(tile, dim, slot);
+          const RotateHead rotate = adjacent ? rotate_adjacent(Isa::kScalar) : rotate_halves(Isa::kScalar);
+          rotate(key.data(), key_of(cosines, half, slot).data(), key_of(sines, half, slot).data(), half);
+          EXPECT_TRUE(test::same_bits(key_of(turned, dim, slot), key)) << to_string(isa) << " slot " << slot;
+        }
+      }
+      std::vector<float> rotated = tile;
+      select_kernels(isa).rotate_tile(rotated.data(), dim);
+      for (size_t slot = 0; slot < 64; ++slot) {
+        std::vector<float> key = key_of(tile, dim, slot);
+        rotate_groups(key.data(), dim);
+        EXPECT_TRUE(test::same_bits(key_of(rotated, dim, slot), key)) << to_string(isa) << " slot " << slot;
       }
     }
   }

@@ -16,8 +16,8 @@ size_t pages_of(const Table& table) { return div_up(size_t{table.length()}, size
 uint64_t Renumbered::scratch_bytes(const StageBounds& bounds) const {
   const auto padded = static_cast<uint32_t>(round_up(model_.head_dim, kCodeGroup));
   return Workspace::bytes_of<int32_t>(round_up(bounds.tokens, kPageSlots)) +
-         Workspace::bytes_of<float>(uint64_t{model_.query_heads} * padded) + Workspace::bytes_of<float>(model_.head_dim) +
-         moved_scores_scratch_bytes(padded, bounds.threads);
+         Workspace::bytes_of<float>(uint64_t{model_.query_heads} * padded) +
+         Workspace::bytes_of<float>(model_.head_dim) + moved_scores_scratch_bytes(padded, bounds.threads);
 }
 
 void Renumbered::score_content(const View& view, const Table& table, uint32_t query_at, uint32_t first, uint32_t last,

@@ -18,8 +18,8 @@ class Renumbered {
  public:
   Renumbered(const ModelShape& model, uint32_t context) : model_(model), angles_(frequencies(model), context) {}
 
-  // Of the decode step's query heads of a table, in the order of its heads, as if the query stood at position `query_at`
-  // and every key of [first, last) at 0. scores [heads * group, slots].
+  // Of the decode step's query heads of a table, in the order of its heads, as if the query stood at position
+  // `query_at` and every key of [first, last) at 0. scores [heads * group, slots].
   void score_content(const View& view, const Table& table, uint32_t query_at, uint32_t first, uint32_t last,
                      Rows scores) const;
   // Of the same against what the selection reads, which is the same of all heads, each entry at its place among these.

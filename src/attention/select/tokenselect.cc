@@ -447,9 +447,10 @@ class TokenSelect final : public Select {
 Result<std::unique_ptr<Select>> make_token_select(const MethodCall& call, const MethodContext& context) {
   const auto options = call.as<TokenSelectOptions>();
   if (options.positions == Positions::kRenumber && context.model.rotary.inverse_frequencies.empty()) {
-    return fail(ErrorCode::kUnsupported,
-                "tokenselect(positions=renumber) turns keys to other positions, but this model has no rotary embedding; "
-                "leave positions=true");
+    return fail(
+        ErrorCode::kUnsupported,
+        "tokenselect(positions=renumber) turns keys to other positions, but this model has no rotary embedding; "
+        "leave positions=true");
   }
   return std::unique_ptr<Select>(std::make_unique<TokenSelect>(options, context.model, context.context));
 }
@@ -458,7 +459,7 @@ Result<std::unique_ptr<Select>> make_token_select(const MethodCall& call, const 
 
 const Method kTokenSelect = {
     .name = "tokenselect",
-    .summary = "A step reads the tokens for which the layer's query heads vote, at their true positions.",
+    .summary = "A step reads the tokens for which the layer's query heads vote.",
     .stages = {Stage::kSelect},
     .phases = {Phase::kDecode},
     .parameters = {integer<&TokenSelectOptions::k>("k", {1, 1 << 24}, "tokens", "that are chosen in a layer"),

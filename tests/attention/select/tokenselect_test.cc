@@ -21,8 +21,8 @@ struct Settings {
 };
 
 // q . k with the query's position moved by `query_move` and the key's by `key_move`.
-double moved_score(const Rows3& x, const ModelShape& model, uint32_t row, uint32_t head, uint32_t entry,
-                   int query_move, int key_move) {
+double moved_score(const Rows3& x, const ModelShape& model, uint32_t row, uint32_t head, uint32_t entry, int query_move,
+                   int key_move) {
   const float* q = &x.q[row * model.q_width() + size_t{head} * model.head_dim];
   const float* k = &x.k[(size_t{entry} * model.kv_heads + head / model.group()) * model.head_dim];
   const size_t half = model.rotary.inverse_frequencies.size();
@@ -181,9 +181,8 @@ TEST(TokenSelect, ChunksOfThePromptDoNotMatter) {
 // What is read stands side by side from 0 on, with the query behind it.
 TEST(TokenSelect, RenumbersWhatItReads) {
   for (const RopePairing pairing : {RopePairing::kHalves, RopePairing::kAdjacent}) {
-    for (const Settings& s : {Settings{40, 4, 32, 0.9, false, true},
-                              {40, 70, 100, 2.0, false, true},
-                              {64, 4, 32, 0.9, true, true}}) {
+    for (const Settings& s :
+         {Settings{40, 4, 32, 0.9, false, true}, {40, 70, 100, 2.0, false, true}, {64, 4, 32, 0.9, true, true}}) {
       OneLayer layer(s.text(), {.pairing = pairing});
       const ModelShape& model = layer.model();
       const Rows3 x = alike_rows(layer, kRows, 15, 5);

@@ -31,8 +31,8 @@ struct FloatLoops {
       const auto key = [&](size_t d, size_t v) {
         const size_t column = slot + v * 16;
         const Key* at = keys + d * kTileKeys + column;
-        // Into the second level: the first can have too few lines under way to keep memory busy. As many in every part of
-        // the loop: in bursts they are in each other's way.
+        // Into the second level: the first can have too few lines under way to keep memory busy. As many in every part
+        // of the loop: in bursts they are in each other's way.
         if constexpr (kFetch && kVectors == 1) {
           if (d % 2 == 0) __builtin_prefetch(keys + to_next + slot * dim + d * 16, 0, 2);
         } else if constexpr (kFetch) {
