@@ -1,6 +1,7 @@
 #include "attention/executor.h"
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -511,16 +512,22 @@ void Executor::run(OpContext& context, const WorkPlan& plan, std::span<const Rea
            scratch + static_cast<size_t>(worker) * plan.worker_bytes, partials)
         .run(ranges_[index]);
   };
+  // In their order, each worker the next one when it is free: the short ones come last.
+  std::atomic<size_t> next{0};
+  const auto take_ranges = [&](int worker) {
+    for (size_t index = next.fetch_add(1); index < ranges_.size(); index = next.fetch_add(1)) run_range(index, worker);
+  };
+  const auto takers = std::min(ranges_.size(), static_cast<size_t>(context.pool.size()));
   if (times_ == nullptr) {
-    context.pool.parallel_for(ranges_.size(), run_range);
+    context.pool.parallel_for(takers, [&](size_t, int worker) { take_ranges(worker); });
     return;
   }
   const double begin = seconds_now();
   times_->busy.resize(static_cast<size_t>(context.pool.size()));
-  context.pool.parallel_for(ranges_.size(), [&](size_t index, int worker) {
-    const double range_begin = seconds_now();
-    run_range(index, worker);
-    times_->busy[static_cast<size_t>(worker)] += seconds_now() - range_begin;
+  context.pool.parallel_for(takers, [&](size_t, int worker) {
+    const double taker_begin = seconds_now();
+    take_ranges(worker);
+    times_->busy[static_cast<size_t>(worker)] += seconds_now() - taker_begin;
   });
   times_->wall += seconds_now() - begin;
 }
