@@ -10,8 +10,8 @@
 // multiply-adds over the dimensions in ascending order: the same bits on every instruction set and for every number of
 // threads.
 //
-// Cost. Each page is decoded and turned before it is scored, about four times the arithmetic of scores(); runs of one
-// page, with all heads, are shared among workers.
+// Cost. Each page is decoded and turned before it is scored, about four times the arithmetic of scores(); pages,
+// each with all heads, are shared among workers.
 #pragma once
 
 #include <cstddef>

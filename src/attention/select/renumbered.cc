@@ -1,10 +1,9 @@
 #include "attention/select/renumbered.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "base/checked.h"
-#include "kernels/cpu/rope/rotate.h"
+#include "ops/rope.h"
 
 namespace loci {
 namespace {
@@ -61,27 +60,23 @@ void Renumbered::score(const View& view, const Table& table, std::span<const int
   const uint32_t group = model_.group(), dim = model_.head_dim;
   const auto heads = static_cast<uint32_t>(table.heads().size());
   Rows queries = view.ops.scratch.rows(heads * group, table.layout().padded_dim);
-  const std::span<float> turn = view.ops.scratch.take<float>(2 * angles_.half());
-  for (size_t i = 0; i < angles_.half(); ++i) {
-    const double angle = static_cast<double>(query_move) * model_.rotary.inverse_frequencies[i];
-    turn[i] = static_cast<float>(std::cos(angle));
-    turn[angles_.half() + i] = static_cast<float>(std::sin(angle));
-  }
-  const bool adjacent = model_.rotary.pairing == RopePairing::kAdjacent;
-  const RotateHead rotate = adjacent ? rotate_adjacent(view.ops.isa) : rotate_halves(view.ops.isa);
   std::vector<std::vector<const std::byte*>> pages(heads);
   for (uint32_t h = 0; h < heads; ++h) {
     for (uint32_t g = 0; g < group; ++g) {
       float* to = queries.row(size_t{h} * group + g);
       std::copy_n(view.queries.row(0) + (size_t{table.heads()[h].value} * group + g) * dim, dim, to);
       std::fill(to + dim, to + queries.width, 0.0F);
-      rotate(to, turn.data(), turn.data() + angles_.half(), angles_.half());
     }
     for (uint32_t page = 0; page < wanted.size(); ++page) {
       LOCI_ASSERT(!wanted[page] || table.stripe_present(page), "what is scored is there as a whole");
       pages[h].push_back(wanted[page] ? table.page_of(SlotId(page * kPageSlots), h) : nullptr);
     }
   }
+  const auto move = static_cast<int32_t>(query_move);
+  const Rows turn = view.ops.scratch.rows(1, static_cast<uint32_t>(2 * angles_.half()));
+  rope_angles(view.ops, {&move, 1}, model_.rotary.inverse_frequencies, 1.0, turn);
+  const uint32_t width = queries.rows * queries.width;
+  rotate(view.ops, {queries.data, 1, width, width}, queries.rows, queries.width, model_.rotary.pairing, turn);
   moved_scores(view.ops, angles_, model_.rotary.pairing, {&table.layout(), pages, moves}, queries, scores);
 }
 
