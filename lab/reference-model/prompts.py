@@ -16,6 +16,9 @@ import json
 import evaluate
 
 
+ESSAYS = ("niah_single_2", "niah_multikey_1", "niah_multivalue", "niah_multiquery")
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--data", required=True, help="folder with tokenizer.json and words.json")
@@ -24,6 +27,8 @@ def main():
     arguments.add_argument("--count", type=int, default=24)
     arguments.add_argument("--novel", help="a text to hide facts in")
     options = arguments.parse_args()
+    if options.task in ESSAYS and options.novel is None:
+        arguments.error(f"{options.task} hides facts in an essay: give a text with --novel")
     evaluate.init(options.data, options.novel)
     for index in range(options.count):
         text, answers, tokens = evaluate.prompt((options.task, options.length, index, options.count))
